@@ -1,0 +1,1 @@
+"""Byte formats: BER-TLV, APDU, AID, DGI."""

@@ -1,0 +1,1 @@
+"""Secure channel protocols, the off-card side."""

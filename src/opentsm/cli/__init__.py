@@ -1,0 +1,1 @@
+"""The opentsm command."""

@@ -1,0 +1,1 @@
+"""Decides: the Trusted Service Manager's domain, engine, roles and adapters."""

@@ -1,0 +1,1 @@
+"""What the TSM knows: secure elements, card content, services, operations, audit."""

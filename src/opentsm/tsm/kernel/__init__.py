@@ -1,0 +1,1 @@
+"""Errors, identifiers and state tables that every other part of the TSM uses."""

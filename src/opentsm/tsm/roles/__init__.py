@@ -1,0 +1,1 @@
+"""The parties: SE issuer (sei), service provider (sp), hub."""

@@ -1,0 +1,1 @@
+"""The applets that the virtual secure element can run."""
