@@ -1,0 +1,87 @@
+"""What the card asks of an applet, and what an applet may ask of the card.
+
+An applet is created anew at each power-on; all that it must remember is in its store, which the card commits
+together with the rest of its state, once, at the end of each APDU.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, MutableMapping
+from typing import ClassVar, Protocol
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.vse.status import SW_CONDITIONS, StatusError
+
+
+class CardServices(Protocol):
+    """What the card offers to one applet instance."""
+
+    @property
+    def instance_aid(self) -> Aid:
+        """The AID of this instance."""
+
+    def random(self, length: int) -> bytes:
+        """Return `length` unpredictable bytes."""
+
+    def commit(self) -> None:
+        """Save the card's state now: what was written so far survives a power cut inside this command."""
+
+    def selectable_applets(self) -> "tuple[Applet, ...]":
+        """Return the instances that can be selected now (not installed-only, not locked), in registry order."""
+
+
+class Applet(ABC):
+    """One applet instance.
+
+    Args:
+        store: the instance's persistent data; written bytes count as card memory.
+        services: the card.
+    """
+
+    MODULE_AID: ClassVar[Aid]
+
+    def __init__(self, store: MutableMapping[str, bytes], services: CardServices) -> None:
+        self.store = store
+        self.services = services
+
+    def install(self, instance_aid: Aid, parameters: bytes) -> None:  # noqa: B027 - most applets need nothing
+        """Take the application parameters once, at INSTALL [for install].
+
+        Args:
+            instance_aid: the AID of the new instance.
+            parameters: the value of tag C9.
+
+        Raises:
+            StatusError: 6A80 when the parameters are refused; the instance then does not exist.
+        """
+
+    @abstractmethod
+    def select(self) -> bytes:
+        """Return the FCI (the SELECT response data); raise StatusError to refuse the selection."""
+
+    def deselect(self) -> None:  # noqa: B027 - most applets need nothing
+        """Forget what must not outlive the selection."""
+
+    @abstractmethod
+    def process(self, command: CommandApdu) -> ResponseApdu:
+        """Answer one command; a StatusError becomes its status word."""
+
+    def personalize(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> bytes:
+        """Take one STORE DATA that the security domain forwards, already without secure messaging.
+
+        Args:
+            command: the STORE DATA; P1 and P2 as sent, data as the off-card entity made it.
+            decrypt: deciphers one value that P1 marks as encrypted, under the DEK of the security domain's
+                session (AES-CBC with zero IV, or 3DES-ECB); no padding is removed.
+
+        Returns:
+            Response data, usually none.
+
+        Raises:
+            StatusError: the data is refused.
+        """
+        raise StatusError(SW_CONDITIONS)
+
+    def ppse_entry(self) -> bytes | None:
+        """Return this instance's directory entry (the value of a 61 template) for the PPSE, or None."""
+        return None
