@@ -1,0 +1,133 @@
+"""What is on a card and what should be: the two sides of the reconciliation, as values."""
+
+from enum import Enum
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import InstanceId, TenantId
+
+
+class ObjectKind(Enum):
+    """Kinds of registry entries."""
+
+    ISSUER_SECURITY_DOMAIN = "ISD"
+    SECURITY_DOMAIN = "SSD"
+    APPLICATION = "APPLICATION"
+    LOAD_FILE = "LOAD_FILE"
+
+
+class CardObject(Record):
+    """One entry of the card's registry as the card reported it.
+
+    `state` is the life-cycle byte, `privileges` the 24-bit field, `seen_through` the security domain whose
+    GET STATUS showed the entry.
+    """
+
+    aid: Aid
+    kind: ObjectKind
+    state: int
+    privileges: int = 0
+    load_file: Aid | None = None
+    security_domain: Aid | None = None
+    modules: tuple[Aid, ...] = ()
+    seen_through: Aid | None = None
+
+
+UNKNOWN = "?"
+
+
+class ObservedContent(Record):
+    """What is known to be on a card.
+
+    `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
+    domain (hex AID) to the key versions it holds; a domain that is missing is not known. `personalization`
+    maps an application (hex AID) to its personalisation version, or UNKNOWN. `transactions` maps a value
+    transaction id to "applied", "absent" or UNKNOWN. `free_memory` is in bytes of non-volatile memory.
+    """
+
+    objects: tuple[CardObject, ...] = ()
+    fresh: bool = False
+    keys: dict[str, tuple[int, ...]] = {}
+    personalization: dict[str, str] = {}
+    transactions: dict[str, str] = {}
+    free_memory: int | None = None
+    card_state: int | None = None
+    status_pages: int = 1
+
+    def find(self, aid: Aid) -> CardObject | None:
+        """Return the entry with this AID, or None."""
+        return next((entry for entry in self.objects if entry.aid == aid), None)
+
+
+class Claim(Record):
+    """An object on a card that an instance caused to be there (`aid` in hex)."""
+
+    aid: Aid
+    kind: ObjectKind
+    instance_ids: tuple[InstanceId, ...]
+
+
+class LoadFileReference(Record):
+    """A load file by its content: `sha256` names the load-file data block, `size` is its length in bytes."""
+
+    aid: Aid
+    sha256: str
+    size: int
+
+
+class ApplicationSpecification(Record):
+    """One application of a service: what to install and how it is personalised.
+
+    `install_parameters` is the value of C9. `personalization` is the version of the recipe run (None: no
+    personalisation); `probe` is the data object to read after SELECT that answers that version.
+    """
+
+    instance_aid: Aid
+    load_file: Aid
+    module: Aid
+    privileges: int = 0
+    install_parameters: bytes = b""
+    make_selectable: bool = True
+    personalization: str | None = None
+    recipe_id: str | None = None
+    probe: int | None = None
+
+
+class ServiceDescription(Record):
+    """What one flavor of a service puts on a card; fixed when an instance is created."""
+
+    service_id: str
+    version_tag: str
+    flavor_id: str
+    provider_id: TenantId
+    sd_aid: Aid
+    load_files: tuple[LoadFileReference, ...]
+    applications: tuple[ApplicationSpecification, ...]
+    extradite: bool = False
+    dedicated_sd: bool = True
+
+
+class Goal(Enum):
+    """What an instance should be on its card."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+    ABSENT = "ABSENT"
+
+
+class ValueTransaction(Record):
+    """A top-up that should have happened exactly once: `id` 8 bytes in hex, `amount` in minor units."""
+
+    id: str
+    application: Aid
+    amount: int
+
+
+class DesiredContent(Record):
+    """What should be on the card for one instance."""
+
+    instance_id: InstanceId
+    description: ServiceDescription
+    goal: Goal
+    key_version: int
+    transaction: ValueTransaction | None = None

@@ -1,0 +1,41 @@
+"""Devices that carry bytes to a secure element: enrolment, identity, sessions."""
+
+from datetime import datetime
+
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import DeviceId, SeId, TenantId
+
+
+class EnrolmentCode(Record):
+    """A one-time code that lets one device enrol; known only by its SHA-256 digest."""
+
+    digest: bytes
+    tenant_id: TenantId
+    expires_at: datetime
+    se_id: SeId | None = None
+
+
+class Device(Record):
+    """An enrolled device and its public key (JWK, P-256)."""
+
+    id: DeviceId
+    tenant_id: TenantId
+    name: str
+    public_key: dict[str, str]
+    created_at: datetime
+    se_id: SeId | None = None
+
+
+class DeviceSession(Record):
+    """A SERAM session of one device with one secure element; `digest` is the SHA-256 of the session id.
+
+    `extended` is True when the agent negotiated our extension in the handshake.
+    """
+
+    digest: bytes
+    device_id: DeviceId
+    tenant_id: TenantId
+    se_id: SeId
+    expires_at: datetime
+    extended: bool = False
+    ready: bool = False

@@ -1,0 +1,134 @@
+"""An operation on one secure element, from request to its named end."""
+
+from datetime import datetime
+from enum import Enum
+
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SeId, TenantId
+from opentsm.tsm.kernel.transitions import TransitionTable
+
+
+class OperationType(Enum):
+    """What was asked for."""
+
+    DEPLOY = "DEPLOY"
+    SUSPEND = "SUSPEND"
+    RESUME = "RESUME"
+    TERMINATE = "TERMINATE"
+    TOP_UP = "TOP_UP"
+    ROTATE_KEYS = "ROTATE_KEYS"
+    AUDIT = "AUDIT"
+
+
+class OperationState(Enum):
+    """Who acts next: the TSM (REQUESTED, PREPARING), the queue, the device, or nobody any more."""
+
+    REQUESTED = "REQUESTED"
+    QUEUED = "QUEUED"
+    PREPARING = "PREPARING"
+    AWAITING_DEVICE = "AWAITING_DEVICE"
+    IN_DOUBT = "IN_DOUBT"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class OperationEvent(Enum):
+    """What moves an operation."""
+
+    WAIT = "WAIT"
+    START = "START"
+    SEND = "SEND"
+    ANSWER = "ANSWER"
+    DOUBT = "DOUBT"
+    RESOLVE = "RESOLVE"
+    SUCCEED = "SUCCEED"
+    FAIL = "FAIL"
+    CANCEL = "CANCEL"
+
+
+_S, _E = OperationState, OperationEvent
+
+OPERATION_STATES: TransitionTable[OperationState, OperationEvent] = TransitionTable(
+    "operation",
+    {
+        (_S.REQUESTED, _E.WAIT): _S.QUEUED,
+        (_S.QUEUED, _E.WAIT): _S.QUEUED,
+        (_S.REQUESTED, _E.START): _S.PREPARING,
+        (_S.QUEUED, _E.START): _S.PREPARING,
+        (_S.PREPARING, _E.SEND): _S.AWAITING_DEVICE,
+        (_S.AWAITING_DEVICE, _E.ANSWER): _S.PREPARING,
+        (_S.PREPARING, _E.DOUBT): _S.IN_DOUBT,
+        (_S.AWAITING_DEVICE, _E.DOUBT): _S.IN_DOUBT,
+        # while in doubt the card is read; the doubt stays until an answer resolves it
+        (_S.IN_DOUBT, _E.SEND): _S.IN_DOUBT,
+        (_S.IN_DOUBT, _E.ANSWER): _S.IN_DOUBT,
+        (_S.IN_DOUBT, _E.DOUBT): _S.IN_DOUBT,
+        (_S.IN_DOUBT, _E.RESOLVE): _S.PREPARING,
+        (_S.PREPARING, _E.SUCCEED): _S.SUCCEEDED,
+        (_S.REQUESTED, _E.FAIL): _S.FAILED,
+        (_S.QUEUED, _E.FAIL): _S.FAILED,
+        (_S.PREPARING, _E.FAIL): _S.FAILED,
+        (_S.IN_DOUBT, _E.FAIL): _S.FAILED,
+        (_S.REQUESTED, _E.CANCEL): _S.CANCELLED,
+        (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
+        (_S.PREPARING, _E.CANCEL): _S.CANCELLED,
+    },
+)
+
+ENDED = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})
+
+LOSS_PRIORITY = 0
+NORMAL_PRIORITY = 100
+
+
+class Failure(Record):
+    """Why an operation failed: a stable code, words, and the card's own status word where it gave one."""
+
+    code: str
+    detail: str
+    advice: str = ""
+    status_word: str | None = None
+    step: str | None = None
+
+
+class Traffic(Record):
+    """What an operation cost: APDUs sent, bytes both ways, orders handed to the device."""
+
+    apdus: int = 0
+    bytes: int = 0
+    round_trips: int = 0
+
+
+class Operation(Record):
+    """A request and how far it has come.
+
+    `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index
+    of the session in work. `refused_step` is the step a card refused, to tell a second refusal from a first.
+    `parameters` hold only what may be shown.
+    """
+
+    id: OperationId
+    tenant_id: TenantId
+    se_id: SeId
+    type: OperationType
+    instance_id: InstanceId | None = None
+    state: OperationState = OperationState.REQUESTED
+    priority: int = NORMAL_PRIORITY
+    parameters: dict[str, str | int] = {}
+    plan: tuple[str, ...] = ()
+    plan_document: bytes = b""
+    plan_number: int = 0
+    session: int = 0
+    attempts: int = 0
+    refused: Failure | None = None
+    changed_card: bool = False
+    cancel_requested: bool = False
+    device_id: DeviceId | None = None
+    traffic: Traffic = Traffic()
+    failure: Failure | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    valid_until: datetime | None = None
+    version: int = 0

@@ -1,0 +1,134 @@
+"""A secure element as the TSM knows it: identifiers, profile, key sets, who may speak to it."""
+
+from enum import Enum
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import DeviceId, KeyHandle, OperationId, SeId, TenantId
+from opentsm.tsm.kernel.transitions import TransitionTable
+
+
+class SeState(Enum):
+    """Whether the secure element has proved itself."""
+
+    REGISTERED = "REGISTERED"
+    VERIFIED = "VERIFIED"
+    QUARANTINED = "QUARANTINED"
+    RETIRED = "RETIRED"
+
+
+class SeEvent(Enum):
+    """What can happen to a secure element's trust."""
+
+    PROVE = "PROVE"
+    SUSPECT = "SUSPECT"
+    REINSTATE = "REINSTATE"
+    RETIRE = "RETIRE"
+
+
+SE_STATES: TransitionTable[SeState, SeEvent] = TransitionTable(
+    "secure element",
+    {
+        (SeState.REGISTERED, SeEvent.PROVE): SeState.VERIFIED,
+        (SeState.VERIFIED, SeEvent.PROVE): SeState.VERIFIED,
+        (SeState.REGISTERED, SeEvent.SUSPECT): SeState.QUARANTINED,
+        (SeState.VERIFIED, SeEvent.SUSPECT): SeState.QUARANTINED,
+        (SeState.QUARANTINED, SeEvent.SUSPECT): SeState.QUARANTINED,
+        (SeState.QUARANTINED, SeEvent.REINSTATE): SeState.REGISTERED,
+        (SeState.REGISTERED, SeEvent.RETIRE): SeState.RETIRED,
+        (SeState.VERIFIED, SeEvent.RETIRE): SeState.RETIRED,
+        (SeState.QUARANTINED, SeEvent.RETIRE): SeState.RETIRED,
+    },
+)
+
+
+class SeIdentifierType(Enum):
+    """Kinds of names a secure element goes by."""
+
+    CIN = "CIN"
+    ICCID = "ICCID"
+    CPLC = "CPLC"
+    EID = "EID"
+    GENERIC = "GENERIC"
+
+
+class SeIdentifier(Record):
+    """One name of a secure element; (type, value) is unique for an issuer."""
+
+    type: SeIdentifierType
+    value: str
+
+
+class SecureElement(Record):
+    """A secure element and where it stands.
+
+    `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
+    that the manager's sessions open. `claims` says which instance owns which object on the card.
+    """
+
+    id: SeId
+    issuer_id: TenantId
+    identifiers: tuple[SeIdentifier, ...]
+    profile: str
+    isd_aid: Aid
+    isd_kvn: int
+    state: SeState = SeState.REGISTERED
+    device_id: DeviceId | None = None
+    active_operation_id: OperationId | None = None
+    next_order: int = 1
+    version: int = 0
+
+    @property
+    def device_link_id(self) -> str:
+        """Return the identifier by which device agents name this secure element (SERAM `seId`)."""
+        return self.identifiers[0].value
+
+
+class DiversifiedKeys(Record, tag="diversified"):
+    """A key set derived from a master key inside the keystore (`method`: EMV, VISA2, KDF3; `kdd`: 10 bytes)."""
+
+    master: KeyHandle
+    method: str
+    kdd: bytes
+
+
+class WrappedKeys(Record, tag="wrapped"):
+    """A key set that came wrapped under a transport key (AES key wrap, RFC 3394, of ENC ‖ MAC ‖ DEK)."""
+
+    transport: KeyHandle
+    blob: bytes
+
+
+class SealedKeys(Record, tag="sealed"):
+    """A key set that this party's keystore made and sealed under its own key."""
+
+    blob: bytes
+
+
+KeySource = DiversifiedKeys | WrappedKeys | SealedKeys
+
+
+class KeySetState(Enum):
+    """PENDING: written down before it is sent to the card. CURRENT: the card proved that it holds it."""
+
+    PENDING = "PENDING"
+    CURRENT = "CURRENT"
+    RETIRED = "RETIRED"
+
+
+class KeySet(Record):
+    """A secure-channel key set of one security domain, held by its owner.
+
+    `counter` is the last sequence counter seen (SCP03) or None; `kcvs` are the check values of ENC, MAC, DEK.
+    """
+
+    owner_id: TenantId
+    se_id: SeId
+    sd_aid: Aid
+    kvn: int
+    scp: int
+    key_length: int
+    source: KeySource
+    state: KeySetState = KeySetState.PENDING
+    counter: int | None = None
+    kcvs: tuple[bytes, ...] = ()

@@ -1,0 +1,85 @@
+"""Service instances: states and moves of BSI TR-03165 (TSM-API), and what the instance is made of."""
+
+from datetime import datetime
+from enum import Enum
+
+from opentsm.tsm.domain.card_content import Goal, ServiceDescription
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
+from opentsm.tsm.kernel.transitions import TransitionTable
+
+
+class InstanceState(Enum):
+    """Numbers of TR-03165; TERMINATED is ours, for the record that stays after the id died."""
+
+    UNKNOWN = 0
+    NOT_DEPLOYED = 1
+    INITIALIZED = 10
+    INSTALLED = 11
+    PERSONALIZED = 12
+    ACTIVATED = 14
+    OPERATIONAL = 21
+    SUSPENDED = 22
+    IN_ERROR = 25
+    TERMINATED = 99
+
+
+class InstanceEvent(Enum):
+    """What moves an instance."""
+
+    BEGIN = "BEGIN"
+    INSTALL = "INSTALL"
+    PERSONALIZE = "PERSONALIZE"
+    ACTIVATE = "ACTIVATE"
+    FINALIZE = "FINALIZE"
+    SUSPEND = "SUSPEND"
+    RESUME = "RESUME"
+    BREAK = "BREAK"
+    TERMINATE = "TERMINATE"
+
+
+_S, _E = InstanceState, InstanceEvent
+_LIVE = tuple(s for s in InstanceState if s not in (_S.UNKNOWN, _S.TERMINATED))
+
+INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable(
+    "service instance",
+    {
+        (_S.NOT_DEPLOYED, _E.BEGIN): _S.INITIALIZED,
+        (_S.INITIALIZED, _E.BEGIN): _S.INITIALIZED,
+        (_S.IN_ERROR, _E.BEGIN): _S.INITIALIZED,
+        (_S.INITIALIZED, _E.INSTALL): _S.INSTALLED,
+        (_S.INSTALLED, _E.PERSONALIZE): _S.PERSONALIZED,
+        (_S.INSTALLED, _E.ACTIVATE): _S.ACTIVATED,
+        (_S.PERSONALIZED, _E.ACTIVATE): _S.ACTIVATED,
+        (_S.ACTIVATED, _E.PERSONALIZE): _S.PERSONALIZED,
+        (_S.PERSONALIZED, _E.FINALIZE): _S.OPERATIONAL,
+        (_S.ACTIVATED, _E.FINALIZE): _S.OPERATIONAL,
+        (_S.OPERATIONAL, _E.SUSPEND): _S.SUSPENDED,
+        (_S.SUSPENDED, _E.SUSPEND): _S.SUSPENDED,
+        (_S.SUSPENDED, _E.RESUME): _S.OPERATIONAL,
+        (_S.OPERATIONAL, _E.RESUME): _S.OPERATIONAL,
+        **{(state, _E.BREAK): _S.IN_ERROR for state in _LIVE},
+        **{(state, _E.TERMINATE): _S.TERMINATED for state in _LIVE},
+    },
+)
+
+
+class ServiceInstance(Record):
+    """One service on one secure element.
+
+    `key_version` is the version of the provider's own key set that its security domain should hold.
+    `sealed_data` is the personalisation data, sealed by the provider's keystore. `handover` is the
+    temporary key set of the new security domain, wrapped by the issuer for the provider.
+    """
+
+    id: InstanceId
+    provider_id: TenantId
+    se_id: SeId
+    description: ServiceDescription
+    state: InstanceState = InstanceState.NOT_DEPLOYED
+    goal: Goal = Goal.ACTIVE
+    key_version: int
+    sealed_data: bytes = b""
+    handover: bytes = b""
+    created_at: datetime
+    version: int = 0

@@ -1,0 +1,50 @@
+"""Tenants: the legal parties that meet in this TSM, and the credentials they hold."""
+
+from datetime import datetime
+from enum import Enum
+
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import TenantId
+
+
+class TenantKind(Enum):
+    """OPERATOR runs the hub; SE_ISSUER holds ISD keys; SERVICE_PROVIDER holds its own domains' keys."""
+
+    OPERATOR = "OPERATOR"
+    SE_ISSUER = "SE_ISSUER"
+    SERVICE_PROVIDER = "SERVICE_PROVIDER"
+
+
+class Tenant(Record):
+    """A party."""
+
+    id: TenantId
+    kind: TenantKind
+    name: str
+    created_at: datetime
+
+
+class TokenKind(Enum):
+    """LONG_TERM is given out of band; SHORT_TERM is fetched with it; DEVICE belongs to an enrolled device."""
+
+    LONG_TERM = "LONG_TERM"
+    SHORT_TERM = "SHORT_TERM"
+    DEVICE = "DEVICE"
+
+
+class AccessToken(Record):
+    """A bearer token, known only by its SHA-256 digest."""
+
+    digest: bytes
+    tenant_id: TenantId
+    kind: TokenKind
+    subject: str = ""
+    expires_at: datetime | None = None
+
+
+class Principal(Record):
+    """Who is calling: the tenant, and the device when a device calls."""
+
+    tenant_id: TenantId
+    kind: TenantKind
+    device_id: str | None = None

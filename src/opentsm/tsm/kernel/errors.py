@@ -1,0 +1,146 @@
+"""The TSM's error tree; the docstring of a class is its default message.
+
+    TsmError
+    ├── CallerError            whoever called is at fault (HTTP 4xx)
+    │   ├── InvalidInputError
+    │   ├── UnauthenticatedError
+    │   ├── ForbiddenError
+    │   ├── NotFoundError
+    │   └── ConflictError
+    │       ├── IllegalTransitionError
+    │       └── IdempotencyConflictError
+    ├── CardFaultError         the card refused or answered what it may not
+    │   ├── CardRefusedError
+    │   └── WrongCardError
+    ├── PeerFaultError         another party's TSM is at fault
+    └── InternalError          we are at fault (HTTP 5xx)
+        ├── StaleVersionError  lost an optimistic race: retry
+        ├── InvariantError     stored data contradict each other
+        └── KeystoreError
+"""
+
+from typing import ClassVar
+
+
+class TsmError(Exception):
+    """The Trusted Service Manager refused."""
+
+    code: ClassVar[str] = "tsm_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str | None = None, *, advice: str | None = None, field: str | None = None) -> None:
+        """Describe what was refused, why, and what to do.
+
+        Args:
+            detail: what was refused and why; never a key, PIN or personalisation value.
+            advice: what the receiver can do about it.
+            field: JSON pointer or parameter name of the value at fault.
+        """
+        self.detail = detail or type(self).__doc__ or type(self).__name__
+        self.advice = advice
+        self.field = field
+        super().__init__(self.detail if advice is None else f"{self.detail} {advice}")
+
+
+class CallerError(TsmError):
+    """The request cannot be carried out as it was made."""
+
+    code = "bad_request"
+    status = 400
+
+
+class InvalidInputError(CallerError):
+    """A value in the request is missing or not of the required form."""
+
+    code = "invalid_input"
+
+
+class UnauthenticatedError(CallerError):
+    """The request carries no valid credential."""
+
+    code = "unauthenticated"
+    status = 401
+
+
+class ForbiddenError(CallerError):
+    """The credential does not allow this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFoundError(CallerError):
+    """There is no such object, or it belongs to somebody else."""
+
+    code = "not_found"
+    status = 404
+
+
+class ConflictError(CallerError):
+    """The object's present state does not allow this."""
+
+    code = "conflict"
+    status = 409
+
+
+class IllegalTransitionError(ConflictError):
+    """The state machine has no such move."""
+
+    code = "illegal_transition"
+
+
+class IdempotencyConflictError(ConflictError):
+    """The idempotency key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class CardFaultError(TsmError):
+    """The secure element did not do what was asked."""
+
+    code = "card_fault"
+    status = 502
+
+
+class CardRefusedError(CardFaultError):
+    """The secure element refused a command."""
+
+    code = "card_refused"
+
+
+class WrongCardError(CardFaultError):
+    """The secure element does not hold the keys that it should hold."""
+
+    code = "wrong_card"
+
+
+class PeerFaultError(TsmError):
+    """The other party's TSM did not answer as agreed."""
+
+    code = "peer_fault"
+    status = 502
+
+
+class InternalError(TsmError):
+    """An error of the TSM itself; it was logged under the request's id."""
+
+    code = "internal_error"
+
+
+class StaleVersionError(InternalError):
+    """Another writer was faster; the work is repeated from the stored state."""
+
+    code = "stale_version"
+    status = 409
+
+
+class InvariantError(InternalError):
+    """Stored data contradict each other; nothing was done."""
+
+    code = "invariant_broken"
+
+
+class KeystoreError(InternalError):
+    """The keystore refused; no key was used."""
+
+    code = "keystore_error"

@@ -1,0 +1,15 @@
+"""Identifiers. Every id of ours is a UUID in text form whose first bits are time (version 7)."""
+
+from typing import NewType
+
+TenantId = NewType("TenantId", str)
+SeId = NewType("SeId", str)
+DeviceId = NewType("DeviceId", str)
+DeviceSessionId = NewType("DeviceSessionId", str)
+ServiceId = NewType("ServiceId", str)
+FlavorId = NewType("FlavorId", str)
+InstanceId = NewType("InstanceId", str)
+OperationId = NewType("OperationId", str)
+SegmentId = NewType("SegmentId", str)
+MessageId = NewType("MessageId", str)
+KeyHandle = NewType("KeyHandle", str)

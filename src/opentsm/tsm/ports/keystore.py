@@ -1,0 +1,102 @@
+"""Keys as handles. One keystore belongs to one party; static keys never leave it in clear."""
+
+from typing import Protocol
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.gp.keys import EncryptedKey
+from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys
+from opentsm.tsm.domain.secure_element import KeySource, SealedKeys, WrappedKeys
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import KeyHandle
+
+
+class ChannelContext(Record):
+    """What a session's keys are derived from, besides the static keys.
+
+    `initialize_update` is the card's whole response data; `i` the protocol's option byte of the profile.
+    """
+
+    scp: int
+    i: int
+    host_challenge: bytes
+    initialize_update: bytes
+
+
+class GeneratedKeySet(Record):
+    """A new key set: how to find it again, and the check values (3 bytes each) of ENC, MAC and DEK."""
+
+    source: SealedKeys
+    kcvs: tuple[bytes, ...]
+
+
+class Keystore(Protocol):
+    """What a party's keys can do. Every method raises `KeystoreError` and uses no key when it refuses."""
+
+    async def generate(self, handle: KeyHandle, *, length_bytes: int = 16) -> None:
+        """Make a symmetric key under a new handle; an existing handle is left as it is."""
+        ...
+
+    async def import_key(self, handle: KeyHandle, key: Secret) -> None:
+        """Store a key under a new handle (ceremonies, demo); refuse an existing handle with another value."""
+        ...
+
+    async def has(self, handle: KeyHandle) -> bool:
+        """Say whether the handle exists."""
+        ...
+
+    async def share_transport_key(self, handle: KeyHandle, other: "Keystore") -> None:
+        """Make a transport key that both keystores hold under this handle (both in this process)."""
+        ...
+
+    async def generate_key_set(self, *, scp: int, key_length: int) -> GeneratedKeySet:
+        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key."""
+        ...
+
+    async def key_check_values(self, source: KeySource, *, scp: int) -> tuple[bytes, bytes, bytes]:
+        """Return the check values (3 bytes each) of a key set."""
+        ...
+
+    async def derive_session(self, source: KeySource, context: ChannelContext) -> SessionKeys:
+        """Derive the session keys; the DEK in the result is empty, it stays inside.
+
+        Does not check the card's cryptogram: the channel does, before anything is sent.
+        """
+        ...
+
+    async def predict_challenge(self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid) -> bytes:
+        """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3)."""
+        ...
+
+    async def wrap_keys_under_dek(
+        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int
+    ) -> tuple[EncryptedKey, ...]:
+        """Encrypt a key set (ENC, MAC, DEK in this order) under the DEK of the session."""
+        ...
+
+    async def encrypt_under_dek(
+        self, source: KeySource, context: ChannelContext, plaintext: Secret
+    ) -> bytes:
+        """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
+        ...
+
+    async def derive_application_key(
+        self, master: KeyHandle, diversifier: bytes, *, length_bytes: int = 16
+    ) -> Secret:
+        """Derive a card's application key from a provider's master key (SP 800-108 over the diversifier).
+
+        The result goes to the card under a DEK, or serves one value transaction; it is never stored.
+        """
+        ...
+
+    async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
+        """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
+        ...
+
+    async def seal(self, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt with an AEAD; `context` (an operation or instance id) is bound as associated data."""
+        ...
+
+    async def open(self, sealed: bytes, *, context: str) -> bytes:
+        """Decrypt what `seal` made with the same context."""
+        ...

@@ -1,0 +1,115 @@
+"""The other party, seen from the hub: whoever owns a key set opens, wraps and checks its own segments.
+
+Every request carries the segment's id and may be repeated: the stored answer is returned, nothing is
+wrapped twice. None of these calls is made inside a transaction of the caller.
+"""
+
+from typing import Protocol
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.card_content import CardObject, ServiceDescription
+from opentsm.tsm.domain.exchange import Command
+from opentsm.tsm.engine.plan import PlannedSession
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
+
+
+class SegmentRequest(Record):
+    """A session that the hub has planned: with whose key set, on which domain, which steps.
+
+    `handover` is the temporary key set that the issuer wrapped for this party (empty: none).
+    """
+
+    segment_id: SegmentId
+    operation_id: OperationId
+    se_id: SeId
+    profile: str
+    session: PlannedSession
+    instance_id: InstanceId | None = None
+    handover: bytes = b""
+
+
+class StepReport(Record):
+    """What became of one step: done, refused by the card (status word), or not known."""
+
+    done: bool
+    status_word: str | None = None
+    meaning: str = ""
+
+
+class RegistryReport(Record):
+    """The card's registry as read in a session; `complete` is False when pages were missing."""
+
+    objects: tuple[CardObject, ...]
+    complete: bool
+    seen_through: Aid
+    card_state: int | None = None
+    free_memory: int | None = None
+
+
+class SegmentReport(Record):
+    """What a segment's answers proved.
+
+    `steps` parallels the session's steps. `keys`, `personalization`, `transaction` are what a probe found.
+    `handover` is a key set wrapped for the provider. `counter` is the card's sequence counter, if told.
+    """
+
+    steps: tuple[StepReport, ...]
+    registry: RegistryReport | None = None
+    keys: tuple[int, ...] | None = None
+    personalization: str | None = None
+    transaction: str | None = None
+    handover: bytes = b""
+    values: dict[str, int] = {}
+
+
+class SegmentOwner(Protocol):
+    """A party that holds key sets."""
+
+    async def prepare_segment(self, request: SegmentRequest) -> tuple[Command, ...]:
+        """Return the commands that open the session (SELECT, INITIALIZE UPDATE, or a probe's reads)."""
+        ...
+
+    async def wrap_segment(self, segment_id: SegmentId, opening: tuple[str, ...]) -> tuple[Command, ...]:
+        """Return the session's commands, given the answers to its opening (hex R-APDUs).
+
+        Raises:
+            WrongCardError: the card's cryptogram does not verify; nothing may be sent.
+        """
+        ...
+
+    async def check_segment(self, segment_id: SegmentId, answers: tuple[str, ...]) -> SegmentReport:
+        """Verify the answers that came back, and say what is now certain."""
+        ...
+
+    async def forget_domain(self, se_id: SeId, sd_aid: Aid) -> None:
+        """Retire the key sets of a security domain that is gone from the card."""
+        ...
+
+
+class ServiceCatalogue(Protocol):
+    """What the hub asks a service provider's TSM about its services."""
+
+    async def describe(
+        self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
+    ) -> ServiceDescription:
+        """Choose the flavor for a card profile and say what it puts on the card."""
+        ...
+
+    async def seal_personalization_data(
+        self, provider_id: TenantId, instance_id: InstanceId, data: dict[str, str]
+    ) -> bytes:
+        """Check the data against the recipes and seal it for the instance."""
+        ...
+
+
+class Peers(Protocol):
+    """Finds the other parties."""
+
+    def segment_owner(self, tenant_id: TenantId) -> SegmentOwner:
+        """Return the party that holds this tenant's key sets."""
+        ...
+
+    def catalogue(self) -> ServiceCatalogue:
+        """Return the service providers' catalogue."""
+        ...

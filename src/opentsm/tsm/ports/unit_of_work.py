@@ -1,0 +1,36 @@
+"""One transaction: load, decide, save, audit, publish, commit. Leaving without `commit` changes nothing."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from opentsm.tsm.ports import repositories as r
+
+
+class UnitOfWork(Protocol):
+    """The repositories inside one transaction."""
+
+    tenants: r.Tenants
+    secure_elements: r.SecureElements
+    key_sets: r.KeySets
+    devices: r.Devices
+    instances: r.Instances
+    operations: r.Operations
+    orders: r.Orders
+    segments: r.Segments
+    load_files: r.LoadFiles
+    catalogue: r.Catalogue
+    outbox: r.Outbox
+    audit: r.AuditLog
+    idempotency: r.IdempotencyKeys
+
+    async def commit(self) -> None:
+        """Make everything durable, at once."""
+        ...
+
+
+class Storage(Protocol):
+    """Where transactions come from."""
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Open a transaction; lost connections and serialisation failures raise StaleVersionError."""
+        ...
