@@ -1,0 +1,73 @@
+"""Errors of the card library: one tree, each class's docstring is its default message.
+
+CardError
+├── TlvError                 bytes are not the TLV, LV or DGI structure expected
+├── ApduError                bytes are not an APDU, or a command cannot be coded
+├── AidError                 not an AID
+├── PaddingError             wrong padding, or data that is not whole cipher blocks
+├── KeyFormatError           a key or key data field has the wrong size or structure
+├── DiversificationError     card keys cannot be derived from the given data
+├── SecureChannelError       a secure-channel rule is broken
+│   ├── CardCryptogramError  the card did not prove that it holds the keys
+│   └── ResponseMacError     an answer is not authentic
+├── ResponseFormatError      an answer's data is not what the command promises
+├── CapError                 not a usable CAP or load file
+└── ScriptError              a script of commands is not consistent
+"""
+
+from inspect import cleandoc
+
+
+class CardError(Exception):
+    """The card operation is not possible."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or cleandoc(type(self).__doc__ or type(self).__name__))
+
+
+class TlvError(CardError):
+    """The data is not well-formed TLV."""
+
+
+class ApduError(CardError):
+    """The data is not a well-formed APDU."""
+
+
+class AidError(CardError):
+    """An application identifier has 5 to 16 bytes."""
+
+
+class PaddingError(CardError):
+    """The data is not padded to whole cipher blocks."""
+
+
+class KeyFormatError(CardError):
+    """The key has the wrong size or structure."""
+
+
+class DiversificationError(CardError):
+    """The card's keys cannot be derived from this diversification data."""
+
+
+class SecureChannelError(CardError):
+    """The secure channel does not allow this."""
+
+
+class CardCryptogramError(SecureChannelError):
+    """The card cryptogram is wrong: the card does not hold these keys."""
+
+
+class ResponseMacError(SecureChannelError):
+    """The R-MAC of the answer is missing or wrong."""
+
+
+class ResponseFormatError(CardError):
+    """The card's answer does not have the format that the command promises."""
+
+
+class CapError(CardError):
+    """The file is not a usable CAP file or load file."""
+
+
+class ScriptError(CardError):
+    """The script is not consistent."""
