@@ -1,0 +1,35 @@
+"""`opentsm test`: the system packages, the checks and the test suite, in this order."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from opentsm.cli.check import run_checks
+from opentsm.cli.exit_codes import ExitCode
+from opentsm.cli.source_tree import source_root
+from opentsm.cli.system_packages import require_system_packages
+
+test_app = typer.Typer()
+
+
+@test_app.command(context_settings={"ignore_unknown_options": True})
+def test(
+    pytest_arguments: Annotated[
+        list[str] | None, typer.Argument(help="Handed to pytest; with arguments only pytest runs.")
+    ] = None,
+    crash_all: Annotated[
+        bool, typer.Option("--crash-all", help="kill -9 at every APDU, not only at the ends of a phase.")
+    ] = False,
+) -> None:
+    """Install what the tests need, run all checks, then pytest."""
+    root = source_root()
+    require_system_packages(root)
+    checks_passed = bool(pytest_arguments) or all(result.passed for result in run_checks(root))
+    environment = {**os.environ, **({"OPENTSM_CRASH_ALL": "1"} if crash_all else {})}
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(pytest_arguments or [])]
+    tests_passed = subprocess.run(pytest, cwd=root, env=environment, check=False).returncode == 0
+    if not (checks_passed and tests_passed):
+        raise typer.Exit(ExitCode.FAILED)
