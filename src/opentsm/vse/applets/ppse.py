@@ -1,0 +1,37 @@
+"""The proximity payment system environment: the list of payment applications for a contactless terminal.
+
+Source: EMV Contactless Book B §3.3; gp-amendments §6.1.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.tlv import encode_tlv, find, parse_tlvs
+from opentsm.vse.applets.personalized import VERSION_RULE, DgiRule, Handler, PersonalizedApplet
+
+PPSE_AID: Final = Aid(b"2PAY.SYS.DDF01")
+_LOWEST_PRIORITY: Final = 0x10
+
+
+class Ppse(PersonalizedApplet):
+    """Lists the selectable payment instances; works without personalisation."""
+
+    MODULE_AID: ClassVar[Aid] = Aid.from_hex("F04F54534D0001")
+    RULES: ClassVar[tuple[DgiRule, ...]] = (VERSION_RULE,)
+
+    def fci_data(self) -> bytes:
+        """Return the directory entries, best priority first."""
+        entries = [entry for applet in self.services.selectable_applets() if (entry := applet.ppse_entry())]
+        templates = [encode_tlv(0x61, entry) for entry in sorted(entries, key=_priority)]
+        return encode_tlv(0xBF0C, b"".join(templates))
+
+    def commands(self) -> Mapping[tuple[int, int], Handler]:
+        """There is nothing to do but to be selected."""
+        return {}
+
+
+def _priority(entry: bytes) -> int:
+    """Return 1 (best) to 15; no priority, or 0, comes after all."""
+    indicator = find(parse_tlvs(entry), 0x87) or b"\x00"
+    return indicator[0] & 0x0F or _LOWEST_PRIORITY
