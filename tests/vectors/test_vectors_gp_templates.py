@@ -1,0 +1,185 @@
+"""Published templates and parameter fields: card data, registry, keys, privileges, INSTALL, tokens.
+
+Sources, one a vector: GlobalPlatformPro `TestParseTags`, `TestGPKeyInfo`, `TestBitField`; the globalplatform
+C library `installDataTest.c`; osmocom pySim `test_globalplatform.py` (`Install_param_Test`); load and
+extradition tokens made by gpshell3 3.0.0 with published test keys.
+"""
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.gp import commands as gp
+from opentsm.card.gp import install_params as params
+from opentsm.card.gp import responses as rsp
+from opentsm.card.gp.privileges import Privilege
+from opentsm.card.gp.tokens import token_input
+
+
+def unhex(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+def test_parse_card_data_2_2_1_scp02i15() -> None:
+    card = rsp.parse_card_data(
+        unhex(
+            "664c734a06072a864886fc6b01600c060a2a864886fc6b02020101630906072a864886fc6b03640b06092a864886fc6b04"
+            "0215650b06092b8510864864020103660c060a2b060104012a026e0102"
+        )
+    )
+    assert card.version == "2.1.1"
+    assert card.secure_channels == ((2, 0x15),)
+
+
+def test_parse_card_data_scp03i70_scp80() -> None:
+    card = rsp.parse_card_data(
+        unhex(
+            "6657735506072a864886fc6b01600b06092a864886fc6b020202630906072a864886fc6b03640b06092a864886fc6b0403"
+            "70640b06092a864886fc6b048000650a06082a864886fc6b0504660c060a2b060104012a026e0103"
+        )
+    )
+    assert card.version == "2.2"
+    assert card.secure_channels == ((3, 0x70), (0x80, 0))
+
+
+def test_parse_isd() -> None:
+    (isd,) = rsp.parse_status(unhex("e3144f07a00000015100009f700107c50180ea028000"), gp.StatusScope.ISD)
+    assert isd.aid.hex() == "a0000001510000"
+    assert isd.state_name == "INITIALIZED"
+    assert isd.privileges == Privilege.SECURITY_DOMAIN
+
+
+def test_key_info_template_rsa() -> None:
+    keys = rsp.parse_key_information(
+        unhex("e020c00401018820c00402018820c00403018820c0060170a180a003c00401718010")
+    )
+    assert len(keys) == 5
+    assert [key.kvn for key in keys] == [1, 1, 1, 0x70, 0x71]
+    assert keys[0].components == (rsp.KeyComponent(0x88, 32),)
+    assert keys[3].components == (rsp.KeyComponent(0xA1, 128), rsp.KeyComponent(0xA0, 3))
+
+
+def test_key_info_template_extended() -> None:
+    keys = rsp.parse_key_information(
+        unhex("e021c00401018010c00402018010c00403018010c00d0173ffa10080a0000301840100")
+    )
+    assert len(keys) == 4
+    assert keys[3].components == (rsp.KeyComponent(0xA1, 128), rsp.KeyComponent(0xA0, 3))
+    assert (keys[3].usage, keys[3].access) == (0x84, 0x00)
+
+
+def test_privileges_80c000() -> None:
+    privileges = Privilege.from_bytes(unhex("80c000"))
+    assert privileges.names == ("Security Domain", "Trusted Path", "Authorized Management")
+
+
+def test_privileges_9efe80() -> None:
+    assert len(Privilege.from_bytes(unhex("9efe80")).names) == 13
+
+
+def test_install_uicc_syspar() -> None:
+    toolkit = params.Toolkit(
+        priority=1,
+        menu_text_length=0x14,
+        channels=2,
+        minimum_security=unhex("011e"),
+        tars=(unhex("d50103"),),
+        services=0,
+    )
+    adf = Aid(unhex("a0000000871002ffffffff8900000100"))
+    value = params.uicc_parameters(toolkit, [(None, b"\x00"), (adf, b"\x00")])
+    assert value.hex() == (
+        "800d010014000202011e03d501030081180001000010a0000000871002ffffffff8900000100010000"
+    )
+
+
+def test_install_sim_params() -> None:
+    toolkit = params.Toolkit(priority=1, timers=1, menu_text_length=16, channels=1, tars=(unhex("d50101"),))
+    assert params.toolkit_parameters(toolkit).hex() == "010001011000010003d50101"
+
+
+def test_install_sd_params() -> None:
+    security_domain = params.SecurityDomainParameters(
+        secure_channels=((0x02, 0x15),),
+        accept_extradition=b"\x80",
+        accept_deletion=b"\x80",
+        personalized_by_state=True,
+        casd_capability=unhex("0102"),
+        accept_extradition_away=unhex("8000"),
+    )
+    assert security_domain.to_bytes().hex() == "8102021582018083018084008602010287028000"
+
+
+def test_install_params_pysim() -> None:
+    system = params.SystemParameters(
+        nonvolatile_quota=256, volatile_quota=256, toolkit=unhex("010001001505000000000000000000000000")
+    )
+    field = params.application_parameters(system=system)
+    assert field.hex() == "c900ef1cc8020100c7020100ca12010001001505000000000000000000000000"
+    assert params.application_parameters().hex() == "c900"
+
+
+def test_token_extradition_dtbs() -> None:
+    command = gp.install_for_extradition(Aid(unhex("d0d1d2d3d4d50101")), Aid(unhex("d4d4d4d4d4010101")))
+    assert token_input(command).hex() == "10001508d4d4d4d4d40101010008d0d1d2d3d4d501010000"
+
+
+def test_token_delete_dtbs() -> None:
+    # This client signs two AIDs at once; the Card Specification knows one, so the command is made here.
+    command = CommandApdu(0x80, 0xE4, 0x00, 0x80, unhex("4f07d0d1d2d3d4d5014f08d0d1d2d3d4d50101"), 256)
+    assert token_input(command).hex() == "0080134f07d0d1d2d3d4d5014f08d0d1d2d3d4d50101"
+
+
+DM_KEY = b"""-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCweHHNANr7knZY8c+vfdurFmFz
+AsLHQfnpr57HF6d7DvUddQiCEdl2iJWRKKZRDA0jJt5M6rk6Fn8juWujI3zwDSy9
+vOKygiqpNzeRRUz57JObzgUYAldoZCajs9wQssszvF229jDCgv9Z02IQqiwPP4W9
+Gy+Dx8tap0FwcA7STQIDAQAB
+-----END PUBLIC KEY-----
+"""
+
+
+def verify_rsa_1024(signature: bytes, message: bytes) -> None:
+    key = serialization.load_pem_public_key(DM_KEY)
+    assert isinstance(key, RSAPublicKey)
+    key.verify(signature, message, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
+
+
+def test_token_rsa1k_load() -> None:
+    command = gp.install_for_load(
+        Aid(unhex("0102030405")),
+        Aid(unhex("A000000151000000")),
+        hash=unhex("32bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"),
+        parameters=params.load_parameters(code=0x128),
+    )
+    signed = token_input(command)
+    assert signed.hex() == (
+        "02003705010203040508a0000001510000002032bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"
+        "06ef04c6020128"
+    )
+    token = unhex(
+        "72e6c687b1347504e520fa622ae14d1381201cfcfc68473c64b4bbdb36a862f44bac7f6bdc82fb06c81655c889c3387809ff1632"
+        "98abeb329367877b38eb56a3b876673419a98faf2b0cf0abd35987b5eb381cd63afce084ddba117354be5a9c61152960f96c3d5f"
+        "74685204d1f559d8e97cb400dac75fa2153fc68e28964d57"
+    )
+    verify_rsa_1024(token, signed)
+    with pytest.raises(InvalidSignature):
+        verify_rsa_1024(token, signed[:-1] + b"\x00")
+
+
+def test_token_rsa1k_extradition() -> None:
+    command = gp.install_for_extradition(Aid(unhex("010203040507")), Aid(unhex("D0D1D2D3D4D50102")))
+    signed = token_input(command)
+    assert signed.hex() == "10001308d0d1d2d3d4d5010200060102030405070000"
+    verify_rsa_1024(
+        unhex(
+            "8259d60c2609c308efefcd9cfca8a6a5fe0ed94a2c0504fbee8dc7375332127f77d5f73ba90ca202cc38c759e609b814d359"
+            "d9876f0de619e0c6e3e3c15441a8c2aa8b9abaf217b7f825b175a475a0e0d3f9f38ec42a987899a29cbcf4bd3d992af827dc"
+            "528f221aed8808997244d23ac3bfe88fca858c3bffc35981d48a7cfc"
+        ),
+        signed,
+    )
