@@ -10,7 +10,7 @@ GENESIS = bytes(32)
 SHARDS = 64
 
 
-class AuditEntry(Record):
+class AuditEntry(Record, frozen=True, kw_only=True):
     """One fact of a chain. `details` never hold a key, a PIN or personalisation data."""
 
     tenant_id: TenantId

@@ -16,7 +16,7 @@ class ObjectKind(Enum):
     LOAD_FILE = "LOAD_FILE"
 
 
-class CardObject(Record):
+class CardObject(Record, frozen=True, kw_only=True):
     """One entry of the card's registry as the card reported it.
 
     `state` is the life-cycle byte, `privileges` the 24-bit field, `seen_through` the security domain whose
@@ -36,7 +36,7 @@ class CardObject(Record):
 UNKNOWN = "?"
 
 
-class ObservedContent(Record):
+class ObservedContent(Record, frozen=True, kw_only=True):
     """What is known to be on a card.
 
     `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
@@ -59,7 +59,7 @@ class ObservedContent(Record):
         return next((entry for entry in self.objects if entry.aid == aid), None)
 
 
-class Claim(Record):
+class Claim(Record, frozen=True, kw_only=True):
     """An object on a card that an instance caused to be there (`aid` in hex)."""
 
     aid: Aid
@@ -67,7 +67,7 @@ class Claim(Record):
     instance_ids: tuple[InstanceId, ...]
 
 
-class LoadFileReference(Record):
+class LoadFileReference(Record, frozen=True, kw_only=True):
     """A load file by its content: `sha256` names the load-file data block, `size` is its length in bytes."""
 
     aid: Aid
@@ -75,7 +75,7 @@ class LoadFileReference(Record):
     size: int
 
 
-class ApplicationSpecification(Record):
+class ApplicationSpecification(Record, frozen=True, kw_only=True):
     """One application of a service: what to install and how it is personalised.
 
     `install_parameters` is the value of C9. `personalization` is the version of the recipe run (None: no
@@ -93,7 +93,7 @@ class ApplicationSpecification(Record):
     probe: int | None = None
 
 
-class ServiceDescription(Record):
+class ServiceDescription(Record, frozen=True, kw_only=True):
     """What one flavor of a service puts on a card; fixed when an instance is created."""
 
     service_id: str
@@ -115,7 +115,7 @@ class Goal(Enum):
     ABSENT = "ABSENT"
 
 
-class ValueTransaction(Record):
+class ValueTransaction(Record, frozen=True, kw_only=True):
     """A top-up that should have happened exactly once: `id` 8 bytes in hex, `amount` in minor units."""
 
     id: str
@@ -123,7 +123,7 @@ class ValueTransaction(Record):
     amount: int
 
 
-class DesiredContent(Record):
+class DesiredContent(Record, frozen=True, kw_only=True):
     """What should be on the card for one instance."""
 
     instance_id: InstanceId

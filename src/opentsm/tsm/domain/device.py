@@ -6,7 +6,7 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import DeviceId, SeId, TenantId
 
 
-class EnrolmentCode(Record):
+class EnrolmentCode(Record, frozen=True, kw_only=True):
     """A one-time code that lets one device enrol; known only by its SHA-256 digest."""
 
     digest: bytes
@@ -15,7 +15,7 @@ class EnrolmentCode(Record):
     se_id: SeId | None = None
 
 
-class Device(Record):
+class Device(Record, frozen=True, kw_only=True):
     """An enrolled device and its public key (JWK, P-256)."""
 
     id: DeviceId
@@ -26,7 +26,7 @@ class Device(Record):
     se_id: SeId | None = None
 
 
-class DeviceSession(Record):
+class DeviceSession(Record, frozen=True, kw_only=True):
     """A SERAM session of one device with one secure element; `digest` is the SHA-256 of the session id.
 
     `extended` is True when the agent negotiated our extension in the handshake.

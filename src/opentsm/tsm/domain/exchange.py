@@ -7,7 +7,7 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SegmentId, SeId, TenantId
 
 
-class Expected(Record):
+class Expected(Record, frozen=True, kw_only=True):
     """What the device compares before it goes on: status-word patterns (`?` any nibble; empty: any), data
     under a mask (None: any data). All in hex, as they travel."""
 
@@ -16,7 +16,7 @@ class Expected(Record):
     mask: str | None = None
 
 
-class Command(Record):
+class Command(Record, frozen=True, kw_only=True):
     """One C-APDU of an order (hex), what to expect, and what it is for.
 
     `barrier` is True when it must not be sent unless everything before it was seen to succeed: an agent
@@ -37,7 +37,7 @@ class SegmentState(Enum):
     CHECKED = "CHECKED"
 
 
-class Segment(Record):
+class Segment(Record, frozen=True, kw_only=True):
     """The owner's record of one session with a card; `sealed` holds what is needed to go on, sealed."""
 
     id: SegmentId
@@ -68,7 +68,7 @@ class StopReason(Enum):
     ANSWER_LOST = "ANSWER_LOST"
 
 
-class OrderAnswer(Record):
+class OrderAnswer(Record, frozen=True, kw_only=True):
     """What came back: R-APDUs in hex in the order sent; `stopped` when not all commands were answered well."""
 
     responses: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class OrderAnswer(Record):
     index: int | None = None
 
 
-class DeviceOrder(Record):
+class DeviceOrder(Record, frozen=True, kw_only=True):
     """One order to the device that reaches a secure element; `sequence` grows per secure element.
 
     `sealed_commands` and `sealed_answer` hold a tuple[Command, …] and an OrderAnswer, sealed by the hub.
@@ -96,7 +96,7 @@ class DeviceOrder(Record):
     version: int = 0
 
 
-class OutboxMessage(Record):
+class OutboxMessage(Record, frozen=True, kw_only=True):
     """A message of the bus: `kind` routes it, `body` is a small JSON document, `key` makes it unique."""
 
     id: str

@@ -82,7 +82,7 @@ LOSS_PRIORITY = 0
 NORMAL_PRIORITY = 100
 
 
-class Failure(Record):
+class Failure(Record, frozen=True, kw_only=True):
     """Why an operation failed: a stable code, words, and the card's own status word where it gave one."""
 
     code: str
@@ -92,7 +92,7 @@ class Failure(Record):
     step: str | None = None
 
 
-class Traffic(Record):
+class Traffic(Record, frozen=True, kw_only=True):
     """What an operation cost: APDUs sent, bytes both ways, orders handed to the device."""
 
     apdus: int = 0
@@ -100,7 +100,7 @@ class Traffic(Record):
     round_trips: int = 0
 
 
-class Operation(Record):
+class Operation(Record, frozen=True, kw_only=True):
     """A request and how far it has come.
 
     `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index

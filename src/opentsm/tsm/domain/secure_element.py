@@ -52,14 +52,14 @@ class SeIdentifierType(Enum):
     GENERIC = "GENERIC"
 
 
-class SeIdentifier(Record):
+class SeIdentifier(Record, frozen=True, kw_only=True):
     """One name of a secure element; (type, value) is unique for an issuer."""
 
     type: SeIdentifierType
     value: str
 
 
-class SecureElement(Record):
+class SecureElement(Record, frozen=True, kw_only=True):
     """A secure element and where it stands.
 
     `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
@@ -84,7 +84,7 @@ class SecureElement(Record):
         return self.identifiers[0].value
 
 
-class DiversifiedKeys(Record, tag="diversified"):
+class DiversifiedKeys(Record, frozen=True, kw_only=True, tag="diversified"):
     """A key set derived from a master key inside the keystore (`method`: EMV, VISA2, KDF3; `kdd`: 10 bytes)."""
 
     master: KeyHandle
@@ -92,14 +92,14 @@ class DiversifiedKeys(Record, tag="diversified"):
     kdd: bytes
 
 
-class WrappedKeys(Record, tag="wrapped"):
+class WrappedKeys(Record, frozen=True, kw_only=True, tag="wrapped"):
     """A key set that came wrapped under a transport key (AES key wrap, RFC 3394, of ENC ‖ MAC ‖ DEK)."""
 
     transport: KeyHandle
     blob: bytes
 
 
-class SealedKeys(Record, tag="sealed"):
+class SealedKeys(Record, frozen=True, kw_only=True, tag="sealed"):
     """A key set that this party's keystore made and sealed under its own key."""
 
     blob: bytes
@@ -116,7 +116,7 @@ class KeySetState(Enum):
     RETIRED = "RETIRED"
 
 
-class KeySet(Record):
+class KeySet(Record, frozen=True, kw_only=True):
     """A secure-channel key set of one security domain, held by its owner.
 
     `counter` is the last sequence counter seen (SCP03) or None; `kcvs` are the check values of ENC, MAC, DEK.

@@ -64,7 +64,7 @@ INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable
 )
 
 
-class ServiceInstance(Record):
+class ServiceInstance(Record, frozen=True, kw_only=True):
     """One service on one secure element.
 
     `key_version` is the version of the provider's own key set that its security domain should hold.

@@ -15,7 +15,7 @@ class TenantKind(Enum):
     SERVICE_PROVIDER = "SERVICE_PROVIDER"
 
 
-class Tenant(Record):
+class Tenant(Record, frozen=True, kw_only=True):
     """A party."""
 
     id: TenantId
@@ -32,7 +32,7 @@ class TokenKind(Enum):
     DEVICE = "DEVICE"
 
 
-class AccessToken(Record):
+class AccessToken(Record, frozen=True, kw_only=True):
     """A bearer token, known only by its SHA-256 digest."""
 
     digest: bytes
@@ -42,7 +42,7 @@ class AccessToken(Record):
     expires_at: datetime | None = None
 
 
-class Principal(Record):
+class Principal(Record, frozen=True, kw_only=True):
     """Who is calling: the tenant, and the device when a device calls."""
 
     tenant_id: TenantId

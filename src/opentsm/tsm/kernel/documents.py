@@ -39,7 +39,7 @@ def from_json(kind: type[T], data: bytes | str) -> T:
     return msgspec.json.decode(data, type=kind, dec_hook=_decode)
 
 
-def to_builtins(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+def to_builtins(value: object) -> Any:
     """Turn a record into plain JSON types."""
     return msgspec.to_builtins(value, enc_hook=_encode, order="deterministic")
 

@@ -1,22 +1,22 @@
 """The TSM's error tree; the docstring of a class is its default message.
 
-    TsmError
-    ├── CallerError            whoever called is at fault (HTTP 4xx)
-    │   ├── InvalidInputError
-    │   ├── UnauthenticatedError
-    │   ├── ForbiddenError
-    │   ├── NotFoundError
-    │   └── ConflictError
-    │       ├── IllegalTransitionError
-    │       └── IdempotencyConflictError
-    ├── CardFaultError         the card refused or answered what it may not
-    │   ├── CardRefusedError
-    │   └── WrongCardError
-    ├── PeerFaultError         another party's TSM is at fault
-    └── InternalError          we are at fault (HTTP 5xx)
-        ├── StaleVersionError  lost an optimistic race: retry
-        ├── InvariantError     stored data contradict each other
-        └── KeystoreError
+TsmError
+├── CallerError            whoever called is at fault (HTTP 4xx)
+│   ├── InvalidInputError
+│   ├── UnauthenticatedError
+│   ├── ForbiddenError
+│   ├── NotFoundError
+│   └── ConflictError
+│       ├── IllegalTransitionError
+│       └── IdempotencyConflictError
+├── CardFaultError         the card refused or answered what it may not
+│   ├── CardRefusedError
+│   └── WrongCardError
+├── PeerFaultError         another party's TSM is at fault
+└── InternalError          we are at fault (HTTP 5xx)
+    ├── StaleVersionError  lost an optimistic race: retry
+    ├── InvariantError     stored data contradict each other
+    └── KeystoreError
 """
 
 from typing import ClassVar
@@ -28,7 +28,9 @@ class TsmError(Exception):
     code: ClassVar[str] = "tsm_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, detail: str | None = None, *, advice: str | None = None, field: str | None = None) -> None:
+    def __init__(
+        self, detail: str | None = None, *, advice: str | None = None, field: str | None = None
+    ) -> None:
         """Describe what was refused, why, and what to do.
 
         Args:

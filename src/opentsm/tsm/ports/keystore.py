@@ -5,13 +5,13 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.keys import EncryptedKey
-from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys
+from opentsm.card.scp.channel import SessionKeys
 from opentsm.tsm.domain.secure_element import KeySource, SealedKeys, WrappedKeys
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import KeyHandle
 
 
-class ChannelContext(Record):
+class ChannelContext(Record, frozen=True, kw_only=True):
     """What a session's keys are derived from, besides the static keys.
 
     `initialize_update` is the card's whole response data; `i` the protocol's option byte of the profile.
@@ -23,7 +23,7 @@ class ChannelContext(Record):
     initialize_update: bytes
 
 
-class GeneratedKeySet(Record):
+class GeneratedKeySet(Record, frozen=True, kw_only=True):
     """A new key set: how to find it again, and the check values (3 bytes each) of ENC, MAC and DEK."""
 
     source: SealedKeys
@@ -64,7 +64,9 @@ class Keystore(Protocol):
         """
         ...
 
-    async def predict_challenge(self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid) -> bytes:
+    async def predict_challenge(
+        self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid
+    ) -> bytes:
         """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3)."""
         ...
 
@@ -74,9 +76,7 @@ class Keystore(Protocol):
         """Encrypt a key set (ENC, MAC, DEK in this order) under the DEK of the session."""
         ...
 
-    async def encrypt_under_dek(
-        self, source: KeySource, context: ChannelContext, plaintext: Secret
-    ) -> bytes:
+    async def encrypt_under_dek(self, source: KeySource, context: ChannelContext, plaintext: Secret) -> bytes:
         """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
         ...
 

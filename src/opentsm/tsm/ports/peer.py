@@ -14,7 +14,7 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
 
 
-class SegmentRequest(Record):
+class SegmentRequest(Record, frozen=True, kw_only=True):
     """A session that the hub has planned: with whose key set, on which domain, which steps.
 
     `handover` is the temporary key set that the issuer wrapped for this party (empty: none).
@@ -29,7 +29,7 @@ class SegmentRequest(Record):
     handover: bytes = b""
 
 
-class StepReport(Record):
+class StepReport(Record, frozen=True, kw_only=True):
     """What became of one step: done, refused by the card (status word), or not known."""
 
     done: bool
@@ -37,7 +37,7 @@ class StepReport(Record):
     meaning: str = ""
 
 
-class RegistryReport(Record):
+class RegistryReport(Record, frozen=True, kw_only=True):
     """The card's registry as read in a session; `complete` is False when pages were missing."""
 
     objects: tuple[CardObject, ...]
@@ -47,7 +47,7 @@ class RegistryReport(Record):
     free_memory: int | None = None
 
 
-class SegmentReport(Record):
+class SegmentReport(Record, frozen=True, kw_only=True):
     """What a segment's answers proved.
 
     `steps` parallels the session's steps. `keys`, `personalization`, `transaction` are what a probe found.

@@ -21,7 +21,7 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SegmentId, SeId, TenantId
 
 
-class Page(Record):
+class Page(Record, frozen=True, kw_only=True):
     """How much of a list to return: at most `limit` (≤ 200) after the cursor id `after`."""
 
     limit: int = 50
@@ -153,7 +153,14 @@ class Catalogue(Protocol):
     """
 
     async def put(
-        self, owner_id: TenantId, entity: str, id_: str, document: dict[str, object], *, parent: str = "", file: bytes | None = None
+        self,
+        owner_id: TenantId,
+        entity: str,
+        id_: str,
+        document: dict[str, object],
+        *,
+        parent: str = "",
+        file: bytes | None = None,
     ) -> None: ...
     async def get(self, owner_id: TenantId, entity: str, id_: str) -> dict[str, object] | None: ...
     async def file(self, owner_id: TenantId, entity: str, id_: str) -> bytes | None: ...
@@ -164,7 +171,9 @@ class Catalogue(Protocol):
 
 
 class Outbox(Protocol):
-    async def publish(self, kind: str, key: str, body: dict[str, str], *, not_before: datetime | None = None) -> None:
+    async def publish(
+        self, kind: str, key: str, body: dict[str, str], *, not_before: datetime | None = None
+    ) -> None:
         """Add a message; one with the same kind and key that waits unclaimed is not added twice."""
         ...
 
@@ -178,12 +187,20 @@ class Outbox(Protocol):
 
 class AuditLog(Protocol):
     async def append(
-        self, tenant_id: TenantId, *, actor: str, action: str, subject: str, details: dict[str, str | int] | None = None
+        self,
+        tenant_id: TenantId,
+        *,
+        actor: str,
+        action: str,
+        subject: str,
+        details: dict[str, str | int] | None = None,
     ) -> None:
         """Add an entry to the chain of the subject's shard, in this transaction."""
         ...
 
-    async def list(self, tenant_id: TenantId, page: Page, *, subject: str | None = None) -> Sequence[AuditEntry]: ...
+    async def list(
+        self, tenant_id: TenantId, page: Page, *, subject: str | None = None
+    ) -> Sequence[AuditEntry]: ...
     async def verify(self, tenant_id: TenantId, shard: int) -> int:
         """Check a chain from its beginning and return its length; raise InvariantError on a break."""
         ...
@@ -194,4 +211,6 @@ class IdempotencyKeys(Protocol):
         """Return (body digest, status, response body) of an earlier request."""
         ...
 
-    async def put(self, tenant_id: TenantId, key: str, digest: bytes, status: int, response: bytes) -> None: ...
+    async def put(
+        self, tenant_id: TenantId, key: str, digest: bytes, status: int, response: bytes
+    ) -> None: ...

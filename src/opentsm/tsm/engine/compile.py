@@ -1,0 +1,215 @@
+"""Steps to commands: which APDUs do a step, what the card should answer, where an order may be cut.
+
+Pure. What needs a key (key blocks, personalisation values) comes in as a finished value: the owner of the
+keys asks its keystore before it compiles. Card Specification 2.3.1 §11.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.dgi import encode_dgi
+from opentsm.card.gp import commands as gp
+from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.privileges import Privilege
+from opentsm.tsm.domain.exchange import Expected
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.errors import InvariantError
+
+OK = Expected(status_words=("9000",))
+ANY = Expected()
+PAGE = Expected(status_words=("9000", "6310", "6A88"))
+LATER_PAGE = Expected(status_words=("9000", "6310", "6985", "6A86", "6A88"))
+
+
+class CardFacts(Record, frozen=True, kw_only=True):
+    """What compiling must know of a card: the protocol and its sizes.
+
+    `command_data` is the number of plain data bytes that fit a command at the session's level.
+    `load_data` is the same for LOAD, larger where extended length is allowed. `bare_key_blocks` says that
+    PUT KEY carries AES keys without the inner length byte.
+    """
+
+    scp: int
+    i: int
+    level: int
+    key_length: int
+    command_data: int
+    load_data: int
+    bare_key_blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlainCommand:
+    """One command before protection. `barrier`: see `domain.exchange.Command`."""
+
+    apdu: CommandApdu
+    expected: Expected
+    meaning: str
+    barrier: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """One data grouping of a personalisation: `value` is already encrypted where `encrypted` says so."""
+
+    tag: int
+    value: bytes
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fills:
+    """Values that only the owner of the keys can make for a step."""
+
+    put_key_fields: tuple[bytes, ...] = ()
+    key_groupings: tuple[tuple[int, bytes], ...] = ()
+    load_block: bytes = b""
+    groupings: tuple[Grouping, ...] = ()
+
+
+def compile_step(step: s.Step, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:  # noqa: PLR0912
+    """Return the commands of a step.
+
+    Args:
+        step: what to do; value steps and probes of plain sessions are not compiled here.
+        facts: the card's protocol and sizes.
+        fills: finished values for the step.
+
+    Raises:
+        InvariantError: a value that the step needs is missing.
+    """
+    match step:
+        case s.ReadRegistry():
+            return _read_registry(step)
+        case s.CreateSecurityDomain():
+            return (_create_domain(step),)
+        case s.PutFirstKeys():
+            return _put_first_keys(step, facts, fills)
+        case s.ReplaceKeys():
+            put = gp.put_key(step.new_kvn, _needed(fills.put_key_fields), replace_kvn=step.old_kvn)
+            return (PlainCommand(put, OK, step.describe()),)
+        case s.Load():
+            return _load(step, facts, fills)
+        case s.Install():
+            return (_install(step),)
+        case s.Extradite():
+            apdu = gp.install_for_extradition(step.application, step.security_domain)
+            return (PlainCommand(apdu, OK, step.describe()),)
+        case s.Personalize():
+            return _personalize(step.application, facts, _needed(fills.groupings), step.describe())
+        case s.MakeSelectable():
+            apdu = gp.install_for_make_selectable(step.application)
+            return (PlainCommand(apdu, OK, step.describe()),)
+        case s.Lock():
+            return (PlainCommand(gp.lock(step.application), OK, step.describe()),)
+        case s.Unlock():
+            return (PlainCommand(gp.unlock(step.application), OK, step.describe()),)
+        case s.Delete():
+            return (PlainCommand(gp.delete(step.aid), OK, step.describe()),)
+        case s.ProveKeys() | s.ProbeKeys():
+            return (PlainCommand(gp.get_data(0xE0), OK, step.describe(), barrier=False),)
+        case s.ProbePersonalization():
+            answer = Expected(status_words=("9000", "6A88", "6985"))
+            return (PlainCommand(gp.get_data(step.data_object), answer, step.describe(), barrier=False),)
+        case _:
+            raise InvariantError(f"{type(step).__name__} is not compiled into secured commands.")
+
+
+def _needed(values: Sequence[bytes] | Sequence[Grouping]) -> Sequence:  # type: ignore[type-arg]
+    if not values:
+        raise InvariantError("A step was compiled without the values that its owner must give.")
+    return values
+
+
+def _read_registry(step: s.ReadRegistry) -> tuple[PlainCommand, ...]:
+    reads: list[PlainCommand] = []
+    for scope in (gp.StatusScope.ISD, gp.StatusScope.APPLICATIONS, gp.StatusScope.LOAD_FILES_AND_MODULES):
+        reads.append(PlainCommand(gp.get_status(scope), PAGE, step.describe(), barrier=False))
+        if scope is not gp.StatusScope.ISD:
+            more = PlainCommand(gp.get_status(scope, next=True), LATER_PAGE, step.describe(), barrier=False)
+            reads += [more] * (step.pages - 1)
+    memory = Expected(status_words=("9000", "6A88"))
+    reads.append(PlainCommand(gp.get_data(0xFF21), memory, "read the free memory", barrier=False))
+    return tuple(reads)
+
+
+def _create_domain(step: s.CreateSecurityDomain) -> PlainCommand:
+    apdu = gp.install_for_install(
+        step.load_file,
+        step.module,
+        step.aid,
+        Privilege(step.privileges),
+        application_parameters(step.parameters),
+        make_selectable=True,
+    )
+    return PlainCommand(apdu, OK, step.describe())
+
+
+def _put_first_keys(step: s.PutFirstKeys, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:
+    if not step.forwarded:
+        put = gp.put_key(step.kvn, _needed(fills.put_key_fields))
+        return (PlainCommand(put, OK, step.describe()),)
+    if not fills.key_groupings:
+        raise InvariantError("First keys were compiled without their key blocks.")
+    groupings = tuple(Grouping(tag, value, encrypted=True) for tag, value in fills.key_groupings)
+    return _personalize(step.domain, facts, groupings, step.describe())
+
+
+def _load(step: s.Load, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:
+    if not fills.load_block:
+        raise InvariantError("A load was compiled without the load file.")
+    block_hash = bytes.fromhex(step.load_file.sha256)
+    head = gp.install_for_load(step.load_file.aid, step.security_domain, hash=block_hash)
+    blocks = gp.load_blocks(fills.load_block, block_size=facts.load_data)
+    return (
+        PlainCommand(head, OK, step.describe()),
+        # a LOAD after a failed one is refused by the card and changes nothing
+        *(PlainCommand(block, OK, step.describe(), barrier=False) for block in blocks),
+    )
+
+
+def _install(step: s.Install) -> PlainCommand:
+    app = step.application
+    apdu = gp.install_for_install(
+        app.load_file,
+        app.module,
+        app.instance_aid,
+        Privilege(app.privileges),
+        application_parameters(app.install_parameters),
+        make_selectable=step.make_selectable,
+    )
+    return PlainCommand(apdu, OK, step.describe())
+
+
+def _personalize(
+    application: Aid, facts: CardFacts, groupings: Sequence[Grouping], meaning: str
+) -> tuple[PlainCommand, ...]:
+    target = PlainCommand(gp.install_for_personalization(application), OK, meaning)
+    blocks = _store_data_blocks(groupings, facts.command_data)
+    last = len(blocks) - 1
+    commands = [
+        gp.store_data(
+            block,
+            number,
+            last=number == last,
+            encryption=gp.StoreDataEncryption.ENCRYPTED if encrypted else gp.StoreDataEncryption.NONE,
+            structure=gp.StoreDataStructure.DGI,
+        )
+        for number, (block, encrypted) in enumerate(blocks)
+    ]
+    return (target, *(PlainCommand(command, OK, meaning) for command in commands))
+
+
+def _store_data_blocks(groupings: Sequence[Grouping], size: int) -> list[tuple[bytes, bool]]:
+    """Pack groupings into blocks of at most `size` bytes; clear and encrypted ones never share a block."""
+    blocks: list[tuple[bytes, bool]] = []
+    for grouping in groupings:
+        data = encode_dgi(grouping.tag, grouping.value)
+        if blocks and blocks[-1][1] == grouping.encrypted and len(blocks[-1][0]) + len(data) <= size:
+            blocks[-1] = (blocks[-1][0] + data, grouping.encrypted)
+            continue
+        blocks += [(data[at : at + size], grouping.encrypted) for at in range(0, len(data), size)]
+    return blocks

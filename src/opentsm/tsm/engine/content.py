@@ -1,0 +1,202 @@
+"""How observed content changes: by what the card confirmed, by what became doubtful, by what was read."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.card_content import (
+    UNKNOWN,
+    CardObject,
+    Claim,
+    ObjectKind,
+    ObservedContent,
+)
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.plan import LOCKED
+from opentsm.tsm.kernel.ids import InstanceId
+
+replace = msgspec.structs.replace
+V = TypeVar("V")
+
+
+def _with(mapping: dict[str, V], aid: Aid, value: V) -> dict[str, V]:
+    return {**mapping, aid.hex().upper(): value}
+
+
+def _without(mapping: dict[str, V], aid: Aid) -> dict[str, V]:
+    return {key: value for key, value in mapping.items() if key != aid.hex().upper()}
+
+
+def _put(observed: ObservedContent, entry: CardObject) -> ObservedContent:
+    others = tuple(o for o in observed.objects if o.aid != entry.aid)
+    return replace(observed, objects=(*others, entry))
+
+
+def _change_state(
+    observed: ObservedContent, aid: Aid, *, set_bits: int = 0, clear_bits: int = 0
+) -> ObservedContent:
+    entry = observed.find(aid)
+    if entry is None:
+        return observed
+    return _put(observed, replace(entry, state=(entry.state | set_bits) & ~clear_bits & 0xFF))
+
+
+def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> ObservedContent:  # noqa: PLR0912
+    """Return the content after the card confirmed a step.
+
+    Args:
+        observed: what was known before.
+        step: what the card did.
+        through: the security domain in whose session it was done.
+    """
+    match step:
+        case s.CreateSecurityDomain():
+            entry = CardObject(
+                aid=step.aid,
+                kind=ObjectKind.SECURITY_DOMAIN,
+                state=0x07,
+                privileges=step.privileges,
+                load_file=step.load_file,
+                security_domain=through,
+                seen_through=through,
+            )
+            return replace(_put(observed, entry), keys=_with(observed.keys, step.aid, ()))
+        case s.PutFirstKeys():
+            changed = _change_state(observed, step.domain, set_bits=0x0F)
+            return replace(changed, keys=_with(observed.keys, step.domain, (step.kvn,)))
+        case s.ReplaceKeys():
+            return replace(observed, keys=_with(observed.keys, step.domain, (step.new_kvn,)))
+        case s.Load():
+            return _put(
+                observed,
+                CardObject(
+                    aid=step.load_file.aid,
+                    kind=ObjectKind.LOAD_FILE,
+                    state=0x01,
+                    security_domain=step.security_domain,
+                    seen_through=through,
+                ),
+            )
+        case s.Install():
+            app = step.application
+            load_file = observed.find(app.load_file)
+            entry = CardObject(
+                aid=app.instance_aid,
+                kind=ObjectKind.APPLICATION,
+                state=0x07 if step.make_selectable else 0x03,
+                privileges=app.privileges,
+                load_file=app.load_file,
+                security_domain=load_file.security_domain if load_file else through,
+                seen_through=through,
+            )
+            changed = _put(observed, entry)
+            return replace(changed, personalization=_without(observed.personalization, app.instance_aid))
+        case s.Extradite():
+            moved = observed.find(step.application)
+            return (
+                observed
+                if moved is None
+                else _put(observed, replace(moved, security_domain=step.security_domain))
+            )
+        case s.Personalize():
+            versions = _with(observed.personalization, step.application, step.personalization)
+            return replace(observed, personalization=versions)
+        case s.MakeSelectable():
+            return _change_state(observed, step.application, set_bits=0x07)
+        case s.Lock():
+            return _change_state(observed, step.application, set_bits=LOCKED)
+        case s.Unlock():
+            return _change_state(observed, step.application, clear_bits=LOCKED)
+        case s.Delete():
+            return _gone(observed, (step.aid,))
+        case s.TopUp():
+            return replace(observed, transactions={**observed.transactions, step.transaction: "applied"})
+        case _:
+            return observed
+
+
+def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
+    for aid in aids:
+        observed = replace(
+            observed,
+            objects=tuple(o for o in observed.objects if o.aid != aid),
+            keys=_without(observed.keys, aid),
+            personalization=_without(observed.personalization, aid),
+        )
+    return observed
+
+
+def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
+    """Return the content after a step whose outcome is not known: the card must be read again."""
+    match step:
+        case s.PutFirstKeys() | s.ReplaceKeys():
+            return replace(observed, fresh=False, keys=_without(observed.keys, step.domain))
+        case s.Personalize():
+            versions = _with(observed.personalization, step.application, UNKNOWN)
+            return replace(observed, fresh=False, personalization=versions)
+        case s.TopUp():
+            return replace(observed, transactions={**observed.transactions, step.transaction: UNKNOWN})
+        case _:
+            return replace(observed, fresh=False) if step.changes else observed
+
+
+def read(
+    observed: ObservedContent,
+    objects: tuple[CardObject, ...],
+    *,
+    through: Aid,
+    complete: bool,
+    card_state: int | None,
+    free_memory: int | None,
+) -> ObservedContent:
+    """Return the content after the card's registry was read through one security domain.
+
+    Entries that were seen through another domain stay; what vanished takes its facts with it. An
+    incomplete reading leaves the content stale and asks for more pages next time.
+    """
+    if not complete:
+        return replace(observed, fresh=False, status_pages=observed.status_pages * 2)
+    kept = tuple(o for o in observed.objects if o.seen_through not in (None, through))
+    seen = {o.aid for o in objects}
+    vanished = [o.aid for o in observed.objects if o.aid not in seen and o not in kept]
+    observed = _gone(observed, vanished)
+    merged = (*(o for o in kept if o.aid not in seen), *objects)
+    return replace(observed, objects=merged, fresh=True, card_state=card_state, free_memory=free_memory)
+
+
+def created_by(step: s.Step) -> tuple[Aid, ObjectKind] | None:
+    """Return the object that a step brings into being, or None."""
+    match step:
+        case s.CreateSecurityDomain():
+            return step.aid, ObjectKind.SECURITY_DOMAIN
+        case s.Load():
+            return step.load_file.aid, ObjectKind.LOAD_FILE
+        case s.Install():
+            return step.application.instance_aid, ObjectKind.APPLICATION
+        case _:
+            return None
+
+
+def claim(
+    claims: tuple[Claim, ...], instance_id: InstanceId, objects: Iterable[tuple[Aid, ObjectKind]]
+) -> tuple[Claim, ...]:
+    """Return the claims after an instance announced the objects that it is about to create or use."""
+    by_aid = {c.aid: c for c in claims}
+    for aid, kind in objects:
+        known = by_aid.get(aid)
+        holders = known.instance_ids if known else ()
+        if instance_id not in holders:
+            by_aid[aid] = Claim(aid=aid, kind=kind, instance_ids=(*holders, instance_id))
+    return tuple(by_aid.values())
+
+
+def release(claims: tuple[Claim, ...], instance_id: InstanceId) -> tuple[Claim, ...]:
+    """Return the claims after an instance gave up all it held."""
+    kept = []
+    for c in claims:
+        holders = tuple(i for i in c.instance_ids if i != instance_id)
+        if holders:
+            kept.append(replace(c, instance_ids=holders))
+    return tuple(kept)

@@ -1,0 +1,220 @@
+"""The steps that a plan is made of. Each says in words what it does, and whether it changes the card."""
+
+from typing import ClassVar
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ObjectKind
+from opentsm.tsm.kernel.documents import Record
+
+
+class ReadRegistry(Record, frozen=True, kw_only=True, tag="read_registry"):
+    """Read the card's registry and free memory through the session's domain (at most `pages` answers a list)."""
+
+    changes: ClassVar[bool] = False
+    pages: int = 1
+
+    def describe(self) -> str:
+        return "read the card's registry and free memory"
+
+
+class CreateSecurityDomain(Record, frozen=True, kw_only=True, tag="create_security_domain"):
+    """Install a supplementary security domain and make it selectable."""
+
+    changes: ClassVar[bool] = True
+    aid: Aid
+    load_file: Aid
+    module: Aid
+    privileges: int
+    parameters: bytes
+
+    def describe(self) -> str:
+        return f"create security domain {self.aid}"
+
+
+class PutFirstKeys(Record, frozen=True, kw_only=True, tag="put_first_keys"):
+    """Give a new security domain its first, temporary key set."""
+
+    changes: ClassVar[bool] = True
+    domain: Aid
+    kvn: int
+    forwarded: bool
+
+    def describe(self) -> str:
+        how = "through its parent" if self.forwarded else "under its parent's keys"
+        return f"give {self.domain} temporary keys (version {self.kvn:02X}) {how}"
+
+
+class ReplaceKeys(Record, frozen=True, kw_only=True, tag="replace_keys"):
+    """Replace a security domain's key set by one that its owner made."""
+
+    changes: ClassVar[bool] = True
+    domain: Aid
+    old_kvn: int
+    new_kvn: int
+
+    def describe(self) -> str:
+        return f"replace keys {self.old_kvn:02X} of {self.domain} by its owner's own (version {self.new_kvn:02X})"
+
+
+class ProveKeys(Record, frozen=True, kw_only=True, tag="prove_keys"):
+    """Open a session under the new key set: the card proves that it holds it."""
+
+    changes: ClassVar[bool] = False
+    domain: Aid
+    kvn: int
+
+    def describe(self) -> str:
+        return f"prove keys {self.kvn:02X} of {self.domain}"
+
+
+class Load(Record, frozen=True, kw_only=True, tag="load"):
+    """Load a load file into a security domain."""
+
+    changes: ClassVar[bool] = True
+    load_file: LoadFileReference
+    security_domain: Aid
+
+    def describe(self) -> str:
+        return f"load {self.load_file.aid} ({self.load_file.size} bytes) into {self.security_domain}"
+
+
+class Install(Record, frozen=True, kw_only=True, tag="install"):
+    """Create an instance of a module."""
+
+    changes: ClassVar[bool] = True
+    application: ApplicationSpecification
+    make_selectable: bool
+
+    def describe(self) -> str:
+        app = self.application
+        more = " and make it selectable" if self.make_selectable else ""
+        return f"install {app.instance_aid} from {app.load_file}{more}"
+
+
+class Extradite(Record, frozen=True, kw_only=True, tag="extradite"):
+    """Move an application to another security domain."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+    security_domain: Aid
+
+    def describe(self) -> str:
+        return f"extradite {self.application} to {self.security_domain}"
+
+
+class Personalize(Record, frozen=True, kw_only=True, tag="personalize"):
+    """Run a personalisation recipe on an application, through its security domain."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+    recipe_id: str
+    personalization: str
+
+    def describe(self) -> str:
+        return f"personalise {self.application} (version {self.personalization})"
+
+
+class MakeSelectable(Record, frozen=True, kw_only=True, tag="make_selectable"):
+    """Make an installed application selectable."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+
+    def describe(self) -> str:
+        return f"make {self.application} selectable"
+
+
+class Lock(Record, frozen=True, kw_only=True, tag="lock"):
+    """Lock an application."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+
+    def describe(self) -> str:
+        return f"lock {self.application}"
+
+
+class Unlock(Record, frozen=True, kw_only=True, tag="unlock"):
+    """Unlock an application: it returns to the state before the lock."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+
+    def describe(self) -> str:
+        return f"unlock {self.application}"
+
+
+class Delete(Record, frozen=True, kw_only=True, tag="delete"):
+    """Delete an application, a load file or an empty security domain."""
+
+    changes: ClassVar[bool] = True
+    aid: Aid
+    kind: ObjectKind
+
+    def describe(self) -> str:
+        return f"delete {self.kind.value.lower().replace('_', ' ')} {self.aid}"
+
+
+class TopUp(Record, frozen=True, kw_only=True, tag="top_up"):
+    """Credit a purse, once: `transaction` is 8 bytes in hex, `amount` in minor units."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+    transaction: str
+    amount: int
+
+    def describe(self) -> str:
+        return f"top up {self.application} by {self.amount} (transaction {self.transaction})"
+
+
+class ProbeKeys(Record, frozen=True, kw_only=True, tag="probe_keys"):
+    """Ask a security domain which key versions it holds (GET DATA E0)."""
+
+    changes: ClassVar[bool] = False
+    domain: Aid
+
+    def describe(self) -> str:
+        return f"ask {self.domain} which keys it holds"
+
+
+class ProbePersonalization(Record, frozen=True, kw_only=True, tag="probe_personalization"):
+    """Ask an application which personalisation it has."""
+
+    changes: ClassVar[bool] = False
+    application: Aid
+    data_object: int
+
+    def describe(self) -> str:
+        return f"ask {self.application} for its personalisation version"
+
+
+class ProbeTransaction(Record, frozen=True, kw_only=True, tag="probe_transaction"):
+    """Ask a purse whether it holds a transaction in its log."""
+
+    changes: ClassVar[bool] = False
+    application: Aid
+    transaction: str
+
+    def describe(self) -> str:
+        return f"ask {self.application} whether transaction {self.transaction} happened"
+
+
+Step = (
+    ReadRegistry
+    | CreateSecurityDomain
+    | PutFirstKeys
+    | ReplaceKeys
+    | ProveKeys
+    | Load
+    | Install
+    | Extradite
+    | Personalize
+    | MakeSelectable
+    | Lock
+    | Unlock
+    | Delete
+    | TopUp
+    | ProbeKeys
+    | ProbePersonalization
+    | ProbeTransaction
+)
