@@ -65,7 +65,7 @@ class Fills:
     """Values that only the owner of the keys can make for a step."""
 
     put_key_fields: tuple[bytes, ...] = ()
-    key_groupings: tuple[tuple[int, bytes], ...] = ()
+    key_data: bytes = b""
     load_block: bytes = b""
     groupings: tuple[Grouping, ...] = ()
 
@@ -152,10 +152,11 @@ def _put_first_keys(step: s.PutFirstKeys, facts: CardFacts, fills: Fills) -> tup
     if not step.forwarded:
         put = gp.put_key(step.kvn, _needed(fills.put_key_fields))
         return (PlainCommand(put, OK, step.describe()),)
-    if not fills.key_groupings:
+    if not fills.key_data:
         raise InvariantError("First keys were compiled without their key blocks.")
-    groupings = tuple(Grouping(tag, value, encrypted=True) for tag, value in fills.key_groupings)
-    return _personalize(step.domain, facts, groupings, step.describe())
+    size = facts.command_data
+    blocks = [(fills.key_data[at : at + size], False) for at in range(0, len(fills.key_data), size)]
+    return _forward(step.domain, blocks, step.describe())
 
 
 def _load(step: s.Load, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:
@@ -187,8 +188,11 @@ def _install(step: s.Install) -> PlainCommand:
 def _personalize(
     application: Aid, facts: CardFacts, groupings: Sequence[Grouping], meaning: str
 ) -> tuple[PlainCommand, ...]:
-    target = PlainCommand(gp.install_for_personalization(application), OK, meaning)
-    blocks = _store_data_blocks(groupings, facts.command_data)
+    return _forward(application, _store_data_blocks(groupings, facts.command_data), meaning)
+
+
+def _forward(target: Aid, blocks: Sequence[tuple[bytes, bool]], meaning: str) -> tuple[PlainCommand, ...]:
+    """INSTALL [for personalization], then STORE DATA blocks of data groupings (§7.3.2, §11.11)."""
     last = len(blocks) - 1
     commands = [
         gp.store_data(
@@ -200,7 +204,10 @@ def _personalize(
         )
         for number, (block, encrypted) in enumerate(blocks)
     ]
-    return (target, *(PlainCommand(command, OK, meaning) for command in commands))
+    return (
+        PlainCommand(gp.install_for_personalization(target), OK, meaning),
+        *(PlainCommand(command, OK, meaning) for command in commands),
+    )
 
 
 def _store_data_blocks(groupings: Sequence[Grouping], size: int) -> list[tuple[bytes, bool]]:

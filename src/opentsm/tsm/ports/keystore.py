@@ -4,7 +4,7 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
-from opentsm.card.gp.keys import EncryptedKey
+from opentsm.card.gp.keys import AesLayout
 from opentsm.card.scp.channel import SessionKeys
 from opentsm.tsm.domain.secure_element import KeySource, SealedKeys, WrappedKeys
 from opentsm.tsm.kernel.documents import Record
@@ -70,10 +70,22 @@ class Keystore(Protocol):
         """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3)."""
         ...
 
-    async def wrap_keys_under_dek(
-        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int
-    ) -> tuple[EncryptedKey, ...]:
-        """Encrypt a key set (ENC, MAC, DEK in this order) under the DEK of the session."""
+    async def put_key_fields(
+        self,
+        source: KeySource,
+        context: ChannelContext,
+        new_keys: KeySource,
+        *,
+        new_scp: int,
+        layout: AesLayout,
+    ) -> tuple[bytes, ...]:
+        """Return the PUT KEY data fields of a key set (ENC, MAC, DEK) under the DEK of the session."""
+        ...
+
+    async def store_data_key_set(
+        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int, kvn: int
+    ) -> bytes:
+        """Return the data groupings (00B9, 3 × 8113) of a key set under the DEK of the session."""
         ...
 
     async def encrypt_under_dek(self, source: KeySource, context: ChannelContext, plaintext: Secret) -> bytes:
