@@ -12,7 +12,8 @@ CardError
 │   └── ResponseMacError     an answer is not authentic
 ├── ResponseFormatError      an answer's data is not what the command promises
 ├── CapError                 not a usable CAP or load file
-└── ScriptError              a script of commands is not consistent
+├── ScriptError              a script of commands is not consistent
+└── ProfileError             a card profile is malformed
 """
 
 from inspect import cleandoc
@@ -71,3 +72,7 @@ class CapError(CardError):
 
 class ScriptError(CardError):
     """The script is not consistent."""
+
+
+class ProfileError(CardError):
+    """The card profile is malformed."""
