@@ -10,6 +10,31 @@ from opentsm.card.crypto.cipher import DES_BLOCK, single_des, tdes_cbc_encrypt
 from opentsm.card.errors import KeyFormatError, PaddingError
 
 
+class CmacKey:
+    """An AES key set up once for many CMACs."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, key: bytes) -> None:
+        """Set up the key.
+
+        Args:
+            key: 16, 24 or 32 bytes.
+
+        Raises:
+            KeyFormatError: wrong key length.
+        """
+        if len(key) not in (16, 24, 32):
+            raise KeyFormatError(f"an AES key has 16, 24 or 32 bytes, not {len(key)}")
+        self._context = CMAC(AES(key))
+
+    def mac(self, data: bytes) -> bytes:
+        """Compute the AES-CMAC of any bytes, not padded: 16 bytes."""
+        context = self._context.copy()
+        context.update(data)
+        return context.finalize()
+
+
 def cmac(key: bytes, data: bytes) -> bytes:
     """Compute the AES-CMAC.
 
@@ -23,11 +48,7 @@ def cmac(key: bytes, data: bytes) -> bytes:
     Raises:
         KeyFormatError: wrong key length.
     """
-    if len(key) not in (16, 24, 32):
-        raise KeyFormatError(f"an AES key has 16, 24 or 32 bytes, not {len(key)}")
-    context = CMAC(AES(key))
-    context.update(data)
-    return context.finalize()
+    return CmacKey(key).mac(data)
 
 
 def tdes_mac(key: bytes, data: bytes, iv: bytes = bytes(DES_BLOCK)) -> bytes:
