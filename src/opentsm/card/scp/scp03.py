@@ -1,0 +1,272 @@
+"""Secure Channel Protocol 03, the off-card side: AES, 8-byte (S8) and 16-byte (S16) MACs and challenges.
+
+Source: Amendment D 1.1.1 (SCP03); S16, implementation option bit 01, from Amendment D 1.2.
+"""
+
+from dataclasses import replace
+from hmac import compare_digest
+
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.crypto.cipher import AES_BLOCK, aes_cbc_decrypt, aes_cbc_encrypt, aes_ecb_encrypt
+from opentsm.card.crypto.kdf import sp800_108_cmac
+from opentsm.card.crypto.mac import CmacKey
+from opentsm.card.crypto.padding import pad80, unpad80
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.errors import (
+    CardCryptogramError,
+    KeyFormatError,
+    PaddingError,
+    ResponseFormatError,
+    ResponseMacError,
+    SecureChannelError,
+)
+from opentsm.card.scp.channel import (
+    CLA_EXTERNAL_AUTHENTICATE,
+    INS_EXTERNAL_AUTHENTICATE,
+    InitializeUpdateResponse,
+    ResponseLink,
+    SecurityLevel,
+    SessionKeys,
+    StaticKeys,
+    WrappedCommand,
+    carries_response_mac,
+    coded_lc,
+    mac_class,
+    secured_class,
+)
+
+# Derivation constants, Amendment D Table 4-1.
+_CARD_CRYPTOGRAM, _HOST_CRYPTOGRAM, _CARD_CHALLENGE = 0x00, 0x01, 0x02
+_S_ENC, _S_MAC, _S_RMAC = 0x04, 0x06, 0x07
+
+# Implementation option bits, Amendment D Table 5-1.
+_I_S16, _I_PSEUDO_RANDOM, _I_R_MAC, _I_R_MAC_R_ENC = 0x01, 0x10, 0x20, 0x60
+_LEGAL_I = frozenset(base | s16 for base in (0x00, 0x10, 0x20, 0x30, 0x60, 0x70) for s16 in (0, _I_S16))
+# Amendment D Table 7-5: levels 10, 30 and 31 do not exist.
+_LEVELS = frozenset({0x00, 0x01, 0x03, 0x11, 0x13, 0x33})
+_MAX_COUNTER = 0xFFFFFF
+
+
+def derive_session_keys(static: StaticKeys, host_challenge: bytes, card_challenge: bytes) -> SessionKeys:
+    """Derive the session keys (Amendment D §6.2.1).
+
+    Args:
+        static: three AES keys of equal length.
+        host_challenge: 8 bytes, S16: 16 bytes.
+        card_challenge: as long as the host challenge.
+
+    Raises:
+        KeyFormatError: the keys are no AES keys or differ in length.
+    """
+    size = len(static.enc)
+    if not size == len(static.mac) == len(static.dek):
+        raise KeyFormatError("the three keys of an SCP03 set have equal length")
+    context, bits = host_challenge + card_challenge, 8 * size
+    return SessionKeys(
+        enc=Secret(_derive(static.enc, _S_ENC, context, bits)),
+        mac=Secret(_derive(static.mac, _S_MAC, context, bits)),
+        rmac=Secret(_derive(static.mac, _S_RMAC, context, bits)),
+        dek=static.dek,
+    )
+
+
+def card_challenge(static_enc: Secret, counter: int, aid: bytes, *, s16: bool = False) -> bytes:
+    """Compute the challenge of a card with pseudo-random challenges (Amendment D §6.2.2.1).
+
+    Args:
+        static_enc: the static encryption key of the set.
+        counter: the sequence counter that the answer carries: 1 for the first session of a set.
+        aid: of the application that is asked: a security domain, or an application that uses its channel.
+        s16: 16 bytes instead of 8.
+
+    Raises:
+        SecureChannelError: the counter does not fit 3 bytes.
+    """
+    if not 0 <= counter <= _MAX_COUNTER:
+        raise SecureChannelError(f"an SCP03 sequence counter cannot be {counter}")
+    context = counter.to_bytes(3, "big") + aid
+    return _derive(static_enc, _CARD_CHALLENGE, context, 128 if s16 else 64)
+
+
+def card_cryptogram(keys: SessionKeys, host_challenge: bytes, card_challenge: bytes) -> bytes:
+    """Compute the card cryptogram, as long as a challenge (Amendment D §6.2.2.2)."""
+    context = host_challenge + card_challenge
+    return _derive(keys.mac, _CARD_CRYPTOGRAM, context, 8 * len(card_challenge))
+
+
+def host_cryptogram(keys: SessionKeys, host_challenge: bytes, card_challenge: bytes) -> bytes:
+    """Compute the host cryptogram, as long as a challenge (Amendment D §6.2.2.3)."""
+    context = host_challenge + card_challenge
+    return _derive(keys.mac, _HOST_CRYPTOGRAM, context, 8 * len(card_challenge))
+
+
+def predict_initialize_update(
+    static: StaticKeys, *, kdd: bytes, kvn: int, i: int, counter: int, aid: bytes, host_challenge: bytes
+) -> InitializeUpdateResponse:
+    """Compute the answer of a card with pseudo-random challenges before it is asked.
+
+    Args:
+        static: the key set.
+        kdd: 10 bytes of key diversification data.
+        kvn: key version number of the set.
+        i: implementation option with bit 10.
+        counter: the sequence counter of the coming session: GET DATA C1 plus one.
+        aid: of the application that will be asked.
+        host_challenge: 8 bytes, S16: 16 bytes.
+
+    Raises:
+        SecureChannelError: a card with this `i` has random challenges.
+    """
+    if i not in _LEGAL_I or not i & _I_PSEUDO_RANDOM:
+        raise SecureChannelError(f"SCP03 i={i:02X} has no pseudo-random challenge")
+    challenge = card_challenge(static.enc, counter, aid, s16=bool(i & _I_S16))
+    keys = derive_session_keys(static, host_challenge, challenge)
+    cryptogram = card_cryptogram(keys, host_challenge, challenge)
+    return InitializeUpdateResponse(kdd, kvn, 3, i, challenge, cryptogram, counter)
+
+
+class Scp03Channel:
+    """One SCP03 session, from the card's answer to INITIALIZE UPDATE on."""
+
+    def __init__(self, keys: SessionKeys, init: InitializeUpdateResponse, host_challenge: bytes) -> None:
+        """Check that the card holds the keys.
+
+        Args:
+            keys: session keys derived from both challenges.
+            init: the card's answer.
+            host_challenge: what the card was sent.
+
+        Raises:
+            CardCryptogramError: the card cryptogram is wrong.
+            SecureChannelError: not an SCP03 answer, or challenges of different length.
+        """
+        i = init.i or 0
+        if init.scp != 3 or i not in _LEGAL_I:
+            raise SecureChannelError(f"SCP{init.scp:02X} i={i:02X} is not an SCP03 variant")
+        if len(host_challenge) != len(init.card_challenge):
+            raise SecureChannelError("host and card challenge have equal length in SCP03")
+        expected = card_cryptogram(keys, host_challenge, init.card_challenge)
+        if not compare_digest(expected, init.card_cryptogram):
+            raise CardCryptogramError
+        self._i = i
+        self._mac_length = 16 if i & _I_S16 else 8
+        self._host_cryptogram = host_cryptogram(keys, host_challenge, init.card_challenge)
+        self._enc = keys.enc
+        self._mac = CmacKey(keys.mac.reveal())
+        self._rmac = CmacKey(keys.rmac.reveal())
+        self._level: SecurityLevel | None = None
+        self._chain = bytes(AES_BLOCK)
+        self._counter = 0
+
+    @property
+    def level(self) -> SecurityLevel | None:
+        """The level of the session, None before EXTERNAL AUTHENTICATE."""
+        return self._level
+
+    def external_authenticate(self, level: SecurityLevel) -> CommandApdu:
+        """Make the EXTERNAL AUTHENTICATE command that opens the session.
+
+        Raises:
+            SecureChannelError: the level does not exist or the card cannot do it, or the session is open.
+        """
+        if self._level is not None:
+            raise SecureChannelError("EXTERNAL AUTHENTICATE was made already")
+        self._require_supported(level)
+        plain = CommandApdu(
+            CLA_EXTERNAL_AUTHENTICATE, INS_EXTERNAL_AUTHENTICATE, level, 0x00, self._host_cryptogram
+        )
+        command, self._chain = self._with_mac(plain)
+        self._level = level
+        return command
+
+    def wrap(self, command: CommandApdu) -> WrappedCommand:
+        """Protect the next command of the session (Amendment D §6.2.4, §6.2.6).
+
+        Raises:
+            SecureChannelError: the session is not open.
+            ApduError: the protected command is longer than its form allows; the session is unchanged.
+        """
+        level, counter, chain = self._open_level(), self._counter + 1, self._chain
+        # §6.2.6: a command without data is not encrypted, the counter moves all the same.
+        if level & SecurityLevel.C_DECRYPTION and command.data:
+            padded = pad80(command.data, AES_BLOCK)
+            encrypted = aes_cbc_encrypt(self._enc.reveal(), self._command_icv(counter), padded)
+            command = command.with_data(encrypted)
+        if level & SecurityLevel.C_MAC:
+            command, chain = self._with_mac(command)
+        self._counter, self._chain = counter, chain
+        return WrappedCommand(command, ResponseLink(chain, counter))
+
+    def unwrap(self, response: ResponseApdu, link: ResponseLink) -> ResponseApdu:
+        """Check and open the answer to one command, in any order (Amendment D §6.2.5, §6.2.7).
+
+        An answer with an error status word is never protected; data in it would not be authentic and is
+        dropped.
+
+        Raises:
+            ResponseMacError: the R-MAC is missing on 9000, 62xx or 63xx, or wrong.
+            ResponseFormatError: authentic, but not decipherable.
+            SecureChannelError: the session is not open.
+        """
+        level = self._open_level()
+        if not level & SecurityLevel.R_MAC:
+            return response
+        if not carries_response_mac(response.sw):
+            return ResponseApdu(b"", response.sw)
+        data = self._verified(response, link)
+        if level & SecurityLevel.R_ENCRYPTION and data:
+            data = self._decrypted(data, link.counter)
+        return ResponseApdu(data, response.sw)
+
+    def _open_level(self) -> SecurityLevel:
+        if self._level is None:
+            raise SecureChannelError("the session is not open: EXTERNAL AUTHENTICATE comes first")
+        return self._level
+
+    def _require_supported(self, level: SecurityLevel) -> None:
+        if level not in _LEVELS:
+            raise SecureChannelError(f"SCP03 has no security level {level:02X}")
+        if level & SecurityLevel.R_MAC and not self._i & _I_R_MAC:
+            raise SecureChannelError(f"SCP03 i={self._i:02X} has no R-MAC: level {level:02X} is impossible")
+        if level & SecurityLevel.R_ENCRYPTION and self._i & _I_R_MAC_R_ENC != _I_R_MAC_R_ENC:
+            raise SecureChannelError(
+                f"SCP03 i={self._i:02X} does not encrypt answers: level {level:02X} is impossible"
+            )
+
+    def _with_mac(self, command: CommandApdu) -> tuple[CommandApdu, bytes]:
+        """Return the command with its C-MAC, and the new chaining value."""
+        header = bytes((mac_class(command.cla), command.ins, command.p1, command.p2))
+        lc = coded_lc(len(command.data) + self._mac_length, extended=command.extended)
+        chain = self._mac.mac(self._chain + header + lc + command.data)
+        data = command.data + chain[: self._mac_length]
+        return replace(command, cla=secured_class(command.cla), data=data), chain
+
+    def _verified(self, response: ResponseApdu, link: ResponseLink) -> bytes:
+        """Return the data in front of the R-MAC."""
+        if len(response.data) < self._mac_length:
+            raise ResponseMacError(f"the R-MAC is missing from an answer {response.sw:04X}")
+        data, mac = response.data[: -self._mac_length], response.data[-self._mac_length :]
+        expected = self._rmac.mac(link.chain + data + response.sw.to_bytes(2, "big"))
+        if not compare_digest(expected[: self._mac_length], mac):
+            raise ResponseMacError(f"the R-MAC of an answer {response.sw:04X} is wrong")
+        return data
+
+    def _decrypted(self, data: bytes, counter: int) -> bytes:
+        # Real cards pad by more than one block: unpad80 strips any number of zeros.
+        icv = self._block_cipher(b"\x80" + counter.to_bytes(AES_BLOCK - 1, "big"))
+        try:
+            return unpad80(aes_cbc_decrypt(self._enc.reveal(), icv, data))
+        except PaddingError as error:
+            raise ResponseFormatError(
+                f"the answer's R-MAC is right, but not its encryption: {error}"
+            ) from error
+
+    def _command_icv(self, counter: int) -> bytes:
+        return self._block_cipher(counter.to_bytes(AES_BLOCK, "big"))
+
+    def _block_cipher(self, block: bytes) -> bytes:
+        return aes_ecb_encrypt(self._enc.reveal(), block)
+
+
+def _derive(key: Secret, constant: int, context: bytes, bits: int) -> bytes:
+    return sp800_108_cmac(key.reveal(), bytes(11) + bytes((constant,)), context, bits)
