@@ -152,6 +152,8 @@ class EmbeddedPostgres:
         if self._guard is not None:
             self._end_guard(self._guard)  # one that the watcher had just started again
         if self._lock_file is not None:
+            with contextlib.suppress(OSError):
+                self._sockets.rmdir()  # it may lie outside the data directory
             os.close(self._lock_file)
         self._guard = self._watcher = self._lock_file = None
 
