@@ -320,11 +320,11 @@ async def test_server_when_up_is_durable_and_private(open_dir: Path) -> None:
         await connection.close()
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(dsn, password="wrong")
+        modes = {
+            name: (open_dir / "postgres" / name).stat().st_mode & 0o777
+            for name in ("password", "server.log", "run")
+        }
     assert values == ["on", "on", "on", ""]
-    modes = {
-        name: (open_dir / "postgres" / name).stat().st_mode & 0o777
-        for name in ("password", "server.log", "run")
-    }
     assert modes == {"password": 0o600, "server.log": 0o600, "run": 0o700}
 
 
