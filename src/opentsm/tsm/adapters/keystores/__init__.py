@@ -1,0 +1,1 @@
+"""Places where static keys live, behind the keystore port."""

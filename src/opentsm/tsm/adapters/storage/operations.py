@@ -1,0 +1,94 @@
+"""Operations and their queues, one queue a secure element."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+from msgspec.structs import replace
+
+from opentsm.tsm.adapters.storage.records import document, page_arguments, versioned
+from opentsm.tsm.adapters.storage.session import Session
+from opentsm.tsm.adapters.storage.sql import load_queries
+from opentsm.tsm.domain.operation import Operation
+from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
+from opentsm.tsm.ports.repositories import Page
+
+_SQL = load_queries("operations")
+
+
+class PostgresOperations:
+    """Operations; the plan's document has a column of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def add(self, operation: Operation) -> None:
+        """Add an operation; raise ConflictError when its id is taken."""
+        if not await self._session.change(_SQL["add"], *_columns(operation)):
+            raise self._session.spoiled(ConflictError(f"Operation {operation.id} exists already."))
+
+    async def get(self, operation_id: OperationId) -> Operation | None:
+        """Return the operation, or None."""
+        return _optional(await self._session.row(_SQL["get"], operation_id))
+
+    async def save(self, operation: Operation) -> Operation:
+        """Store and return it with its new version; raise StaleVersionError when it moved."""
+        await self._session.change_one(_SQL["save"], *_columns(operation))
+        return replace(operation, version=operation.version + 1)
+
+    async def next_queued(self, se_id: SeId) -> Operation | None:
+        """Return the QUEUED or REQUESTED operation of highest priority (lowest number), then oldest."""
+        return _optional(await self._session.row(_SQL["next_queued"], se_id))
+
+    async def list(
+        self,
+        page: Page,
+        *,
+        tenant_id: TenantId | None = None,
+        se_id: SeId | None = None,
+        instance_id: InstanceId | None = None,
+        issuer_id: TenantId | None = None,
+    ) -> Sequence[Operation]:
+        """Return a page of operations by id that fit every filter; the narrowest picks the index."""
+        start = page_arguments(page)
+        filters: tuple[str | None, ...] = ()
+        if instance_id is not None:
+            query, filters = "list_of_instance", (instance_id, se_id, tenant_id, issuer_id)
+        elif se_id is not None:
+            query, filters = "list_on_secure_element", (se_id, tenant_id, issuer_id)
+        elif tenant_id is not None:
+            query, filters = "list_of_tenant", (tenant_id, issuer_id)
+        elif issuer_id is not None:
+            query, filters = "list_of_issuer", (issuer_id,)
+        else:
+            query = "list"
+        return [_operation(row) for row in await self._session.rows(_SQL[query], *start, *filters)]
+
+    async def expired(self, now: datetime, limit: int) -> Sequence[Operation]:
+        """Return operations not ended whose validity is over."""
+        return [_operation(row) for row in await self._session.rows(_SQL["expired"], now, limit)]
+
+
+def _columns(operation: Operation) -> tuple[object, ...]:
+    return (
+        operation.id,
+        operation.version,
+        operation.tenant_id,
+        operation.se_id,
+        operation.instance_id,
+        operation.state.value,
+        operation.priority,
+        operation.created_at,
+        operation.valid_until,
+        document(operation, "plan_document"),
+        operation.plan_document,
+    )
+
+
+def _operation(row: asyncpg.Record) -> Operation:
+    return versioned(Operation, row, "plan_document")
+
+
+def _optional(row: asyncpg.Record | None) -> Operation | None:
+    return None if row is None else _operation(row)

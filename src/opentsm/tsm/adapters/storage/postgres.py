@@ -1,0 +1,123 @@
+"""PostgreSQL as the storage port: a pool of connections and units of work over it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
+from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
+from opentsm.tsm.adapters.storage.devices import PostgresDevices
+from opentsm.tsm.adapters.storage.exchange import PostgresOrders, PostgresSegments
+from opentsm.tsm.adapters.storage.idempotency import PostgresIdempotencyKeys
+from opentsm.tsm.adapters.storage.instances import PostgresInstances
+from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
+from opentsm.tsm.adapters.storage.operations import PostgresOperations
+from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
+from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
+from opentsm.tsm.adapters.storage.session import Pool, Session
+from opentsm.tsm.adapters.storage.tenants import PostgresTenants
+from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.ports.world import World
+
+
+class PostgresUnitOfWork:
+    """The repositories over one session."""
+
+    def __init__(self, session: Session, world: World) -> None:
+        self._session = session
+        self._audit = PostgresAuditLog(session, world)
+        self.tenants: r.Tenants = PostgresTenants(session, world)
+        self.secure_elements: r.SecureElements = PostgresSecureElements(session)
+        self.key_sets: r.KeySets = PostgresKeySets(session)
+        self.devices: r.Devices = PostgresDevices(session, world)
+        self.instances: r.Instances = PostgresInstances(session)
+        self.operations: r.Operations = PostgresOperations(session)
+        self.orders: r.Orders = PostgresOrders(session)
+        self.segments: r.Segments = PostgresSegments(session)
+        self.load_files: r.LoadFiles = PostgresLoadFiles(session)
+        self.catalogue: r.Catalogue = PostgresCatalogue(session)
+        self.outbox: r.Outbox = PostgresOutbox(session, world)
+        self.audit: r.AuditLog = self._audit
+        self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
+
+    async def commit(self) -> None:
+        """Write the audit entries and make everything durable, at once."""
+        await self._audit.write()
+        await self._session.commit()
+
+
+class PostgresStorage:
+    """A database; opened when the server starts, never at import."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        world: World,
+        min_connections: int = 1,
+        max_connections: int = 10,
+        statement_timeout_s: float = 30.0,
+        acquire_timeout_s: float = 30.0,
+    ) -> None:
+        """Describe the database.
+
+        Args:
+            dsn: a libpq connection URI.
+            world: clock and ids for audit entries and messages.
+            min_connections: connections that are kept open.
+            max_connections: connections at most; further transactions wait.
+            statement_timeout_s: after this time a statement counts as lost, and its connection is dropped.
+            acquire_timeout_s: after this time without a free connection a transaction counts as lost.
+        """
+        self._dsn = dsn
+        self._world = world
+        self._min_connections = min_connections
+        self._max_connections = max_connections
+        self._statement_timeout_s = statement_timeout_s
+        self._acquire_timeout_s = acquire_timeout_s
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            OSError, asyncpg.PostgresError: the database cannot be reached or refuses the credentials.
+        """
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=self._min_connections,
+            max_size=self._max_connections,
+            command_timeout=self._statement_timeout_s,
+            # a unit of work leaves nothing behind in its connection: no round trip to reset it
+            reset=_keep,
+            server_settings={
+                "application_name": "opentsm",
+                "timezone": "UTC",
+                # a writer that went silent must not hold its row locks for ever
+                "idle_in_transaction_session_timeout": str(int(2 * self._statement_timeout_s * 1000)),
+            },
+        )
+
+    async def close(self) -> None:
+        """Close all connections, after the transactions that are open now."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction; lost connections and serialisation failures raise StaleVersionError."""
+        if self._pool is None:
+            raise InvariantError("The storage is not open.")
+        session = Session(self._pool, self._acquire_timeout_s)
+        try:
+            yield PostgresUnitOfWork(session, self._world)
+        finally:
+            await session.close()
+
+
+async def _keep(_connection: object) -> None:
+    """Leave a returned connection as it is."""

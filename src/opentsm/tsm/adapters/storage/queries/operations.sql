@@ -1,0 +1,56 @@
+-- name: add
+INSERT INTO operations (
+    id, version, tenant_id, se_id, instance_id, state, priority, created_at, valid_until, document, plan_document,
+    issuer_id
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    (SELECT issuer_id FROM secure_elements WHERE id = $4)
+)
+ON CONFLICT DO NOTHING
+
+-- name: get
+SELECT document, plan_document, version FROM operations WHERE id = $1
+
+-- name: save
+UPDATE operations SET
+    tenant_id = $3, se_id = $4, instance_id = $5, state = $6, priority = $7, created_at = $8, valid_until = $9,
+    document = $10, plan_document = $11, version = version + 1
+WHERE id = $1 AND version = $2
+
+-- name: next_queued
+SELECT document, plan_document, version FROM operations
+WHERE se_id = $1 AND state IN ('REQUESTED', 'QUEUED')
+ORDER BY priority, created_at, id LIMIT 1
+
+-- name: list
+SELECT document, plan_document, version FROM operations WHERE id > $1 ORDER BY id LIMIT $2
+
+-- name: list_of_instance
+SELECT document, plan_document, version FROM operations
+WHERE instance_id = $3
+    AND ($4::text IS NULL OR se_id = $4)
+    AND ($5::text IS NULL OR tenant_id = $5)
+    AND ($6::text IS NULL OR issuer_id = $6)
+    AND id > $1 ORDER BY id LIMIT $2
+
+-- name: list_on_secure_element
+SELECT document, plan_document, version FROM operations
+WHERE se_id = $3
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND id > $1 ORDER BY id LIMIT $2
+
+-- name: list_of_tenant
+SELECT document, plan_document, version FROM operations
+WHERE tenant_id = $3
+    AND ($4::text IS NULL OR issuer_id = $4)
+    AND id > $1 ORDER BY id LIMIT $2
+
+-- name: list_of_issuer
+SELECT document, plan_document, version FROM operations
+WHERE issuer_id = $3 AND id > $1 ORDER BY id LIMIT $2
+
+-- name: expired
+SELECT document, plan_document, version FROM operations
+WHERE valid_until IS NOT NULL AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND valid_until < $1
+ORDER BY valid_until, id LIMIT $2

@@ -1,0 +1,34 @@
+"""Records to rows and back: a document column for most of a record, columns of their own for large blobs."""
+
+from typing import TypeVar
+
+import asyncpg
+from msgspec.structs import replace
+
+from opentsm.tsm.kernel.documents import Record, from_json, to_json
+from opentsm.tsm.ports.repositories import Page
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+MAX_PAGE = 200
+
+
+def document(record: Record, *blobs: str) -> str:
+    """Write a record as its document, without the named byte fields, which have columns of their own."""
+    return to_json(replace(record, **dict.fromkeys(blobs, b""))).decode()
+
+
+def versioned(kind: type[RecordT], row: asyncpg.Record, *blobs: str) -> RecordT:
+    """Read a record from its document column, its version column and the columns of the named byte fields."""
+    columns = {name: row[name] for name in ("version", *blobs)}
+    return replace(from_json(kind, row["document"]), **columns)
+
+
+def optional(kind: type[RecordT], row: asyncpg.Record | None) -> RecordT | None:
+    """Read a record from the document column of a row, if there is a row."""
+    return None if row is None else from_json(kind, row["document"])
+
+
+def page_arguments(page: Page) -> tuple[str, int]:
+    """Return the cursor ('' is before every id) and the limit (1 … 200) of a page."""
+    return page.after or "", max(1, min(page.limit, MAX_PAGE))

@@ -1,0 +1,72 @@
+"""Parties and their bearer tokens."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from opentsm.tsm.adapters.storage.records import document, optional, page_arguments
+from opentsm.tsm.adapters.storage.session import Session
+from opentsm.tsm.adapters.storage.sql import load_queries
+from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
+from opentsm.tsm.kernel.documents import from_json
+from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.ports.world import World
+
+_SQL = load_queries("tenants")
+# How long an expired token stays, so that its use can be told from the use of an invented one.
+_GRACE = timedelta(days=1)
+
+
+class PostgresTenants:
+    """Tenants and access tokens."""
+
+    def __init__(self, session: Session, world: World) -> None:
+        self._session = session
+        self._world = world
+
+    async def add(self, tenant: Tenant) -> None:
+        """Add a tenant; raise ConflictError when its id or its (kind, name) is taken."""
+        added = await self._session.change(
+            _SQL["add"], tenant.id, tenant.kind.value, tenant.name, document(tenant)
+        )
+        if not added:
+            raise self._session.spoiled(
+                ConflictError(f"A {tenant.kind.value} named {tenant.name!r} exists already.", field="name")
+            )
+
+    async def get(self, tenant_id: TenantId) -> Tenant | None:
+        """Return the tenant, or None."""
+        return optional(Tenant, await self._session.row(_SQL["get"], tenant_id))
+
+    async def by_name(self, kind: TenantKind, name: str) -> Tenant | None:
+        """Return the tenant of this kind and name, or None."""
+        return optional(Tenant, await self._session.row(_SQL["by_name"], kind.value, name))
+
+    async def list(self, page: Page) -> Sequence[Tenant]:
+        """Return a page of tenants by id."""
+        rows = await self._session.rows(_SQL["list"], *page_arguments(page))
+        return [from_json(Tenant, row["document"]) for row in rows]
+
+    async def add_token(self, token: AccessToken) -> None:
+        """Add a token, and drop long expired ones of the same subject."""
+        await self._session.change(
+            _SQL["add_token"],
+            token.digest,
+            token.tenant_id,
+            token.subject,
+            token.expires_at,
+            document(token),
+            self._world.now() - _GRACE,
+        )
+
+    async def find_token(self, digest: bytes) -> tuple[AccessToken, Tenant] | None:
+        """Return the token and its tenant; whether it has expired is for the caller to judge."""
+        row = await self._session.row(_SQL["find_token"], digest)
+        if row is None:
+            return None
+        return from_json(AccessToken, row["token"]), from_json(Tenant, row["tenant"])
+
+    async def revoke_tokens(self, tenant_id: TenantId, subject: str) -> int:
+        """Remove all tokens of one subject and return how many there were."""
+        return await self._session.change(_SQL["revoke_tokens"], tenant_id, subject)
