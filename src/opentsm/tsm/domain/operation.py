@@ -126,6 +126,7 @@ class Operation(Record, frozen=True, kw_only=True):
     cancel_requested: bool = False
     device_id: DeviceId | None = None
     traffic: Traffic = Traffic()
+    result: dict[str, str | int] = {}
     failure: Failure | None = None
     created_at: datetime
     started_at: datetime | None = None

@@ -13,32 +13,15 @@ from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp.install_params import application_parameters
 from opentsm.card.gp.privileges import Privilege
+from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.exchange import Expected
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.errors import InvariantError
 
 OK = Expected(status_words=("9000",))
 ANY = Expected()
 PAGE = Expected(status_words=("9000", "6310", "6A88"))
 LATER_PAGE = Expected(status_words=("9000", "6310", "6985", "6A86", "6A88"))
-
-
-class CardFacts(Record, frozen=True, kw_only=True):
-    """What compiling must know of a card: the protocol and its sizes.
-
-    `command_data` is the number of plain data bytes that fit a command at the session's level.
-    `load_data` is the same for LOAD, larger where extended length is allowed. `bare_key_blocks` says that
-    PUT KEY carries AES keys without the inner length byte.
-    """
-
-    scp: int
-    i: int
-    level: int
-    key_length: int
-    command_data: int
-    load_data: int
-    bare_key_blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +53,12 @@ class Fills:
     groupings: tuple[Grouping, ...] = ()
 
 
-def compile_step(step: s.Step, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:  # noqa: PLR0912
+def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:  # noqa: PLR0912
     """Return the commands of a step.
 
     Args:
         step: what to do; value steps and probes of plain sessions are not compiled here.
-        facts: the card's protocol and sizes.
+        profile: the card's protocol and sizes.
         fills: finished values for the step.
 
     Raises:
@@ -87,19 +70,19 @@ def compile_step(step: s.Step, facts: CardFacts, fills: Fills) -> tuple[PlainCom
         case s.CreateSecurityDomain():
             return (_create_domain(step),)
         case s.PutFirstKeys():
-            return _put_first_keys(step, facts, fills)
+            return _put_first_keys(step, profile, fills)
         case s.ReplaceKeys():
             put = gp.put_key(step.new_kvn, _needed(fills.put_key_fields), replace_kvn=step.old_kvn)
             return (PlainCommand(put, OK, step.describe()),)
         case s.Load():
-            return _load(step, facts, fills)
+            return _load(step, profile, fills)
         case s.Install():
             return (_install(step),)
         case s.Extradite():
             apdu = gp.install_for_extradition(step.application, step.security_domain)
             return (PlainCommand(apdu, OK, step.describe()),)
         case s.Personalize():
-            return _personalize(step.application, facts, _needed(fills.groupings), step.describe())
+            return _personalize(step.application, profile, _needed(fills.groupings), step.describe())
         case s.MakeSelectable():
             apdu = gp.install_for_make_selectable(step.application)
             return (PlainCommand(apdu, OK, step.describe()),)
@@ -148,23 +131,23 @@ def _create_domain(step: s.CreateSecurityDomain) -> PlainCommand:
     return PlainCommand(apdu, OK, step.describe())
 
 
-def _put_first_keys(step: s.PutFirstKeys, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:
+def _put_first_keys(step: s.PutFirstKeys, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:
     if not step.forwarded:
         put = gp.put_key(step.kvn, _needed(fills.put_key_fields))
         return (PlainCommand(put, OK, step.describe()),)
     if not fills.key_data:
         raise InvariantError("First keys were compiled without their key blocks.")
-    size = facts.command_data
+    size = profile.max_plain_data
     blocks = [(fills.key_data[at : at + size], False) for at in range(0, len(fills.key_data), size)]
     return _forward(step.domain, blocks, step.describe())
 
 
-def _load(step: s.Load, facts: CardFacts, fills: Fills) -> tuple[PlainCommand, ...]:
+def _load(step: s.Load, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:
     if not fills.load_block:
         raise InvariantError("A load was compiled without the load file.")
     block_hash = bytes.fromhex(step.load_file.sha256)
     head = gp.install_for_load(step.load_file.aid, step.security_domain, hash=block_hash)
-    blocks = gp.load_blocks(fills.load_block, block_size=facts.load_data)
+    blocks = gp.load_blocks(fills.load_block, block_size=profile.max_plain_data)
     return (
         PlainCommand(head, OK, step.describe()),
         # a LOAD after a failed one is refused by the card and changes nothing
@@ -186,9 +169,9 @@ def _install(step: s.Install) -> PlainCommand:
 
 
 def _personalize(
-    application: Aid, facts: CardFacts, groupings: Sequence[Grouping], meaning: str
+    application: Aid, profile: SeProfile, groupings: Sequence[Grouping], meaning: str
 ) -> tuple[PlainCommand, ...]:
-    return _forward(application, _store_data_blocks(groupings, facts.command_data), meaning)
+    return _forward(application, _store_data_blocks(groupings, profile.max_plain_data), meaning)
 
 
 def _forward(target: Aid, blocks: Sequence[tuple[bytes, bool]], meaning: str) -> tuple[PlainCommand, ...]:

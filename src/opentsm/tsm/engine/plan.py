@@ -9,6 +9,7 @@ from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.lifecycle import ApplicationState
+from opentsm.card.profiles import FirstKeys
 from opentsm.tsm.domain.card_content import (
     UNKNOWN,
     ApplicationSpecification,
@@ -26,17 +27,6 @@ from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import TenantId
 
 LOCKED = 0x80
-
-
-class FirstKeys(Enum):
-    """How a new security domain gets its first keys.
-
-    FORWARDED: its parent sends them through INSTALL [for personalization] and STORE DATA.
-    INHERITED: a session on the domain itself under its ancestor's key set, then PUT KEY.
-    """
-
-    FORWARDED = "forwarded"
-    INHERITED = "inherited"
 
 
 class Topology(Record, frozen=True, kw_only=True):

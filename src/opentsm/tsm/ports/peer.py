@@ -23,6 +23,7 @@ class SegmentRequest(Record, frozen=True, kw_only=True):
     segment_id: SegmentId
     operation_id: OperationId
     se_id: SeId
+    issuer_id: TenantId
     profile: str
     session: PlannedSession
     instance_id: InstanceId | None = None
@@ -50,16 +51,16 @@ class RegistryReport(Record, frozen=True, kw_only=True):
 class SegmentReport(Record, frozen=True, kw_only=True):
     """What a segment's answers proved.
 
-    `steps` parallels the session's steps. `keys`, `personalization`, `transaction` are what a probe found.
-    `handover` is a key set wrapped for the provider. `counter` is the card's sequence counter, if told.
+    `authenticated` is False when the card did not accept the session. `steps` parallels the session's
+    steps. `keys`, `personalization`, `transaction` are what a probe found; `values` what it measured.
     """
 
+    authenticated: bool = True
     steps: tuple[StepReport, ...]
     registry: RegistryReport | None = None
     keys: tuple[int, ...] | None = None
     personalization: str | None = None
     transaction: str | None = None
-    handover: bytes = b""
     values: dict[str, int] = {}
 
 
@@ -80,6 +81,10 @@ class SegmentOwner(Protocol):
 
     async def check_segment(self, segment_id: SegmentId, answers: tuple[str, ...]) -> SegmentReport:
         """Verify the answers that came back, and say what is now certain."""
+        ...
+
+    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId) -> bytes:
+        """Return a domain's temporary key set, wrapped for the party that takes the domain over."""
         ...
 
     async def forget_domain(self, se_id: SeId, sd_aid: Aid) -> None:

@@ -1,0 +1,46 @@
+"""What a custodian keeps of a segment between its phases; stored sealed, erased once checked."""
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.exchange import Command, Expected
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
+
+
+class Handover(Record, frozen=True, kw_only=True):
+    """A temporary key set on its way from the issuer to a provider: `blob` is AES key wrap (RFC 3394)."""
+
+    sd_aid: Aid
+    kvn: int
+    scp: int
+    key_length: int
+    blob: bytes
+    kcvs: tuple[bytes, ...]
+
+
+class SentCommand(Record, frozen=True, kw_only=True):
+    """One protected command of a segment: its answer belongs to `step`; `link` opens it (hex)."""
+
+    step: int
+    link: str
+    expected: Expected
+    meaning: str
+    scope: int = 0
+
+
+class SegmentWork(Record, frozen=True, kw_only=True):
+    """A segment in work.
+
+    `commands` are what was handed out for the body (the first one EXTERNAL AUTHENTICATE in a secure
+    channel), `sent` what is needed to check their answers. `session` is the card's answer that the session
+    keys depend on. `notes` hold what a value session must remember (hex).
+    """
+
+    request: SegmentRequest
+    host_challenge: bytes = b""
+    opening: tuple[Command, ...] = ()
+    session: bytes = b""
+    commands: tuple[Command, ...] = ()
+    sent: tuple[SentCommand, ...] = ()
+    new_kcvs: tuple[bytes, ...] = ()
+    notes: dict[str, str] = {}
+    report: SegmentReport | None = None
