@@ -27,7 +27,7 @@ class CardServices(Protocol):
         """Save the card's state now: what was written so far survives a power cut inside this command."""
 
     def selectable_applets(self) -> "tuple[Applet, ...]":
-        """Return the instances that can be selected now (not installed-only, not locked), in registry order."""
+        """Return the instances that can be selected now, in registry order."""
 
 
 class Applet(ABC):

@@ -1,0 +1,254 @@
+"""Making instances: INSTALL [for install] and [for make selectable].
+
+Source: GPCS 2.3.1 §9.3.6, §9.3.7, §6.4.1, §6.6.2, §11.5.2.3.7.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.tlv import Tlv, find, find_all
+from opentsm.vse import memory
+from opentsm.vse.authorization import Policy, require_control, require_ready
+from opentsm.vse.environment import Environment
+from opentsm.vse.fields import data_objects
+from opentsm.vse.keysets import personalize_by_keys
+from opentsm.vse.lifecycle import INSTALLED, SELECTABLE
+from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege, check_combination, decode
+from opentsm.vse.state import CardImage, DomainData, Instance, LoadFile
+from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+
+# Modules that are security domains: GlobalPlatform's own and the older registered one.
+DOMAIN_MODULES: Final = frozenset({bytes.fromhex("A000000151535041"), bytes.fromhex("A000000003535041")})
+
+_PARAMETERS: Final = 0xC9
+_SYSTEM: Final = 0xEF
+_IMPLICIT: Final = 0xCF
+_QUOTA: Final = 0xC8
+_RESERVED: Final = 0xD8
+_SERVICES: Final = 0xCB
+_DOMAIN_SCP: Final = 0x81
+_DOMAIN_POLICIES: Final = (
+    Policy.ACCEPT_EXTRADITION_HERE,
+    Policy.ACCEPT_DELETION,
+    Policy.PERSONALIZED_STATE,
+    Policy.ACCEPT_EXTRADITION_AWAY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOrder:
+    """The fields of INSTALL [for install].
+
+    Args:
+        load_file: empty when the module alone shall tell it.
+        module: empty when it has the AID of the instance.
+        aid: of the new instance.
+        privileges: 1 or 3 bytes.
+        parameters: the data objects of the install parameters.
+        selectable: whether the instance becomes SELECTABLE at once.
+    """
+
+    load_file: bytes
+    module: bytes
+    aid: bytes
+    privileges: bytes
+    parameters: Sequence[Tlv]
+    selectable: bool
+
+
+def install_instance(environment: Environment, domain: Instance, order: InstallOrder) -> None:
+    """Make an instance of a module.
+
+    Args:
+        environment: the card.
+        domain: the security domain that processes the command; already found to be allowed to install.
+        order: what to make.
+
+    Raises:
+        StatusError: 6A88, 6A80, 6A84, 6985; nothing has changed then.
+    """
+    aid, module, parameters, selectable = order.aid, order.module, order.parameters, order.selectable
+    image = environment.image
+    load_file = _find_load_file(image, order.load_file, module or aid)
+    require_control(environment, domain, load_file)
+    privileges = _checked_privileges(environment, order.privileges, selectable=selectable)
+    c9 = find(parameters, _PARAMETERS)
+    if image.instance(aid) or image.load_file(aid) or c9 is None:
+        raise StatusError(SW_WRONG_DATA)
+    instance = Instance(
+        aid=aid,
+        sd=load_file.sd,
+        load_file=load_file.aid,
+        module=module or aid,
+        state=INSTALLED,
+        privileges=privileges,
+        parameters=c9,
+        provider=find(data_objects(find(parameters, 0xB6) or b""), 0x5F20) or b"",
+    )
+    _apply_system_parameters(environment, instance, parameters, selectable=selectable)
+    _associate(environment, domain, load_file, instance)
+    _create(environment, instance, c9)
+    _take_unique(image, instance)
+    image.instances.append(instance)
+    if selectable:
+        instance.state = SELECTABLE
+    environment.touch()
+
+
+def _find_load_file(image: CardImage, aid: bytes, module: bytes) -> LoadFile:
+    for entry in image.load_files:
+        if aid in {b"", entry.aid} and module in entry.modules:
+            return entry
+    raise StatusError(SW_NOT_FOUND)
+
+
+def _checked_privileges(environment: Environment, field: bytes, *, selectable: bool) -> Privilege:
+    privileges = decode(field)
+    check_combination(privileges)
+    profile, is_domain = environment.profile, bool(privileges & Privilege.SECURITY_DOMAIN)
+    allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)
+    # §11.5.2.3.2: Card Reset needs an instance that can be selected.
+    if privileges & ~allowed or (privileges & Privilege.CARD_RESET and not selectable):
+        raise StatusError(SW_WRONG_DATA)
+    require_unique_at_issuer(environment.image, privileges)
+    return privileges
+
+
+def require_unique_at_issuer(image: CardImage, privileges: Privilege, holder: Instance | None = None) -> None:
+    """Refuse a privilege that only one entity holds, unless the issuer (or `holder`) has it now (§6.6.2).
+
+    Raises:
+        StatusError: 6A80.
+    """
+    for unique in UNIQUE_PRIVILEGES:
+        owned = image.isd.holds(unique) or (holder is not None and holder.holds(unique))
+        if privileges & unique and not owned:
+            raise StatusError(SW_WRONG_DATA)
+
+
+def _apply_system_parameters(
+    environment: Environment, instance: Instance, parameters: Sequence[Tlv], *, selectable: bool
+) -> None:
+    system = data_objects(find(parameters, _SYSTEM) or b"")
+    quota, reserved = _size(system, _QUOTA), _size(system, _RESERVED)
+    instance.quota, instance.reserved = quota, reserved or 0
+    instance.services = find(system, _SERVICES) or b""
+    if quota is not None and quota < instance.reserved:
+        raise StatusError(SW_WRONG_DATA)
+    implicit = implicit_values(system)
+    if implicit and not selectable:
+        raise StatusError(SW_WRONG_DATA)
+    require_free_slots(environment.image, instance, implicit)
+    instance.implicit = implicit
+
+
+def _size(system: Sequence[Tlv], tag: int) -> int | None:
+    value = find(system, tag)
+    if value is None:
+        return None
+    if len(value) not in {2, 4}:
+        raise StatusError(SW_WRONG_DATA)
+    return int.from_bytes(value, "big")
+
+
+def implicit_values(system: Sequence[Tlv]) -> list[int]:
+    """Return the implicit selection bytes (CF) of the system parameters."""
+    values = find_all(system, _IMPLICIT)
+    if any(len(value) != 1 for value in values):
+        raise StatusError(SW_WRONG_DATA)
+    return [value[0] for value in values]
+
+
+def require_free_slots(image: CardImage, instance: Instance, implicit: Sequence[int]) -> None:
+    """Refuse an implicit selection that another application has (§6.4.1).
+
+    Raises:
+        StatusError: 6985.
+    """
+    wanted = {slot for value in implicit for slot in _slots(value)}
+    for other in image.instances[1:]:
+        taken = {slot for value in other.implicit for slot in _slots(value)}
+        if other is not instance and wanted & taken:
+            raise StatusError(SW_CONDITIONS)
+
+
+def _slots(value: int) -> list[tuple[int, int]]:
+    return [(interface, value & 0x1F) for interface in (0x80, 0x40) if value & interface]
+
+
+def _associate(environment: Environment, domain: Instance, load_file: LoadFile, instance: Instance) -> None:
+    """§9.3.3: a new security domain belongs to its installer, anything else to that of its load file."""
+    is_domain_module = instance.module in DOMAIN_MODULES
+    if is_domain_module != bool(instance.privileges & Privilege.SECURITY_DOMAIN):
+        raise StatusError(SW_WRONG_DATA)
+    if not is_domain_module:
+        receiver = environment.image.instance(load_file.sd)
+        if receiver is None:
+            raise StatusError(SW_NOT_FOUND)
+        require_ready(environment.image, receiver)
+        return
+    require_ready(environment.image, domain)
+    instance.sd = domain.aid
+    instance.domain = _new_domain(environment, instance.parameters)
+
+
+def _new_domain(environment: Environment, parameters: bytes) -> DomainData:
+    objects = data_objects(parameters)
+    channels = []
+    for value in find_all(objects, _DOMAIN_SCP):
+        if len(value) != 2 or (value[0], value[1]) not in environment.profile.channels:
+            raise StatusError(SW_WRONG_DATA)
+        channels.append((value[0], value[1]))
+    policy = {entry.tag: entry.value for entry in objects if entry.tag in _DOMAIN_POLICIES}
+    return DomainData(scps=channels or list(environment.profile.channels), policy=policy)
+
+
+def _create(environment: Environment, instance: Instance, parameters: bytes) -> None:
+    """Let the applet take its parameters; it is not registered yet, so a refusal leaves nothing behind."""
+    environment.require_memory(memory.instance_cost(instance))
+    if instance.domain is not None:
+        return
+    environment.new_applet(instance).install(Aid(instance.aid), parameters)
+    if memory.instance_cost(instance) > environment.free_memory:
+        raise StatusError(SW_NO_MEMORY)
+
+
+def _take_unique(image: CardImage, instance: Instance) -> None:
+    for unique in UNIQUE_PRIVILEGES:
+        if instance.holds(unique) and instance is not image.isd:
+            image.isd.privileges &= ~unique
+
+
+def set_privileges(image: CardImage, instance: Instance, privileges: Privilege) -> None:
+    """Replace an entity's privileges; unique ones come from the issuer domain and go back to it."""
+    for unique in UNIQUE_PRIVILEGES:
+        if instance.holds(unique) and not privileges & unique:
+            image.isd.privileges |= unique
+    instance.privileges = int(privileges)
+    _take_unique(image, instance)
+
+
+def make_selectable(
+    environment: Environment, instance: Instance, privilege_field: bytes, parameters: Sequence[Tlv]
+) -> None:
+    """Move an instance from INSTALLED to SELECTABLE; of the privileges only Card Reset counts (§11.5.2.3.3).
+
+    Raises:
+        StatusError: 6985 the instance is in another state, or its implicit selection is taken.
+    """
+    image = environment.image
+    if instance.state != INSTALLED:
+        raise StatusError(SW_CONDITIONS)
+    implicit = implicit_values(data_objects(find(parameters, _SYSTEM) or b""))
+    require_free_slots(image, instance, implicit)
+    if decode(privilege_field) & Privilege.CARD_RESET:
+        require_unique_at_issuer(image, Privilege.CARD_RESET, instance)
+        instance.privileges |= Privilege.CARD_RESET
+        _take_unique(image, instance)
+    instance.implicit.extend(implicit)
+    instance.state = SELECTABLE
+    if instance.domain is not None:
+        personalize_by_keys(environment, instance)
+    environment.touch()

@@ -1,0 +1,111 @@
+"""DELETE: objects, objects with what is related to them, keys.
+
+Source: GPCS 2.3.1 §9.5, §11.2.
+"""
+
+from typing import Final
+
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.tlv import Tlv, find
+from opentsm.vse.authorization import Operation, Policy, authorize_content, require_control
+from opentsm.vse.environment import Environment, LogicalChannel
+from opentsm.vse.fields import data_objects
+from opentsm.vse.keysets import delete_keys
+from opentsm.vse.loading import NO_CONFIRMATION
+from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege
+from opentsm.vse.state import CardImage, Instance, LoadFile
+from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+
+_RELATED: Final = 0x80
+_AID: Final = 0x4F
+_TOKEN: Final = 0x9E
+_KEY_IDENTIFIER: Final = 0xD0
+_KEY_VERSION: Final = 0xD2
+
+
+def delete(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> bytes:
+    """Delete an application, a load file, a load file with its instances, or keys.
+
+    Returns:
+        `00`: no confirmation.
+
+    Raises:
+        StatusError: 6A88 unknown, 6985 in use or not allowed, 6A80 malformed.
+    """
+    objects = data_objects(command.data)
+    aid = find(objects, _AID)
+    if aid is None:
+        _delete_keys(environment, domain, objects)
+        return NO_CONFIRMATION
+    token = bool(find(objects, _TOKEN))
+    authorize_content(environment, domain, Operation.DELETE, token=token)
+    _delete_content(environment, channel, domain, aid, related=bool(command.p2 & _RELATED))
+    return NO_CONFIRMATION
+
+
+def _delete_keys(environment: Environment, domain: Instance, objects: tuple[Tlv, ...]) -> None:
+    kid, kvn = find(objects, _KEY_IDENTIFIER), find(objects, _KEY_VERSION)
+    if (kid is None and kvn is None) or any(value is not None and len(value) != 1 for value in (kid, kvn)):
+        raise StatusError(SW_WRONG_DATA)
+    delete_keys(environment, domain, kid[0] if kid else None, kvn[0] if kvn else None)
+
+
+def _delete_content(
+    environment: Environment, channel: LogicalChannel, domain: Instance, aid: bytes, *, related: bool
+) -> None:
+    image = environment.image
+    instance = image.instance(aid)
+    if instance is not None:
+        doomed: list[Instance | LoadFile] = [instance]
+    else:
+        load_file = image.load_file(aid)
+        if load_file is None:
+            raise StatusError(SW_NOT_FOUND)
+        doomed = [*_instances_of(image, load_file), load_file] if related else [load_file]
+    for entry in doomed:
+        _require_deletable(environment, channel, domain, entry, doomed)
+    for entry in doomed:
+        _remove(environment, channel, entry)
+    environment.touch()
+
+
+def _instances_of(image: CardImage, load_file: LoadFile) -> list[Instance]:
+    return [entry for entry in image.instances if entry.load_file == load_file.aid]
+
+
+def _require_deletable(
+    environment: Environment,
+    channel: LogicalChannel,
+    domain: Instance,
+    entry: Instance | LoadFile,
+    doomed: list[Instance | LoadFile],
+) -> None:
+    image = environment.image
+    if entry is image.isd or entry is domain or entry is channel.selected:
+        raise StatusError(SW_CONDITIONS)
+    if not domain.holds(Privilege.GLOBAL_DELETE):
+        require_control(environment, domain, entry, Policy.ACCEPT_DELETION)
+    users: list[Instance | LoadFile] = []
+    if isinstance(entry, LoadFile):
+        users = [*_instances_of(image, entry)]
+        users += [other for other in image.load_files if entry.aid in other.imports]
+    elif entry.domain is not None:
+        users = image.associated(entry)
+    if any(all(user is not gone for gone in doomed) for user in users):
+        raise StatusError(SW_CONDITIONS)
+
+
+def _remove(environment: Environment, channel: LogicalChannel, entry: Instance | LoadFile) -> None:
+    image = environment.image
+    if isinstance(entry, LoadFile):
+        image.load_files = [other for other in image.load_files if other is not entry]
+        return
+    for unique in UNIQUE_PRIVILEGES:
+        if entry.holds(unique):
+            image.isd.privileges |= unique
+    image.instances = [other for other in image.instances if other is not entry]
+    environment.forget_applet(entry.aid)
+    if channel.personalizing is entry:
+        channel.end_personalization()

@@ -1,0 +1,161 @@
+"""A security domain at work: which command, in which card state, under which protection.
+
+Source: GPCS 2.3.1 §11 (commands), Table 11-1 (states), Table 11-2 (minimum security), §10.2 (sessions).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.tlv import parse_tlv
+from opentsm.vse.authentication import external_authenticate, initialize_update
+from opentsm.vse.card_data import APPLICATION_LIST, read_object
+from opentsm.vse.deletion import delete
+from opentsm.vse.environment import Environment, LogicalChannel
+from opentsm.vse.install import install
+from opentsm.vse.lifecycle import CardState, is_locked
+from opentsm.vse.loading import load
+from opentsm.vse.put_key import put_key
+from opentsm.vse.registry_status import get_status, set_status
+from opentsm.vse.scp import Level, MessagingError, has_secure_messaging
+from opentsm.vse.state import Instance
+from opentsm.vse.status import (
+    SW_CONDITIONS,
+    SW_FILE_NOT_FOUND,
+    SW_INS_NOT_SUPPORTED,
+    SW_OK,
+    SW_SECURITY,
+    StatusError,
+)
+from opentsm.vse.store_data import store_data
+
+Answer = bytes | ResponseApdu
+Handler = Callable[[Environment, LogicalChannel, Instance, CommandApdu], Answer]
+
+_INITIALIZE_UPDATE: Final = 0x50
+_EXTERNAL_AUTHENTICATE: Final = 0x82
+_SELECT: Final = 0xA4
+_GET_DATA: Final = 0xCA
+_GET_DATA_ISO: Final = 0xCB
+
+_CHANGING: Final = frozenset({CardState.OP_READY, CardState.INITIALIZED, CardState.SECURED})
+_LOCKABLE: Final = _CHANGING | {CardState.CARD_LOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of a security domain: who carries it out, and when it is allowed."""
+
+    handler: Handler
+    states: frozenset[CardState]
+    authenticated: bool = True
+
+
+def _get_data(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> Answer:
+    """§11.3.3.1: the GlobalPlatform class returns the data object, the ISO class its value."""
+    tag = command.p1 << 8 | command.p2
+    data = read_object(environment, channel, domain, tag)
+    if command.cla & 0x80 or tag == APPLICATION_LIST:
+        return data
+    return parse_tlv(data).value
+
+
+# Table 11-1 and Table 11-2.
+COMMANDS: Final[dict[int, Command]] = {
+    _GET_DATA: Command(_get_data, _LOCKABLE | {CardState.TERMINATED}, authenticated=False),
+    _GET_DATA_ISO: Command(_get_data, _LOCKABLE | {CardState.TERMINATED}, authenticated=False),
+    0xF2: Command(get_status, _LOCKABLE),
+    0xF0: Command(set_status, _LOCKABLE),
+    0xD8: Command(put_key, _CHANGING),
+    0xE2: Command(store_data, _CHANGING),
+    0xE4: Command(delete, _CHANGING),
+    0xE6: Command(install, _CHANGING),
+    0xE8: Command(load, _CHANGING),
+}
+
+
+def process(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> ResponseApdu:
+    """Answer one command that reached a security domain.
+
+    Raises:
+        StatusError: the command is refused before or outside a session.
+    """
+    state = environment.image.isd.state
+    if domain is not environment.image.isd and is_locked(domain.state):
+        raise StatusError(SW_CONDITIONS)
+    if command.ins == _SELECT:
+        raise StatusError(SW_FILE_NOT_FOUND)
+    if command.ins in {_INITIALIZE_UPDATE, _EXTERNAL_AUTHENTICATE}:
+        if state == CardState.TERMINATED:
+            raise StatusError(SW_CONDITIONS)
+        return _authenticate(environment, channel, domain, command)
+    if channel.aborted:
+        raise StatusError(SW_SECURITY)
+    plain = _unwrap(channel, command)
+    answer = _execute(environment, channel, domain, plain)
+    session = channel.session
+    return ResponseApdu(session.wrap(answer.data, answer.sw), answer.sw) if session else answer
+
+
+def _authenticate(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> ResponseApdu:
+    if command.ins == _INITIALIZE_UPDATE:
+        return ResponseApdu(initialize_update(environment, channel, domain, command), SW_OK)
+    if channel.aborted:
+        raise StatusError(SW_SECURITY)
+    return ResponseApdu(external_authenticate(environment, channel, domain, command), SW_OK)
+
+
+def _unwrap(channel: LogicalChannel, command: CommandApdu) -> CommandApdu:
+    """Check a command against the level of the session, whatever its class says (§10.2.2)."""
+    secured, session = has_secure_messaging(command.cla), channel.session
+    channel.started = None
+    if session is None or not session.level & Level.C_MAC:
+        if secured:
+            raise StatusError(SW_SECURITY)
+        return session.unwrap(command) if session else command
+    try:
+        return session.unwrap(command)
+    except MessagingError:
+        channel.end_secure_channel()
+        channel.aborted = True
+        raise
+
+
+def _execute(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> ResponseApdu:
+    """Run the handler; within a session a refusal is an answer like any other."""
+    try:
+        found = COMMANDS.get(command.ins)
+        if found is None:
+            raise StatusError(SW_INS_NOT_SUPPORTED)
+        _require_allowed(environment, channel, found)
+        answer = found.handler(environment, channel, domain, command)
+    except StatusError as refusal:
+        return ResponseApdu(refusal.data, refusal.sw)
+    return answer if isinstance(answer, ResponseApdu) else ResponseApdu(answer, SW_OK)
+
+
+def _require_allowed(environment: Environment, channel: LogicalChannel, command: Command) -> None:
+    if environment.image.isd.state not in command.states:
+        raise StatusError(SW_CONDITIONS)
+    if command.authenticated and _session_level(environment, channel) is None:
+        raise StatusError(SW_SECURITY)
+
+
+def _session_level(environment: Environment, channel: LogicalChannel) -> Level | None:
+    """Return the session's level when it is enough for this card, else None."""
+    session = channel.session
+    if (
+        session is None
+        or session.level & environment.profile.minimum_level != environment.profile.minimum_level
+    ):
+        return None
+    return session.level

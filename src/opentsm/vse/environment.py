@@ -1,0 +1,209 @@
+"""The GlobalPlatform Environment (OPEN): the card's state, its memory and its applets, without any command.
+
+One environment is one power-up: it is made from the saved image and thrown away when the power goes.
+"""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+
+from opentsm.card.codec.aid import Aid
+from opentsm.vse import memory
+from opentsm.vse.applets.base import Applet
+from opentsm.vse.applets.catalogue import applet_class
+from opentsm.vse.lifecycle import is_selectable
+from opentsm.vse.nvm import Nvm
+from opentsm.vse.profiles import VseProfile
+from opentsm.vse.scp import SecureSession, StartedSession
+from opentsm.vse.state import CardImage, Instance, encode_image
+from opentsm.vse.status import SW_NO_MEMORY, StatusError
+
+
+@dataclass(slots=True)
+class LoadSession:
+    """A load that INSTALL [for load] has begun."""
+
+    aid: bytes
+    sd: bytes
+    digest: bytes
+    provider: bytes
+    combined: bool
+    received: bytearray = field(default_factory=bytearray)
+    next_block: int = 0
+
+
+@dataclass(slots=True)
+class LogicalChannel:
+    """What one logical channel remembers until its application session ends (all of it volatile)."""
+
+    number: int
+    selected: Instance
+    started: StartedSession | None = None
+    session: SecureSession | None = None
+    aborted: bool = False
+    load: LoadSession | None = None
+    combined: bytes | None = None
+    personalizing: Instance | None = None
+    store_block: int = 0
+    store_data: bytearray = field(default_factory=bytearray)
+    status_rest: dict[int, list[bytes]] = field(default_factory=dict)
+    answer_rest: bytes = b""
+    answer_sw: int = 0x9000
+
+    def end_secure_channel(self) -> None:
+        """Forget keys, levels and what a secure channel protected."""
+        self.started = self.session = None
+        self.aborted = False
+        self.end_personalization()
+
+    def end_personalization(self) -> None:
+        """Send STORE DATA to the security domain again, from block 0 on."""
+        self.personalizing = None
+        self.reset_store_data()
+
+    def reset_store_data(self) -> None:
+        """Start a new series of STORE DATA blocks."""
+        self.store_block = 0
+        self.store_data.clear()
+
+    def end_application_session(self) -> None:
+        """Forget everything: another application is selected (GPCS §10.2.3, §11.11.1)."""
+        self.end_secure_channel()
+        self.load = self.combined = None
+        self.status_rest.clear()
+
+
+class Environment:
+    """State, services and memory of a powered card.
+
+    Args:
+        image: the content of the non-volatile memory; changed in place.
+        profile: the kind of card.
+        nvm: where `commit` saves to.
+        random: the card's random number generator.
+    """
+
+    def __init__(
+        self, image: CardImage, profile: VseProfile, nvm: Nvm, random: Callable[[int], bytes]
+    ) -> None:
+        self.image = image
+        self.profile = profile
+        self.random = random
+        self._nvm = nvm
+        self._dirty = False
+        self._used = memory.used(image)
+        self._applets: dict[bytes, Applet] = {}
+
+    def touch(self) -> None:
+        """Note that the image differs from the saved one and that its cost may have changed."""
+        self._dirty = True
+        self._used = -1
+
+    def commit(self) -> None:
+        """Save the image if it changed."""
+        if self._dirty:
+            self._nvm.save(encode_image(self.image))
+            self._dirty = False
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes of non-volatile memory that are free."""
+        if self._used < 0:
+            self._used = memory.used(self.image)
+        return self.profile.memory - self._used
+
+    def require_memory(self, length: int) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            StatusError: 6A84.
+        """
+        if length > self.free_memory:
+            raise StatusError(SW_NO_MEMORY)
+
+    def applet(self, instance: Instance) -> Applet:
+        """Return the running applet of an instance that is no security domain."""
+        running = self._applets.get(instance.aid)
+        if running is None:
+            running = self.new_applet(instance)
+            self._applets[instance.aid] = running
+        return running
+
+    def new_applet(self, instance: Instance) -> Applet:
+        """Make the applet of an instance, without keeping it."""
+        return applet_class(instance.module)(_Store(self, instance), _Services(self, instance))
+
+    def forget_applet(self, aid: bytes) -> None:
+        """Drop the running applet of a deleted instance."""
+        self._applets.pop(aid, None)
+
+    def selectable_applets(self) -> tuple[Applet, ...]:
+        """Return the applets that could be selected now, in registry order."""
+        return tuple(
+            self.applet(entry)
+            for entry in self.image.instances
+            if entry.domain is None and is_selectable(entry.state)
+        )
+
+
+class _Services:
+    """The card as one applet instance sees it."""
+
+    __slots__ = ("_environment", "_instance")
+
+    def __init__(self, environment: Environment, instance: Instance) -> None:
+        self._environment = environment
+        self._instance = instance
+
+    @property
+    def instance_aid(self) -> Aid:
+        return Aid(self._instance.aid)
+
+    def random(self, length: int) -> bytes:
+        return self._environment.random(length)
+
+    def commit(self) -> None:
+        self._environment.commit()
+
+    def selectable_applets(self) -> tuple[Applet, ...]:
+        return self._environment.selectable_applets()
+
+
+class _Store(MutableMapping[str, bytes]):
+    """An applet's data; what does not fit is refused at once with 6A84."""
+
+    __slots__ = ("_environment", "_instance")
+
+    def __init__(self, environment: Environment, instance: Instance) -> None:
+        self._environment = environment
+        self._instance = instance
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._instance.store[key]
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        old = self._instance.store.get(key)
+        if old == value:
+            return
+        growth = len(value) - len(old) if old is not None else len(key) + len(value)
+        self._require(growth)
+        self._instance.store[key] = bytes(value)
+        self._environment.touch()
+
+    def __delitem__(self, key: str) -> None:
+        del self._instance.store[key]
+        self._environment.touch()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._instance.store)
+
+    def __len__(self) -> int:
+        return len(self._instance.store)
+
+    def _require(self, growth: int) -> None:
+        if growth <= 0:
+            return
+        after = memory.stored_cost(self._instance.store.items()) + growth
+        if self._instance.quota is not None and after > self._instance.quota:
+            raise StatusError(SW_NO_MEMORY)
+        beyond_reserved = after - max(self._instance.reserved, after - growth)
+        self._environment.require_memory(beyond_reserved)

@@ -1,0 +1,91 @@
+"""What a card holds when it leaves the factory.
+
+Source: GPCS 2.3.1 §5.1.1.1, §6.6.2 (the issuer security domain's first state and privileges).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from opentsm.card.codec.aid import Aid
+from opentsm.vse.card_data import CIN, IIN
+from opentsm.vse.environment import Environment
+from opentsm.vse.keysets import CHANNEL_KIDS
+from opentsm.vse.lifecycle import SELECTABLE
+from opentsm.vse.nvm import MemoryNvm
+from opentsm.vse.profiles import FactoryInstance, FactoryLoadFile, VseProfile
+from opentsm.vse.state import (
+    SYMMETRIC_AES,
+    SYMMETRIC_DES,
+    CardImage,
+    DomainData,
+    Identity,
+    Instance,
+    Key,
+    KeyComponent,
+    LoadFile,
+)
+
+if TYPE_CHECKING:
+    from opentsm.vse.card import CardIdentity, KeyMaterial
+
+
+def build_image(
+    profile: VseProfile, identity: "CardIdentity", keys: "KeyMaterial", random: Callable[[int], bytes]
+) -> CardImage:
+    """Return the image of a new card."""
+    isd = _issuer_domain(profile, identity, keys)
+    image = CardImage(
+        profile=profile.to_dict(),
+        identity=Identity(identity.kdd, identity.cplc),
+        instances=[isd],
+        load_files=[_load_file(entry, isd) for entry in profile.factory],
+    )
+    environment = Environment(image, profile, MemoryNvm(), random)
+    for package in profile.factory:
+        for entry in package.instances:
+            _install(environment, package, entry)
+    return image
+
+
+def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMaterial") -> Instance:
+    aid = bytes.fromhex(profile.isd_aid)
+    kind = SYMMETRIC_AES if profile.channels[0][0] == 3 else SYMMETRIC_DES
+    kvn = profile.initial_kvn if keys.kvn is None else keys.kvn
+    values = (keys.enc.reveal(), keys.mac.reveal(), keys.dek.reveal())
+    stored = [
+        Key(kid, kvn, [KeyComponent(kind, value)]) for kid, value in zip(CHANNEL_KIDS, values, strict=True)
+    ]
+    domain = DomainData(
+        keys=stored,
+        sequence={kvn: 0},
+        objects={IIN: identity.iin, CIN: identity.cin},
+        scps=list(profile.channels),
+    )
+    return Instance(
+        aid=aid,
+        sd=aid,
+        load_file=b"",
+        module=b"",
+        state=profile.isd_state,
+        privileges=int(profile.isd_privileges, 16),
+        domain=domain,
+    )
+
+
+def _load_file(entry: FactoryLoadFile, isd: Instance) -> LoadFile:
+    modules = [bytes.fromhex(module) for module in entry.modules]
+    return LoadFile(bytes.fromhex(entry.aid), isd.aid, entry.version, modules, rom=True)
+
+
+def _install(environment: Environment, package: FactoryLoadFile, entry: FactoryInstance) -> None:
+    aid = bytes.fromhex(entry.aid)
+    instance = Instance(
+        aid=aid,
+        sd=environment.image.isd.aid,
+        load_file=bytes.fromhex(package.aid),
+        module=bytes.fromhex(entry.module),
+        state=SELECTABLE,
+        privileges=0,
+    )
+    environment.new_applet(instance).install(Aid(aid), bytes.fromhex(entry.parameters))
+    environment.image.instances.append(instance)

@@ -1,0 +1,205 @@
+"""Key sets of security domains: which set opens a session, adding and replacing keys, their counters.
+
+Source: GPCS 2.3.1 §7.5, §11.8; Amendment D §6.1, §6.2.2.1, §7.1.1; GPCS §E.1.2 (counters).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from opentsm.card.crypto.kcv import kcv_aes, kcv_des
+from opentsm.vse import memory
+from opentsm.vse.environment import Environment
+from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
+from opentsm.vse.scp import ChannelKeys
+from opentsm.vse.state import (
+    SYMMETRIC_AES,
+    SYMMETRIC_DES,
+    CardImage,
+    DomainData,
+    Instance,
+    Key,
+)
+from opentsm.vse.status import SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+
+CHANNEL_KIDS: Final = (1, 2, 3)
+FACTORY_KVN: Final = 0xFF
+_PROTOCOL_OF: Final = {SYMMETRIC_DES: 2, SYMMETRIC_AES: 3}
+# PRAC: key version ranges of the UICC configuration, enforced by some cards.
+_KVN_RANGES: Final = {2: range(0x20, 0x30), 3: range(0x30, 0x40)}
+
+
+def key_check_value(key_type: int, value: bytes) -> bytes:
+    """Return the 3-byte check value of a symmetric key (GPCS §B.6)."""
+    return kcv_aes(value) if key_type == SYMMETRIC_AES else kcv_des(value)
+
+
+def channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys] | None:
+    """Return protocol and keys of a complete secure channel key set, or None."""
+    found = [domain.find_key(kid, kvn) for kid in CHANNEL_KIDS]
+    keys = [key for key in found if key is not None]
+    if len(keys) != len(CHANNEL_KIDS):
+        return None
+    protocol = _PROTOCOL_OF.get(keys[0].type)
+    alike = len({(key.type, len(key.value)) for key in keys}) == 1
+    if protocol is None or not alike:
+        return None
+    return protocol, ChannelKeys(kvn, *(key.value for key in keys))
+
+
+def has_channel_set(domain: DomainData) -> bool:
+    """Tell whether any key set could open a session."""
+    return any(channel_set(domain, kvn) for kvn in domain.versions())
+
+
+def key_owner(image: CardImage, domain: Instance, *, inherit: bool) -> Instance:
+    """Return whose keys `domain` uses: its own, or those of the nearest ancestor with a complete set."""
+    if not inherit or has_channel_set(domain.domain_data()):
+        return domain
+    for above in image.ancestors(domain):
+        if above.domain is not None and has_channel_set(above.domain):
+            return above
+    return domain
+
+
+def select_channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys]:
+    """Return protocol and keys for INITIALIZE UPDATE.
+
+    Args:
+        domain: the owner of the keys.
+        kvn: 00 for the first available set.
+
+    Raises:
+        StatusError: 6A88 when the set is unknown or incomplete.
+    """
+    for version in [kvn] if kvn else domain.versions():
+        found = channel_set(domain, version)
+        if found is not None:
+            return found
+    raise StatusError(SW_NOT_FOUND)
+
+
+def check_version_range(environment: Environment, key: Key) -> None:
+    """Refuse a secure channel key outside its version range, on cards that insist on it.
+
+    Raises:
+        StatusError: 6A80.
+    """
+    allowed = _KVN_RANGES.get(_PROTOCOL_OF.get(key.type, 0))
+    if (
+        environment.profile.kvn_ranges_enforced
+        and key.kid in CHANNEL_KIDS
+        and allowed
+        and key.kvn not in allowed
+    ):
+        raise StatusError(SW_WRONG_DATA)
+
+
+def add_keys(environment: Environment, owner: Instance, keys: Sequence[Key]) -> None:
+    """Add new keys to a security domain, all or none.
+
+    Raises:
+        StatusError: 6A80 when a key exists already or comes twice, 6A84 when memory is short.
+    """
+    domain = owner.domain_data()
+    names = [(key.kid, key.kvn) for key in keys]
+    if len(set(names)) != len(names) or any(domain.find_key(*name) for name in names):
+        raise StatusError(SW_WRONG_DATA)
+    for key in keys:
+        check_version_range(environment, key)
+    environment.require_memory(sum(map(memory.key_cost, keys)))
+    new_versions = {key.kvn for key in keys} - set(domain.versions())
+    domain.keys.extend(keys)
+    _restart_counters(domain, keys, new_versions)
+    _after_keys_changed(environment, owner)
+
+
+def replace_keys(environment: Environment, owner: Instance, old_kvn: int, keys: Sequence[Key]) -> None:
+    """Replace keys by others of the same type and size, all or none; the version may change.
+
+    Raises:
+        StatusError: 6A88 when a key to replace does not exist, 6A80 when type or size differ or the new
+            name is used.
+    """
+    domain = owner.domain_data()
+    old = [_required(domain, key.kid, old_kvn) for key in keys]
+    for before, after in zip(old, keys, strict=True):
+        if _shape(before) != _shape(after):
+            raise StatusError(SW_WRONG_DATA)
+        taken = domain.find_key(after.kid, after.kvn)
+        if taken is not None and taken is not before:
+            raise StatusError(SW_WRONG_DATA)
+        check_version_range(environment, after)
+    if len({key.kid for key in keys}) != len(keys):
+        raise StatusError(SW_WRONG_DATA)
+    positions = [next(at for at, key in enumerate(domain.keys) if key is before) for before in old]
+    for position, key in zip(positions, keys, strict=True):
+        domain.keys[position] = key
+    moved = {key.kvn for key in keys} if _is_whole_set(domain, keys) else set()
+    _restart_counters(domain, keys, moved)
+    _drop_stale_counters(domain)
+    _after_keys_changed(environment, owner)
+
+
+def delete_keys(environment: Environment, owner: Instance, kid: int | None, kvn: int | None) -> None:
+    """Delete the keys with this identifier, this version, or both.
+
+    Raises:
+        StatusError: 6A88 when there is none.
+    """
+    domain = owner.domain_data()
+    doomed = [key for key in domain.keys if kid in {None, key.kid} and kvn in {None, key.kvn}]
+    if not doomed:
+        raise StatusError(SW_NOT_FOUND)
+    domain.keys = [key for key in domain.keys if all(key is not gone for gone in doomed)]
+    _drop_stale_counters(domain)
+    environment.touch()
+
+
+def _required(domain: DomainData, kid: int, kvn: int) -> Key:
+    key = domain.find_key(kid, kvn)
+    if key is None:
+        raise StatusError(SW_NOT_FOUND)
+    return key
+
+
+def _shape(key: Key) -> tuple[tuple[int, int], ...]:
+    return tuple((component.type, len(component.value)) for component in key.components)
+
+
+def _is_whole_set(domain: DomainData, keys: Sequence[Key]) -> bool:
+    """Tell whether `keys` are all secure channel keys of their version."""
+    return {key.kid for key in keys} >= set(CHANNEL_KIDS)
+
+
+def _restart_counters(domain: DomainData, keys: Sequence[Key], whole: set[int]) -> None:
+    """Reset sequence counters: SCP03 only for whole sets (§6.2.2.1), SCP02 for any key (§E.1.2)."""
+    for key in keys:
+        if key.kid in CHANNEL_KIDS and (key.kvn in whole or key.type == SYMMETRIC_DES):
+            domain.sequence[key.kvn] = 0
+        domain.failures.pop(key.kvn, None)
+
+
+def _drop_stale_counters(domain: DomainData) -> None:
+    versions = set(domain.versions())
+    for counters in (domain.sequence, domain.failures):
+        for kvn in counters.keys() - versions:
+            del counters[kvn]
+
+
+def _after_keys_changed(environment: Environment, owner: Instance) -> None:
+    domain = owner.domain_data()
+    own_sets = [kvn for kvn in domain.versions() if kvn != FACTORY_KVN and channel_set(domain, kvn)]
+    # GPCS is silent on factory keys; most cards drop them when the first set of the owner is complete.
+    if own_sets and environment.profile.factory_keys_removed:
+        domain.keys = [key for key in domain.keys if key.kvn != FACTORY_KVN]
+        _drop_stale_counters(domain)
+    personalize_by_keys(environment, owner)
+    environment.touch()
+
+
+def personalize_by_keys(environment: Environment, owner: Instance) -> None:
+    """Move a SELECTABLE security domain with a complete key set to PERSONALIZED, if so configured."""
+    ready = owner.state == SELECTABLE and environment.profile.personalized_by_keys
+    if ready and owner is not environment.image.isd and has_channel_set(owner.domain_data()):
+        owner.state = PERSONALIZED
+        environment.touch()

@@ -1,0 +1,96 @@
+"""Privileges: their coding, and the rules on which of them go together.
+
+Source: GPCS 2.3.1 §6.6 (Tables 6-1, 6-2), §11.1.2 (Tables 11-7 to 11-9).
+"""
+
+from enum import IntFlag
+from typing import Final
+
+from opentsm.vse.status import SW_WRONG_DATA, StatusError
+
+
+class Privilege(IntFlag):
+    """The 24 privilege bits, first byte first."""
+
+    SECURITY_DOMAIN = 0x800000
+    DAP_VERIFICATION = 0x400000
+    DELEGATED_MANAGEMENT = 0x200000
+    CARD_LOCK = 0x100000
+    CARD_TERMINATE = 0x080000
+    CARD_RESET = 0x040000
+    CVM_MANAGEMENT = 0x020000
+    MANDATED_DAP = 0x010000
+    TRUSTED_PATH = 0x008000
+    AUTHORIZED_MANAGEMENT = 0x004000
+    TOKEN_VERIFICATION = 0x002000
+    GLOBAL_DELETE = 0x001000
+    GLOBAL_LOCK = 0x000800
+    GLOBAL_REGISTRY = 0x000400
+    FINAL_APPLICATION = 0x000200
+    GLOBAL_SERVICE = 0x000100
+    RECEIPT_GENERATION = 0x000080
+    CIPHERED_LOAD_FILE = 0x000040
+    CONTACTLESS_ACTIVATION = 0x000020
+    CONTACTLESS_SELF_ACTIVATION = 0x000010
+
+
+P = Privilege
+ISSUER_PRIVILEGES: Final = Privilege(0x9EFE80)
+UNIQUE_PRIVILEGES: Final = (P.CARD_RESET, P.FINAL_APPLICATION)
+CONTENT_MANAGERS: Final = P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT
+
+_KNOWN: Final = 0xFFFFF0
+# §6.6.2: no entity holds both of a pair.
+_EXCLUSIVE: Final = (
+    P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT,
+    P.TOKEN_VERIFICATION | P.DELEGATED_MANAGEMENT,
+    P.RECEIPT_GENERATION | P.DELEGATED_MANAGEMENT,
+)
+# Table 6-1: what only a security domain may hold.
+_DOMAIN_ONLY: Final = (
+    P.DAP_VERIFICATION
+    | P.DELEGATED_MANAGEMENT
+    | P.MANDATED_DAP
+    | P.AUTHORIZED_MANAGEMENT
+    | P.CIPHERED_LOAD_FILE
+)
+
+
+def decode(field: bytes) -> Privilege:
+    """Read the privileges field of INSTALL.
+
+    Args:
+        field: 1 or 3 bytes; with one byte the others get their defaults (Table 6-2).
+
+    Raises:
+        StatusError: 6A80 for another length.
+    """
+    if len(field) == 3:
+        return Privilege(int.from_bytes(field, "big") & _KNOWN)
+    if len(field) != 1:
+        raise StatusError(SW_WRONG_DATA)
+    held = Privilege(_first_byte(field[0]))
+    # Table 6-2: a supplementary security domain has Trusted Path unless three bytes say otherwise.
+    return held | P.TRUSTED_PATH if held & P.SECURITY_DOMAIN else held
+
+
+def encode(privileges: int) -> bytes:
+    """Return the three bytes that GET STATUS shows."""
+    return int(privileges).to_bytes(3, "big")
+
+
+def check_combination(privileges: Privilege) -> None:
+    """Refuse a set of privileges that no entity may hold.
+
+    Raises:
+        StatusError: 6A80.
+    """
+    wrong = any(privileges & pair == pair for pair in _EXCLUSIVE)
+    wrong |= bool(privileges & _DOMAIN_ONLY) and not privileges & P.SECURITY_DOMAIN
+    wrong |= bool(privileges & P.MANDATED_DAP) and not privileges & P.DAP_VERIFICATION
+    if wrong:
+        raise StatusError(SW_WRONG_DATA)
+
+
+def _first_byte(byte: int) -> int:
+    return byte << 16

@@ -1,0 +1,142 @@
+"""Card profiles: everything in which real cards differ, as data.
+
+A profile is JSON (hexadecimal strings for bytes and bit masks); unknown names are refused. Where the
+specification is silent, the switch is here and its default is the recommended reading.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from typing import Final, Literal
+
+import msgspec
+
+ChannelKind = tuple[int, int]
+AesLayout = Literal["both", "inner-length", "bare"]
+
+_PACKAGE: Final = "opentsm.vse.profiles_data"
+_DEFAULT_AID: Final = "A000000151000000"
+
+
+class ProfileError(ValueError):
+    """The card profile is unknown or malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryInstance:
+    """An instance of the factory image, associated with the issuer security domain."""
+
+    aid: str
+    module: str
+    parameters: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryLoadFile:
+    """A load file of the factory image (in ROM: it takes no memory)."""
+
+    aid: str
+    version: tuple[int, int] = (1, 0)
+    modules: tuple[str, ...] = ()
+    instances: tuple[FactoryInstance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VseProfile:
+    """One kind of card; byte strings are hexadecimal."""
+
+    name: str
+    description: str = ""
+    atr: str = "3B80800101"
+    isd_aid: str = _DEFAULT_AID
+    isd_state: int = 0x0F
+    isd_privileges: str = "9EFE80"
+    scp: tuple[tuple[str, str], ...] = (("03", "70"),)
+    initial_kvn: int = 0x30
+    kvn_ranges_enforced: bool = False
+    aes_layout: AesLayout = "both"
+    kcv_required: bool = True
+    gp_version: str = "2.3.1"
+    recognition_format: Literal[1, 2] = 1
+    memory: int = 131072
+    ram: int = 8192
+    retry_limit: int = 64
+    status_chunk: int = 239
+    store_data_limit: int = 16384
+    max_command_data: int = 255
+    extended_length: bool = True
+    minimum_level: int = 0
+    inherit_keys: bool = True
+    personalized_by_keys: bool = True
+    content_domain_personalized: bool = True
+    ancestors_accepted: bool = True
+    counter_moves_without_data: bool = True
+    factory_keys_removed: bool = True
+    check_imports: bool = False
+    assignable_domain: str = "FFFFF0"
+    assignable_application: str = "1EFFF0"
+    factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
+
+    @property
+    def channels(self) -> tuple[ChannelKind, ...]:
+        """Secure channel protocols as (protocol, i)."""
+        return tuple((int(protocol, 16), int(option, 16)) for protocol, option in self.scp)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the profile as the JSON value that `load_profile` takes."""
+        value: dict[str, object] = msgspec.to_builtins(self)
+        return value
+
+
+def profile_names() -> tuple[str, ...]:
+    """Return the names of the packaged profiles."""
+    files = resources.files(_PACKAGE).iterdir()
+    return tuple(sorted(entry.name.removesuffix(".json") for entry in files if entry.name.endswith(".json")))
+
+
+def load_profile(source: str | dict[str, object]) -> VseProfile:
+    """Read a profile.
+
+    Args:
+        source: the name of a packaged profile, or the profile as a JSON object. An object may name another
+            profile in `base` and then holds only the differences.
+
+    Raises:
+        ProfileError: no such profile, or a member is unknown or has a wrong value.
+    """
+    raw = _packaged(source) if isinstance(source, str) else dict(source)
+    base = raw.pop("base", None)
+    if base is not None:
+        raw = _packaged(str(base)) | raw
+        return load_profile(raw)
+    unknown = raw.keys() - {entry.name for entry in fields(VseProfile)}
+    if unknown:
+        raise ProfileError(f"unknown members in the card profile: {', '.join(sorted(unknown))}")
+    try:
+        profile = msgspec.convert(raw, VseProfile)
+        _check(profile)
+    except (msgspec.ValidationError, ValueError, TypeError) as problem:
+        raise ProfileError(f"the card profile is malformed: {problem}") from problem
+    return profile
+
+
+def _packaged(name: str) -> dict[str, object]:
+    if name not in profile_names():
+        raise ProfileError(f"no card profile {name!r}; there are: {', '.join(profile_names())}")
+    value: dict[str, object] = json.loads(
+        resources.files(_PACKAGE).joinpath(f"{name}.json").read_text("utf-8")
+    )
+    return value
+
+
+def _check(profile: VseProfile) -> None:
+    for text in (profile.atr, profile.isd_aid, profile.isd_privileges):
+        bytes.fromhex(text)
+    if not 5 <= len(profile.isd_aid) // 2 <= 16:
+        raise ValueError("isd_aid has 5 to 16 bytes")
+    if any(protocol not in {2, 3} for protocol, _ in profile.channels) or not profile.channels:
+        raise ValueError("scp lists pairs of protocol (02, 03) and i")
+    for package in profile.factory:
+        for text in (package.aid, *package.modules, *(entry.aid for entry in package.instances)):
+            if not 5 <= len(bytes.fromhex(text)) <= 16:
+                raise ValueError(f"{text} is no AID")

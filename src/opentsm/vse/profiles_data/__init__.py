@@ -1,0 +1,1 @@
+"""Packaged card profiles, one JSON file each."""

@@ -1,0 +1,140 @@
+"""Extradition and registry update.
+
+Source: GPCS 2.3.1 §9.4, §11.5.2.3.4, §11.5.2.3.5, §11.5.2.3.7.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentsm.card.codec.tlv import Tlv, find
+from opentsm.vse.authorization import Operation, Policy, receiving_domain, require_control
+from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
+from opentsm.vse.environment import Environment
+from opentsm.vse.fields import data_objects
+from opentsm.vse.privileges import Privilege, check_combination, decode
+from opentsm.vse.state import Instance, LoadFile
+from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+
+_RESTRICT: Final = 0xD9
+_SYSTEM: Final = 0xEF
+
+
+def extradite(environment: Environment, domain: Instance, aid: bytes, new_sd: bytes) -> None:
+    """Associate an application or a load file with another security domain.
+
+    Raises:
+        StatusError: 6A88 unknown object or domain; 6985 not accepted, not allowed, or a cycle.
+    """
+    image = environment.image
+    entry: Instance | LoadFile | None = image.instance(aid) or image.load_file(aid)
+    if entry is None:
+        raise StatusError(SW_NOT_FOUND)
+    receiver = _checked_extradition(environment, domain, entry, new_sd)
+    entry.sd = receiver.aid
+    environment.touch()
+
+
+def _checked_extradition(
+    environment: Environment, domain: Instance, entry: Instance | LoadFile, new_sd: bytes
+) -> Instance:
+    image = environment.image
+    if entry is image.isd:
+        raise StatusError(SW_CONDITIONS)
+    require_control(environment, domain, entry, Policy.ACCEPT_EXTRADITION_AWAY)
+    receiver = receiving_domain(environment, domain, new_sd, Operation.EXTRADITION)
+    # §9.4.1: it would dodge the signature check at loading.
+    if isinstance(entry, LoadFile) and receiver.holds(Privilege.DAP_VERIFICATION):
+        raise StatusError(SW_CONDITIONS)
+    below_itself = isinstance(entry, Instance) and receiver is not entry and image.sees(entry, receiver)
+    if below_itself:
+        raise StatusError(SW_CONDITIONS)
+    return receiver
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryChange:
+    """The fields of INSTALL [for registry update].
+
+    Args:
+        aid: the application; empty when the card itself is restricted.
+        new_sd: empty when the association stays.
+        privileges: the new set in 1 or 3 bytes; empty when it stays.
+        parameters: the data objects of the registry update parameters.
+    """
+
+    aid: bytes
+    new_sd: bytes
+    privileges: bytes
+    parameters: Sequence[Tlv]
+
+
+def update_registry(environment: Environment, domain: Instance, change: RegistryChange) -> None:
+    """Change privileges, association, implicit selection or restrictions of an application, all or nothing.
+
+    Args:
+        environment: the card.
+        domain: the security domain that processes the command.
+        change: what to change.
+
+    Raises:
+        StatusError: 6A88, 6A80, 6985; nothing has changed then.
+    """
+    system = data_objects(find(change.parameters, _SYSTEM) or b"")
+    if not change.aid:
+        _restrict_card(environment, domain, change.new_sd + change.privileges, system)
+        return
+    image = environment.image
+    instance = image.instance(change.aid)
+    if instance is None:
+        raise StatusError(SW_NOT_FOUND)
+    require_control(environment, domain, instance)
+    restricted = _restriction(system)
+    if restricted and instance.domain is None:
+        raise StatusError(SW_WRONG_DATA)
+    privileges = _checked_privileges(environment, instance, change.privileges) if change.privileges else None
+    implicit = implicit_values(system)
+    require_free_slots(image, instance, implicit)
+    receiver = _checked_extradition(environment, domain, instance, change.new_sd) if change.new_sd else None
+
+    if privileges is not None:
+        set_privileges(image, instance, privileges)
+    if receiver is not None:
+        instance.sd = receiver.aid
+    if instance.domain is not None:
+        instance.domain.restricted |= restricted
+    instance.implicit.extend(implicit)
+    environment.touch()
+
+
+def _checked_privileges(environment: Environment, instance: Instance, field: bytes) -> Privilege:
+    privileges = decode(field)
+    check_combination(privileges)
+    profile, is_domain = environment.profile, instance.domain is not None
+    allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)
+    if instance is environment.image.isd:
+        allowed |= instance.privileges
+    if privileges & ~allowed or bool(privileges & Privilege.SECURITY_DOMAIN) != is_domain:
+        raise StatusError(SW_WRONG_DATA)
+    require_unique_at_issuer(environment.image, privileges, instance)
+    return privileges
+
+
+def _restriction(system: Sequence[Tlv]) -> int:
+    value = find(system, _RESTRICT)
+    if value is None:
+        return 0
+    if len(value) != 1:
+        raise StatusError(SW_WRONG_DATA)
+    return value[0]
+
+
+def _restrict_card(environment: Environment, domain: Instance, others: bytes, system: Sequence[Tlv]) -> None:
+    """§9.4.2.1: take functions away from the whole card, for good; needs Global Lock."""
+    restricted = _restriction(system)
+    if others or not restricted:
+        raise StatusError(SW_WRONG_DATA)
+    if not domain.holds(Privilege.GLOBAL_LOCK):
+        raise StatusError(SW_CONDITIONS)
+    environment.image.restricted |= restricted
+    environment.touch()

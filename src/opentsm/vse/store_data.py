@@ -1,0 +1,216 @@
+"""STORE DATA: to the security domain itself, or forwarded to what it personalizes.
+
+Source: GPCS 2.3.1 §11.11, §7.3.2, §11.11.4 (keys by DGI).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Final
+
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.dgi import parse_dgis
+from opentsm.card.codec.tlv import Tlv, find
+from opentsm.card.errors import CardError
+from opentsm.vse.card_data import STORABLE_BY_DOMAIN, STORABLE_BY_ISSUER
+from opentsm.vse.environment import Environment, LogicalChannel
+from opentsm.vse.fields import data_objects
+from opentsm.vse.keysets import add_keys, key_check_value
+from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent, LoadFile
+from opentsm.vse.status import (
+    SW_CONDITIONS,
+    SW_NO_MEMORY,
+    SW_SECURITY,
+    SW_WRONG_DATA,
+    SW_WRONG_P1P2,
+    StatusError,
+)
+
+Decrypt = Callable[[bytes], bytes]
+
+_LAST: Final = 0x80
+_FORMAT: Final = 0x18
+_DGI: Final = 0x08
+_TLV: Final = 0x10
+_CASE_4: Final = 0x01
+_OWN_AID: Final = 0x4F
+_DGI_TLVS: Final = 0x0070
+_DGI_KEY_ATTRIBUTES: Final = 0x00B9
+_DGI_SYMMETRIC_KEY: Final = 0x8113
+_LENGTHS: Final = {SYMMETRIC_DES: (16, 24), SYMMETRIC_AES: (16, 24, 32)}
+
+
+def store_data(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> bytes:
+    """Take one block.
+
+    Raises:
+        StatusError: 6985 wrong block number, 6A86 response data for a case 3 command, 6A80, 6982, 6A84.
+    """
+    if command.p2 != channel.store_block & 0xFF:
+        channel.reset_store_data()
+        raise StatusError(SW_CONDITIONS)
+    target, last = channel.personalizing, bool(command.p1 & _LAST)
+    channel.store_block += 1
+    try:
+        if target is not None and target.domain is None:
+            return _forward(environment, channel, target, command)
+        _collect(environment, channel, target or domain, command)
+        return b""
+    except StatusError:
+        channel.reset_store_data()
+        raise
+    finally:
+        if last:
+            channel.end_personalization()
+
+
+def _forward(
+    environment: Environment, channel: LogicalChannel, target: Instance, command: CommandApdu
+) -> bytes:
+    """§7.3.2: contents reach the application as they are; only secure messaging is gone."""
+    answer = environment.applet(target).personalize(command, _decrypter(channel))
+    if answer and not command.p1 & _CASE_4:
+        raise StatusError(SW_WRONG_P1P2)
+    return answer
+
+
+def _decrypter(channel: LogicalChannel) -> Decrypt:
+    def decrypt(data: bytes) -> bytes:
+        if channel.session is None:
+            raise StatusError(SW_CONDITIONS)
+        try:
+            return channel.session.decrypt_key(data)
+        except CardError:
+            raise StatusError(SW_WRONG_DATA) from None
+
+    return decrypt
+
+
+def _collect(
+    environment: Environment, channel: LogicalChannel, owner: Instance, command: CommandApdu
+) -> None:
+    """Keep the blocks until the last has come, then apply all of them or none."""
+    channel.store_data += command.data
+    if len(channel.store_data) > environment.profile.store_data_limit:
+        raise StatusError(SW_NO_MEMORY)
+    if not command.p1 & _LAST:
+        return
+    data, layout = bytes(channel.store_data), command.p1 & _FORMAT
+    writer = _Writer(environment, owner, _decrypter(channel))
+    if layout == _DGI:
+        writer.write_groups(data)
+    elif layout in {_TLV, 0}:
+        writer.write_objects(data_objects(data))
+    else:
+        raise StatusError(SW_WRONG_DATA)
+    writer.apply()
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyAttributes:
+    kid: int
+    kvn: int
+    kind: int
+    length: int
+    check_value: bytes
+    usage: bytes
+    access: bytes
+
+
+class _Writer:
+    """Collects what a series of STORE DATA blocks writes, and writes it at once."""
+
+    def __init__(self, environment: Environment, owner: Instance, decrypt: Decrypt) -> None:
+        self._environment = environment
+        self._owner = owner
+        self._decrypt = decrypt
+        self._objects: dict[int, bytes] = {}
+        self._keys: list[Key] = []
+
+    def write_groups(self, data: bytes) -> None:
+        """Read data groups; key values follow their attributes directly."""
+        try:
+            groups = iter(parse_dgis(data))
+        except CardError:
+            raise StatusError(SW_WRONG_DATA) from None
+        for identifier, value in groups:
+            if identifier == _DGI_TLVS:
+                self.write_objects(data_objects(value))
+            elif identifier == _DGI_KEY_ATTRIBUTES:
+                for attributes in map(_key_attributes, data_objects(value)):
+                    self._keys.append(self._key(attributes, next(groups, None)))
+            else:
+                raise StatusError(SW_WRONG_DATA)
+
+    def write_objects(self, objects: Iterable[Tlv]) -> None:
+        """Take data objects that this security domain may store."""
+        issuer = self._owner is self._environment.image.isd
+        storable = STORABLE_BY_ISSUER if issuer else STORABLE_BY_DOMAIN
+        for entry in objects:
+            own_aid = issuer and entry.tag == _OWN_AID and self._is_free(entry.value)
+            if entry.tag not in storable and not own_aid:
+                raise StatusError(SW_WRONG_DATA)
+            self._objects[entry.tag] = entry.value
+
+    def _is_free(self, aid: bytes) -> bool:
+        image = self._environment.image
+        other = image.instance(aid)
+        free = image.load_file(aid) is None and (other is None or other is image.isd)
+        return free and 5 <= len(aid) <= 16
+
+    def _key(self, attributes: _KeyAttributes, group: tuple[int, bytes] | None) -> Key:
+        if group is None or group[0] != _DGI_SYMMETRIC_KEY:
+            raise StatusError(SW_WRONG_DATA)
+        clear = self._decrypt(group[1])
+        value = clear[: attributes.length]
+        if len(value) != attributes.length or attributes.length not in _LENGTHS.get(attributes.kind, ()):
+            raise StatusError(SW_WRONG_DATA)
+        if not compare_digest(key_check_value(attributes.kind, value), attributes.check_value):
+            raise StatusError(SW_SECURITY)
+        component = KeyComponent(attributes.kind, value)
+        return Key(attributes.kid, attributes.kvn, [component], attributes.usage, attributes.access)
+
+    def apply(self) -> None:
+        """Write keys and objects, all or none."""
+        environment, owner = self._environment, self._owner
+        domain = owner.domain_data()
+        growth = sum(len(value) - len(domain.objects.get(tag, b"")) for tag, value in self._objects.items())
+        environment.require_memory(growth)
+        if self._keys:
+            add_keys(environment, owner, self._keys)
+        aid = self._objects.pop(_OWN_AID, None)
+        if aid is not None:
+            self._rename(aid)
+        domain.objects.update(self._objects)
+        environment.touch()
+
+    def _rename(self, aid: bytes) -> None:
+        """§11.11.2.3: the issuer security domain answers to another AID from now on."""
+        image, old = self._environment.image, self._owner.aid
+        entries: list[Instance | LoadFile] = [*image.instances, *image.load_files]
+        for entry in entries:
+            if entry.sd == old:
+                entry.sd = aid
+        self._owner.aid = aid
+
+
+def _key_attributes(entry: Tlv) -> _KeyAttributes:
+    objects = data_objects(entry.value)
+
+    def single(tag: int) -> int:
+        value = find(objects, tag) or b""
+        if len(value) != 1:
+            raise StatusError(SW_WRONG_DATA)
+        return value[0]
+
+    if entry.tag != 0xB9:
+        raise StatusError(SW_WRONG_DATA)
+    kid, kvn = single(0x82), single(0x83)
+    length = int.from_bytes(find(objects, 0x81) or b"", "big")
+    check_value = find(objects, 0x84) or b""
+    if not 1 <= kvn <= 0x7F or not 1 <= kid <= 0x7F or len(check_value) != 3:
+        raise StatusError(SW_WRONG_DATA)
+    usage, access = find(objects, 0x95) or b"", find(objects, 0x96) or b""
+    return _KeyAttributes(kid, kvn, single(0x80), length, check_value, usage, access)
