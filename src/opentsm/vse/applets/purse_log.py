@@ -14,8 +14,8 @@ ENTRY_LENGTH: Final = 50
 class LogEntry:
     """One finished transaction.
 
-    `counter` is the transaction's own (before it moved on), `balance` the one after; `moment` is date and
-    time (7 bytes BCD), `reference` the host's transaction id or the terminal's number (8 bytes), `mac` is MAC2.
+    `counter` is the transaction's own (before it moved on), `balance` the one after, `moment` date and time
+    (7 bytes BCD), `reference` the host's transaction id or the terminal's number (8 bytes), `mac` is MAC2.
     """
 
     counter: int
