@@ -188,6 +188,8 @@ class SeramServer:
             self.in_flight = dict(self.orders[self.next_order])
             self.next_order += 1
         order = dict(self.in_flight)
+        if "ramCommands" not in order:
+            self.in_flight = None  # nothing to answer
         if self.acknowledged and self.version == EXTENDED:
             order["ackSequence"] = self.acknowledged
         self._checked("remoteManagementOrder", order)
