@@ -47,12 +47,16 @@ class SeramServer:
         version: what the handshake chooses.
         faults: what to do wrong.
         check: is given (schema name, message) for every message, both ways.
+        one_try: an order is done with after one report, whatever it says.
+        acknowledge: whether reports are acknowledged.
     """
 
     orders: list[Json]
     version: str = EXTENDED
     faults: list[Fault] = field(default_factory=list)
     check: Checker | None = None
+    one_try: bool = False
+    acknowledge: bool = True
 
     reports: list[Json] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -66,7 +70,6 @@ class SeramServer:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
     _server: asyncio.Server | None = None
-    _served: int = 0
 
     async def __aenter__(self) -> "SeramServer":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -82,8 +85,8 @@ class SeramServer:
         try:
             while await self._one_request(reader, writer):
                 pass
-        except (EOFError, ConnectionError):
-            pass
+        except (EOFError, ConnectionError, asyncio.CancelledError):
+            pass  # the agent or the test is over
         finally:
             writer.close()
 
@@ -179,7 +182,7 @@ class SeramServer:
         self.reports.append(report)
         polled = report["localAgentStatus"]["localAgentStatusEnum"] == "POLLING"
         if self.in_flight is not None and not polled and self._answers(report):
-            self.acknowledged = report.get("orderSequence", 0)
+            self.acknowledged = report.get("orderSequence", self.acknowledged)
             self.in_flight = None
         if self.in_flight is None:
             if self.next_order >= len(self.orders):
@@ -190,14 +193,16 @@ class SeramServer:
         order = dict(self.in_flight)
         if "ramCommands" not in order:
             self.in_flight = None  # nothing to answer
-        if self.acknowledged and self.version == EXTENDED:
+        if self.acknowledge and self.acknowledged and self.version == EXTENDED:
             order["ackSequence"] = self.acknowledged
         self._checked("remoteManagementOrder", order)
         return 200, order
 
     def _answers(self, report: Json) -> bool:
         assert self.in_flight is not None
-        return self.version != EXTENDED or report.get("orderSequence") == self.in_flight.get("orderSequence")
+        if self.one_try or self.version != EXTENDED:
+            return True
+        return bool(report.get("orderSequence") == self.in_flight.get("orderSequence"))
 
     def _checked(self, schema: str, message: Json) -> None:
         if self.check is not None:
