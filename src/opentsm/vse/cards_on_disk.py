@@ -1,0 +1,140 @@
+"""Cards kept on disk: one directory a card, with its memory and what its maker knows about it.
+
+`card.nvm` is the non-volatile memory, `card.json` the identity, `keys.json` (readable by its owner only) the
+first key set of the issuer security domain.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opentsm.card.crypto.secret import Secret
+from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.nvm import FileNvm
+from opentsm.vse.profiles import load_profile
+
+_IMAGE: Final = "card.nvm"
+_IDENTITY: Final = "card.json"
+_KEYS: Final = "keys.json"
+
+
+class CardDirectoryError(ValueError):
+    """The card directory is unusable."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardDirectory:
+    """The directory of one card."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is a card."""
+        return (self.path / _IMAGE).is_file()
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the first key set is."""
+        return self.path / _KEYS
+
+    def issue(
+        self,
+        profile: str | dict[str, object],
+        serial: int,
+        keys: KeyMaterial,
+        *,
+        identity: CardIdentity | None = None,
+    ) -> dict[str, object]:
+        """Make a new card here.
+
+        Returns:
+            The identity as `card.json` holds it.
+
+        Raises:
+            CardDirectoryError: there is a card already.
+            ProfileError: no such profile.
+        """
+        if self.exists:
+            raise CardDirectoryError(f"there is a card named {self.name} already")
+        kind = load_profile(profile)
+        identity = identity or CardIdentity.from_serial(serial)
+        self.path.mkdir(parents=True, exist_ok=True)
+        kvn = kind.initial_kvn if keys.kvn is None else keys.kvn
+        document: dict[str, object] = {
+            "name": self.name,
+            "profile": kind.name,
+            "serial": serial,
+            "isd_aid": kind.isd_aid,
+            "scp": [list(pair) for pair in kind.scp],
+            "kvn": f"{kvn:02X}",
+            "iin": identity.iin.hex().upper(),
+            "cin": identity.cin.hex().upper(),
+            "kdd": identity.kdd.hex().upper(),
+            "cplc": identity.cplc.hex().upper(),
+        }
+        _write_private(self.keys_file, {"kvn": f"{kvn:02X}", **_key_fields(keys)})
+        (self.path / _IDENTITY).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        VirtualCard.issue(kind, identity, keys, self._nvm())
+        return document
+
+    def open(self) -> VirtualCard:
+        """Return the card.
+
+        Raises:
+            CardDirectoryError: there is none.
+        """
+        if not self.exists:
+            raise CardDirectoryError(f"there is no card named {self.name} in {self.path.parent}")
+        return VirtualCard.open(self._nvm())
+
+    def identity(self) -> dict[str, object]:
+        """Return what `card.json` holds."""
+        document: dict[str, object] = json.loads((self.path / _IDENTITY).read_text("utf-8"))
+        return document
+
+    def erase(self) -> None:
+        """Delete the card and everything about it.
+
+        Raises:
+            CardDirectoryError: there is none.
+        """
+        if not self.exists:
+            raise CardDirectoryError(f"there is no card named {self.name} in {self.path.parent}")
+        shutil.rmtree(self.path)
+
+    def _nvm(self) -> FileNvm:
+        return FileNvm(self.path / _IMAGE, durable=True)
+
+
+def list_cards(store: Path) -> tuple[CardDirectory, ...]:
+    """Return the cards in a directory of cards, by name."""
+    if not store.is_dir():
+        return ()
+    found = (CardDirectory(entry) for entry in sorted(store.iterdir()) if entry.is_dir())
+    return tuple(entry for entry in found if entry.exists)
+
+
+def random_keys(length: int, random: Callable[[int], bytes]) -> KeyMaterial:
+    """Return a new key set, `length` bytes a key."""
+    return KeyMaterial(enc=Secret(random(length)), mac=Secret(random(length)), dek=Secret(random(length)))
+
+
+def _key_fields(keys: KeyMaterial) -> dict[str, str]:
+    values = {"enc": keys.enc, "mac": keys.mac, "dek": keys.dek}
+    return {name: value.reveal().hex().upper() for name, value in values.items()}
+
+
+def _write_private(path: Path, document: object) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(document, indent=2) + "\n")
