@@ -102,9 +102,13 @@ class ServiceCatalogue(Protocol):
         ...
 
     async def seal_personalization_data(
-        self, provider_id: TenantId, instance_id: InstanceId, data: dict[str, str]
+        self,
+        provider_id: TenantId,
+        description: ServiceDescription,
+        instance_id: InstanceId,
+        data: dict[str, str],
     ) -> bytes:
-        """Check the data against the recipes and seal it for the instance."""
+        """Check the data against the service's recipes and seal it for the instance."""
         ...
 
 

@@ -1,0 +1,493 @@
+"""The conductor: takes an operation from request to its end, one stored step at a time.
+
+Every call of `advance` starts from what is stored, may be repeated, and stores what it did in one
+transaction. What goes to a device was committed before (write-ahead); what came back is checked by the
+owner of the keys before it counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import NAMESPACE_OID, uuid5
+
+import msgspec
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.card_content import Goal
+from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderAnswer, OrderState, StopReason
+from opentsm.tsm.domain.operation import (
+    ENDED,
+    OPERATION_STATES,
+    Failure,
+    Operation,
+    OperationEvent,
+    OperationState,
+    OperationType,
+)
+from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
+from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
+from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine.plan import Plan, SessionKind, plan
+from opentsm.tsm.kernel.documents import from_json, to_json
+from opentsm.tsm.kernel.errors import CallerError, NotFoundError, TsmError, WrongCardError
+from opentsm.tsm.kernel.ids import OperationId, SegmentId
+from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.notifier import Notifier
+from opentsm.tsm.ports.peer import Peers, SegmentOwner, SegmentReport, SegmentRequest
+from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.case import Case, load_case
+from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
+
+replace = msgspec.structs.replace
+
+MAX_ATTEMPTS = 8
+ADVANCE = "hub.advance"
+
+
+def device_topic(se_id: str) -> str:
+    """Return the topic on which devices wait for a secure element's next order."""
+    return f"orders:{se_id}"
+
+
+def operation_topic(operation_id: str) -> str:
+    """Return the topic on which people wait for an operation."""
+    return f"operation:{operation_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubServices:
+    """What the hub's use cases work with."""
+
+    storage: Storage
+    keystore: Keystore
+    peers: Peers
+    world: World
+    notifier: Notifier
+    profiles: Mapping[str, SeProfile]
+
+
+@dataclass(slots=True)
+class _Next:
+    """What the next order will hold."""
+
+    commands: list[Command]
+    body: int
+
+
+class Conductor:
+    """Advances operations."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._s = services
+
+    async def advance(self, operation_id: OperationId) -> None:
+        """Do whatever is the TSM's turn to do; nothing when it is not.
+
+        Raises:
+            StaleVersionError: another worker was faster; repeat.
+        """
+        async with self._s.storage.transaction() as tx:
+            case = await load_case(tx, operation_id)
+        if case.operation.state in ENDED:
+            return
+        if case.operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
+            await self._start(case)
+            return
+        if case.order is not None and case.order.state is OrderState.IN_FLIGHT:
+            return
+        try:
+            await self._work(case)
+        except WrongCardError as error:
+            await self._quarantine(case, error)
+        except CallerError as error:
+            await self._fail(case, _failure(error))
+
+    # --- taking turns ----------------------------------------------------------------------------------
+
+    async def _start(self, case: Case) -> None:
+        operation, se = case.operation, case.se
+        if se.state in (SeState.QUARANTINED, SeState.RETIRED):
+            await self._fail(
+                case,
+                Failure(
+                    code="secure_element_" + se.state.value.lower(),
+                    detail=f"The secure element is {se.state.value.lower()}; nothing is sent to it.",
+                    advice="Find out why, then reinstate it.",
+                ),
+            )
+            return
+        async with self._s.storage.transaction() as tx:
+            first = await tx.operations.next_queued(se.id)
+            if se.active_operation_id not in (None, operation.id):
+                if operation.state is OperationState.REQUESTED:
+                    await tx.operations.save(_moved(operation, OperationEvent.WAIT))
+                    await tx.commit()
+                return
+            if first is not None and first.id != operation.id:
+                await tx.outbox.publish(ADVANCE, first.id, {"operation": first.id})
+                if operation.state is OperationState.REQUESTED:
+                    await tx.operations.save(_moved(operation, OperationEvent.WAIT))
+                await tx.commit()
+                return
+            started = replace(_moved(operation, OperationEvent.START), started_at=self._s.world.now())
+            await tx.operations.save(started)
+            await tx.secure_elements.save(replace(se, active_operation_id=operation.id))
+            if operation.type is OperationType.AUDIT:
+                await tx.secure_elements.save_content(se.id, replace(case.content, fresh=False))
+            await tx.audit.append(
+                operation.tenant_id, actor="tsm", action="operation.started", subject=str(operation.id)
+            )
+            await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
+            await tx.commit()
+
+    # --- working ---------------------------------------------------------------------------------------
+
+    async def _work(self, case: Case) -> None:
+        if case.order is None:
+            await self._plan_and_send(case)
+            return
+        commands = from_json(tuple[Command, ...], await self._open(case, case.order.sealed_commands))
+        answer = from_json(OrderAnswer, await self._open(case, case.order.sealed_answer))
+        sessions = from_json(Plan, case.operation.plan_document)
+        await self._digest(case, sessions, commands, answer)
+
+    async def _digest(
+        self, case: Case, planned: Plan, commands: tuple[Command, ...], answer: OrderAnswer
+    ) -> None:
+        assert case.order is not None
+        body = case.order.body
+        good = len(answer.responses) if answer.stopped is None else (answer.index or 0)
+        if body:
+            session = planned.sessions[case.operation.session]
+            owner = self._s.peers.segment_owner(session.owner_id)
+            report = await owner.check_segment(self._segment_id(case), answer.responses[:body])
+            if not report.authenticated:
+                raise WrongCardError(
+                    "The secure element did not accept the session: EXTERNAL AUTHENTICATE was refused.",
+                    advice="Nothing else was sent. Check the key set before the retry limit is reached.",
+                )
+            if not await self._session_ended(case, planned, report, answer, good < body):
+                return
+        if good < len(commands):
+            await self._opening_failed(case, commands, answer, good)
+            return
+        await self._go_on(case, planned, answer.responses[body:])
+
+    async def _session_ended(
+        self, case: Case, planned: Plan, report: SegmentReport, answer: OrderAnswer, cut: bool
+    ) -> bool:
+        """Take in what a session proved; True when the next session can follow at once."""
+        session = planned.sessions[case.operation.session]
+        stopped = answer.stopped if cut else None
+        self._take_in(case, planned, report, stopped)
+        if all(outcome.done for outcome in report.steps):
+            operation = case.operation
+            case.operation = replace(operation, session=operation.session + 1, attempts=0)
+            return True
+        case.operation = replace(
+            case.operation,
+            refused=refusal(session.steps, report.steps) or case.operation.refused,
+            attempts=case.operation.attempts + 1,
+        )
+        await self._again(case)
+        return False
+
+    def _take_in(self, case: Case, planned: Plan, report: SegmentReport, stopped: StopReason | None) -> None:
+        session = planned.sessions[case.operation.session]
+        case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=(case.se.isd_kvn,))
+        if report.values:
+            case.operation = replace(case.operation, result={**case.operation.result, **report.values})
+        if case.instance is not None:
+            case.instance = milestone(case.instance, case.content)
+
+    async def _opening_failed(
+        self, case: Case, commands: tuple[Command, ...], answer: OrderAnswer, good: int
+    ) -> None:
+        """The next session did not open; the card is unchanged by that, but not what it was thought to be."""
+        refused = case.operation.refused
+        if answer.stopped is StopReason.MISMATCH and good < len(answer.responses):
+            word = answer.responses[good][-4:] or "????"
+            if len(word) == 4 and all(ch in "0123456789ABCDEF" for ch in word):
+                refused = card_failure(word, commands[good].meaning)
+        case.content = replace(case.content, fresh=False)
+        case.operation = replace(case.operation, refused=refused, attempts=case.operation.attempts + 1)
+        await self._again(case)
+
+    async def _again(self, case: Case) -> None:
+        """Something went otherwise than planned: look at the card, then plan again."""
+        limit = case.operation.attempts >= MAX_ATTEMPTS
+        if limit:
+            await self._fail(
+                case,
+                case.operation.refused
+                or Failure(
+                    code="no_progress",
+                    detail=f"The secure element could not be worked with in {MAX_ATTEMPTS} tries.",
+                    advice="Check the device and its reader, then request the operation again.",
+                ),
+            )
+            return
+        case.operation = _moved(case.operation, OperationEvent.DOUBT)
+        await self._plan_and_send(case)
+
+    async def _go_on(self, case: Case, planned: Plan, opening: tuple[str, ...]) -> None:
+        """Run the next sessions of the plan as far as the device's answers reach."""
+        operation = case.operation
+        if operation.session >= len(planned.sessions) or self._stop_wanted(case):
+            await self._plan_and_send(case)
+            return
+        session = planned.sessions[operation.session]
+        owner = self._s.peers.segment_owner(session.owner_id)
+        body = await owner.wrap_segment(self._segment_id(case), opening)
+        if session.kind is SessionKind.SECURE_CHANNEL:
+            self._proved(case)
+        if not body:
+            report = await owner.check_segment(self._segment_id(case), opening)
+            if await self._session_ended(case, planned, report, OrderAnswer(), cut=False):
+                await self._open_next(case, planned, _Next([], 0))
+            return
+        if Plan(sessions=(session,)).changes_card():
+            self._touched(case)
+        await self._open_next(case, planned, _Next(list(body), len(body)), ahead=1)
+
+    async def _open_next(self, case: Case, planned: Plan, order: _Next, ahead: int = 0) -> None:
+        """Add the opening of the session that follows, and send; plan again when none does."""
+        following = case.operation.session + ahead
+        if following < len(planned.sessions):
+            order.commands += await self._prepare(case, planned, following)
+        if not order.commands:
+            await self._plan_and_send(case)
+            return
+        await self._send(case, order)
+
+    async def _prepare(self, case: Case, planned: Plan, index: int) -> tuple[Command, ...]:
+        session = planned.sessions[index]
+        profile = self._profile(case)
+        handover = b""
+        topology = case.topology(profile)
+        if session.owner_id != topology.manager_id and session.kvn == topology.temporary_kvn:
+            issuer = self._s.peers.segment_owner(topology.manager_id)
+            handover = await issuer.hand_over(case.se.id, session.key_sd, session.kvn, session.owner_id)
+        request = SegmentRequest(
+            segment_id=self._segment_id(case, index),
+            operation_id=case.operation.id,
+            se_id=case.se.id,
+            issuer_id=case.se.issuer_id,
+            profile=case.se.profile,
+            session=session,
+            instance_id=case.instance.id if case.instance else None,
+            handover=handover,
+        )
+        return await self._owner(planned, index).prepare_segment(request)
+
+    def _owner(self, planned: Plan, index: int) -> SegmentOwner:
+        return self._s.peers.segment_owner(planned.sessions[index].owner_id)
+
+    def _segment_id(self, case: Case, index: int | None = None) -> SegmentId:
+        number = case.operation.session if index is None else index
+        return SegmentId(
+            str(uuid5(NAMESPACE_OID, f"{case.operation.id}/{case.operation.plan_number}/{number}"))
+        )
+
+    # --- planning --------------------------------------------------------------------------------------
+
+    async def _plan_and_send(self, case: Case) -> None:
+        if self._stop_wanted(case):
+            await self._stop(case)
+            return
+        made = plan(case.desired(), case.content, case.topology(self._profile(case)), case.claims)
+        refused = case.operation.refused
+        if made.changes_card() and refused is not None:
+            if refused.step in _first_changes(made):
+                await self._fail(case, refused)
+                return
+            case.operation = replace(case.operation, refused=None)
+        if case.operation.state is OperationState.IN_DOUBT and (made.empty or made.changes_card()):
+            case.operation = _moved(case.operation, OperationEvent.RESOLVE)
+        if made.empty:
+            await self._succeed(case)
+            return
+        operation = case.operation
+        case.operation = replace(
+            operation,
+            plan=(*operation.plan, *made.lines()),
+            plan_document=to_json(made),
+            plan_number=operation.plan_number + 1,
+            session=0,
+        )
+        if case.instance is not None:
+            made_here = [o for s_ in made.sessions for step in s_.steps if (o := c.created_by(step))]
+            case.claims = c.claim(case.claims, case.instance.id, made_here)
+        await self._send(case, _Next(list(await self._prepare(case, made, 0)), 0))
+
+    def _stop_wanted(self, case: Case) -> bool:
+        return case.operation.cancel_requested or self._expired(case)
+
+    def _expired(self, case: Case) -> bool:
+        until = case.operation.valid_until
+        return until is not None and self._s.world.now() >= until
+
+    async def _stop(self, case: Case) -> None:
+        if case.operation.cancel_requested and not case.operation.changed_card:
+            if case.operation.state is OperationState.IN_DOUBT:
+                case.operation = _moved(case.operation, OperationEvent.RESOLVE)
+            await self._end(case, OperationEvent.CANCEL, None)
+            return
+        code = "cancelled" if case.operation.cancel_requested else "expired"
+        detail = "It was cancelled" if code == "cancelled" else "Its validity ended"
+        await self._fail(
+            case,
+            Failure(
+                code=code,
+                detail=f"{detail} before it was complete.",
+                advice="Terminate the instance, or deploy it again to complete it.",
+            ),
+        )
+
+    # --- storing ---------------------------------------------------------------------------------------
+
+    async def _send(self, case: Case, order: _Next) -> None:
+        sequence = case.se.next_order
+        sealed = await self._s.keystore.seal(
+            to_json(tuple(order.commands)), context=f"operation:{case.operation.id}"
+        )
+        case.operation = _moved(case.operation, OperationEvent.SEND)
+        async with self._s.storage.transaction() as tx:
+            case.se = await tx.secure_elements.save(replace(case.se, next_order=sequence + 1))
+            await self._store(tx, case)
+            await tx.orders.add(
+                DeviceOrder(
+                    se_id=case.se.id,
+                    sequence=sequence,
+                    operation_id=case.operation.id,
+                    state=OrderState.IN_FLIGHT,
+                    sealed_commands=sealed,
+                    body=order.body,
+                )
+            )
+            await tx.commit()
+        self._s.notifier.notify(device_topic(case.se.id))
+        self._s.notifier.notify(operation_topic(case.operation.id))
+
+    async def _store(self, tx: UnitOfWork, case: Case) -> None:
+        if case.order is not None:
+            await tx.orders.save(
+                replace(case.order, state=OrderState.CONSUMED, sealed_commands=b"", sealed_answer=b"")
+            )
+            case.order = None
+        await tx.operations.save(case.operation)
+        if case.instance is not None:
+            await tx.instances.save(case.instance)
+        await tx.secure_elements.save_content(case.se.id, case.content)
+        await tx.secure_elements.save_claims(case.se.id, case.claims)
+
+    async def _succeed(self, case: Case) -> None:
+        if case.instance is not None:
+            goal = case.goal()
+            version = int(case.operation.parameters.get("key_version", case.instance.key_version))
+            case.instance = replace(finish(case.instance, goal, case.content), key_version=version)
+            if goal is Goal.ABSENT:
+                await self._forget(case)
+        await self._end(case, OperationEvent.SUCCEED, None)
+
+    async def _forget(self, case: Case) -> None:
+        assert case.instance is not None
+        case.claims = c.release(case.claims, case.instance.id)
+        domain = case.instance.description.sd_aid
+        if case.instance.description.dedicated_sd:
+            for owner in (case.se.issuer_id, case.instance.provider_id):
+                await self._s.peers.segment_owner(owner).forget_domain(case.se.id, domain)
+        case.instance = replace(case.instance, sealed_data=b"", handover=b"")
+
+    async def _fail(self, case: Case, failure: Failure) -> None:
+        if case.instance is not None and case.operation.changed_card:
+            case.instance = broken(case.instance)
+        await self._end(case, OperationEvent.FAIL, failure)
+
+    async def _quarantine(self, case: Case, error: WrongCardError) -> None:
+        case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
+        case.content = replace(case.content, fresh=False)
+        failure = _failure(error)
+        async with self._s.storage.transaction() as tx:
+            await tx.audit.append(
+                case.se.issuer_id,
+                actor="tsm",
+                action="secure-element.quarantined",
+                subject=str(case.se.id),
+                details={"reason": failure.detail},
+            )
+            await self._end_in(tx, case, OperationEvent.FAIL, failure)
+
+    async def _end(self, case: Case, event: OperationEvent, failure: Failure | None) -> None:
+        async with self._s.storage.transaction() as tx:
+            await self._end_in(tx, case, event, failure)
+
+    async def _end_in(
+        self, tx: UnitOfWork, case: Case, event: OperationEvent, failure: Failure | None
+    ) -> None:
+        case.operation = replace(
+            _moved(case.operation, event),
+            failure=failure,
+            ended_at=self._s.world.now(),
+            plan_document=b"",
+        )
+        released = case.se.active_operation_id == case.operation.id
+        changed = replace(case.se, active_operation_id=None if released else case.se.active_operation_id)
+        case.se = await tx.secure_elements.save(changed)
+        await self._store(tx, case)
+        details: dict[str, str | int] = {"type": case.operation.type.value}
+        if failure is not None:
+            details["code"] = failure.code
+        await tx.audit.append(
+            case.operation.tenant_id,
+            actor="tsm",
+            action=f"operation.{case.operation.state.value.lower()}",
+            subject=str(case.operation.id),
+            details=details,
+        )
+        following = await tx.operations.next_queued(case.se.id)
+        if following is not None and following.id != case.operation.id:
+            await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
+        await tx.commit()
+        self._s.notifier.notify(operation_topic(case.operation.id))
+        self._s.notifier.notify(device_topic(case.se.id))
+
+    # --- small things ----------------------------------------------------------------------------------
+
+    def _touched(self, case: Case) -> None:
+        case.operation = replace(case.operation, changed_card=True)
+        instance = case.instance
+        if instance is not None and INSTANCE_STATES.accepts(instance.state, InstanceEvent.BEGIN):
+            state = INSTANCE_STATES.next(instance.state, InstanceEvent.BEGIN)
+            case.instance = replace(instance, state=state)
+
+    def _proved(self, case: Case) -> None:
+        """The card's cryptogram verified: the secure element is what it says, and the device reaches it."""
+        device = case.operation.device_id or case.se.device_id
+        case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.PROVE), device_id=device)
+
+    def _profile(self, case: Case) -> SeProfile:
+        try:
+            return self._s.profiles[case.se.profile]
+        except KeyError:
+            raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
+
+    async def _open(self, case: Case, sealed: bytes) -> bytes:
+        return await self._s.keystore.open(sealed, context=f"operation:{case.operation.id}")
+
+
+def _moved(operation: Operation, event: OperationEvent) -> Operation:
+    return replace(operation, state=OPERATION_STATES.next(operation.state, event))
+
+
+def _first_changes(made: Plan) -> set[str]:
+    """Return the descriptions of the plan's first changing step."""
+    for session in made.sessions:
+        for step in session.steps:
+            if step.changes:
+                return {step.describe()}
+    return set()
+
+
+def _failure(error: TsmError) -> Failure:
+    return Failure(code=error.code, detail=error.detail, advice=error.advice or "")

@@ -1,0 +1,385 @@
+"""What callers may ask of the hub: deploy, suspend, resume, terminate, top up, rotate keys, audit, cancel.
+
+Each use case is one transaction: the operation, its audit entry and the message that starts it.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.operation import (
+    ENDED,
+    LOSS_PRIORITY,
+    NORMAL_PRIORITY,
+    OPERATION_STATES,
+    Operation,
+    OperationEvent,
+    OperationState,
+    OperationType,
+)
+from opentsm.tsm.domain.secure_element import SecureElement, SeState
+from opentsm.tsm.domain.service import InstanceState, ServiceInstance
+from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+)
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
+from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.conductor import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.topology import first_key_version, next_key_version
+
+replace = msgspec.structs.replace
+
+_REQUIRED_STATES = {
+    OperationType.SUSPEND: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.RESUME: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.TOP_UP: (InstanceState.OPERATIONAL,),
+    OperationType.ROTATE_KEYS: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
+}
+MAX_AMOUNT = 0x7FFFFFFF
+
+
+class Requests:
+    """The hub's door for service providers, issuers and operators."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._s = services
+
+    async def deploy(
+        self,
+        principal: Principal,
+        *,
+        se_id: SeId,
+        service_id: str,
+        version: str | None = None,
+        data: dict[str, str] | None = None,
+        valid_until: datetime | None = None,
+    ) -> tuple[ServiceInstance, Operation]:
+        """Create an instance of a service on a secure element and ask for its deployment.
+
+        Args:
+            principal: the service provider.
+            se_id: where.
+            service_id: the provider's service.
+            version: version tag; None for the newest that is allowed for the card's profile.
+            data: personalisation data by field name; sealed at once.
+            valid_until: when to give up.
+
+        Raises:
+            NotFoundError: the secure element or the service does not exist for this caller.
+            InvalidInputError: personalisation data is missing or malformed.
+            ConflictError: the service is already on this secure element.
+        """
+        _require(principal, TenantKind.SERVICE_PROVIDER)
+        async with self._s.storage.transaction() as tx:
+            se = await self._usable(tx, se_id)
+            present = await tx.instances.on_secure_element(se_id)
+        description = await self._s.peers.catalogue().describe(
+            principal.tenant_id, service_id, version, se.profile
+        )
+        if any(i.description.service_id == service_id for i in present):
+            raise ConflictError(
+                "This service already has an instance on this secure element.",
+                advice="Use that instance, or terminate it first.",
+            )
+        instance_id = InstanceId(self._s.world.new_id())
+        sealed = await self._s.peers.catalogue().seal_personalization_data(
+            principal.tenant_id, description, instance_id, data or {}
+        )
+        instance = ServiceInstance(
+            id=instance_id,
+            provider_id=principal.tenant_id,
+            se_id=se_id,
+            description=description,
+            key_version=first_key_version(self._s.profiles[se.profile]),
+            sealed_data=sealed,
+            created_at=self._s.world.now(),
+        )
+        operation = self._operation(
+            principal, OperationType.DEPLOY, se_id, instance_id, valid_until=valid_until
+        )
+        async with self._s.storage.transaction() as tx:
+            await tx.instances.add(instance)
+            await self._request(tx, operation)
+            await tx.commit()
+        return instance, operation
+
+    async def change(
+        self,
+        principal: Principal,
+        instance_id: InstanceId,
+        type_: OperationType,
+        *,
+        loss: bool = False,
+        valid_until: datetime | None = None,
+    ) -> Operation:
+        """Ask for DEPLOY (again), SUSPEND, RESUME, TERMINATE or ROTATE_KEYS of an instance.
+
+        Args:
+            principal: the instance's provider, or the secure element's issuer for SUSPEND and RESUME.
+            instance_id: which.
+            type_: what.
+            loss: a report of loss: it overtakes everything that waits for this secure element.
+            valid_until: when to give up.
+
+        Raises:
+            NotFoundError: there is no such instance for this caller.
+            ConflictError: its state does not allow it.
+        """
+        async with self._s.storage.transaction() as tx:
+            instance = await self._instance(tx, principal, instance_id, type_)
+            _check_state(instance, type_)
+            parameters: dict[str, str | int] = {}
+            if type_ is OperationType.ROTATE_KEYS:
+                se = await self._usable(tx, instance.se_id)
+                profile = self._s.profiles[se.profile]
+                parameters["key_version"] = next_key_version(profile, instance.key_version)
+            priority = LOSS_PRIORITY if loss else NORMAL_PRIORITY
+            operation = self._operation(
+                principal,
+                type_,
+                instance.se_id,
+                instance_id,
+                parameters=parameters,
+                priority=priority,
+                valid_until=valid_until,
+            )
+            await self._request(tx, operation)
+            await tx.commit()
+        return operation
+
+    async def top_up(
+        self,
+        principal: Principal,
+        instance_id: InstanceId,
+        *,
+        amount: int,
+        application: Aid | None = None,
+        transaction: str | None = None,
+        valid_until: datetime | None = None,
+    ) -> Operation:
+        """Ask for a credit of a purse, exactly once.
+
+        Args:
+            principal: the instance's provider.
+            instance_id: which.
+            amount: in minor units, 1 … 2³¹-1.
+            application: the purse; None when the service has one application.
+            transaction: the provider's own transaction id, 8 bytes in hex; made here when None.
+            valid_until: when to give up.
+
+        Raises:
+            InvalidInputError: a value is out of range, or the service has no such application.
+        """
+        if not 1 <= amount <= MAX_AMOUNT:
+            raise InvalidInputError(f"amount must be 1 to {MAX_AMOUNT}.", field="amount")
+        chosen = transaction or self._s.world.random(8).hex()
+        if len(chosen) != 16 or not all(c in "0123456789abcdefABCDEF" for c in chosen):
+            raise InvalidInputError("transaction must be 8 bytes in hex.", field="transaction")
+        async with self._s.storage.transaction() as tx:
+            instance = await self._instance(tx, principal, instance_id, OperationType.TOP_UP)
+            _check_state(instance, OperationType.TOP_UP)
+            purse = _application(instance, application)
+            operation = self._operation(
+                principal,
+                OperationType.TOP_UP,
+                instance.se_id,
+                instance_id,
+                parameters={"application": str(purse), "amount": amount, "transaction": chosen.upper()},
+                valid_until=valid_until,
+            )
+            await self._request(tx, operation)
+            await tx.commit()
+        return operation
+
+    async def audit_secure_element(self, principal: Principal, se_id: SeId) -> Operation:
+        """Ask for a fresh reading of the card's registry."""
+        _require(principal, TenantKind.SE_ISSUER, TenantKind.OPERATOR)
+        async with self._s.storage.transaction() as tx:
+            se = await tx.secure_elements.get(se_id)
+            if se is None or not _may_see(principal, se):
+                raise NotFoundError("There is no such secure element.")
+            operation = self._operation(principal, OperationType.AUDIT, se_id, None)
+            await self._request(tx, operation)
+            await tx.commit()
+        return operation
+
+    async def cancel(self, principal: Principal, operation_id: OperationId) -> Operation:
+        """Cancel an operation: at once when nothing was sent, else at the next safe point.
+
+        Raises:
+            NotFoundError: there is no such operation for this caller.
+            ConflictError: it has ended.
+        """
+        async with self._s.storage.transaction() as tx:
+            operation = await tx.operations.get(operation_id)
+            if operation is None or not await self._may_touch(tx, principal, operation):
+                raise NotFoundError("There is no such operation.")
+            if operation.state in ENDED:
+                raise ConflictError(f"The operation has ended: {operation.state.value}.")
+            if operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
+                moved = OPERATION_STATES.next(operation.state, OperationEvent.CANCEL)
+                changed = replace(operation, state=moved, ended_at=self._s.world.now())
+            else:
+                changed = replace(operation, cancel_requested=True)
+            changed = await tx.operations.save(changed)
+            await tx.audit.append(
+                principal.tenant_id,
+                actor=principal.tenant_id,
+                action="operation.cancel-requested",
+                subject=operation_id,
+            )
+            await tx.outbox.publish(ADVANCE, operation_id, {"operation": operation_id})
+            await tx.commit()
+        return changed
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    async def operation(self, principal: Principal, operation_id: OperationId) -> Operation:
+        """Return an operation that the caller may see."""
+        async with self._s.storage.transaction() as tx:
+            operation = await tx.operations.get(operation_id)
+            if operation is None or not await self._may_touch(tx, principal, operation):
+                raise NotFoundError("There is no such operation.")
+        return operation
+
+    async def instance(self, principal: Principal, instance_id: InstanceId) -> ServiceInstance:
+        """Return an instance that the caller may see."""
+        async with self._s.storage.transaction() as tx:
+            return await self._instance(tx, principal, instance_id, None)
+
+    async def instances(
+        self, principal: Principal, page: Page, se_id: SeId | None = None
+    ) -> list[ServiceInstance]:
+        """Return a provider's instances."""
+        _require(principal, TenantKind.SERVICE_PROVIDER)
+        async with self._s.storage.transaction() as tx:
+            return list(await tx.instances.list(page, provider_id=principal.tenant_id, se_id=se_id))
+
+    async def operations(
+        self,
+        principal: Principal,
+        page: Page,
+        *,
+        se_id: SeId | None = None,
+        instance_id: InstanceId | None = None,
+    ) -> list[Operation]:
+        """Return the operations that the caller may see."""
+        kind = principal.kind
+        async with self._s.storage.transaction() as tx:
+            return list(
+                await tx.operations.list(
+                    page,
+                    tenant_id=principal.tenant_id if kind is TenantKind.SERVICE_PROVIDER else None,
+                    issuer_id=principal.tenant_id if kind is TenantKind.SE_ISSUER else None,
+                    se_id=se_id,
+                    instance_id=instance_id,
+                )
+            )
+
+    # --- small things ----------------------------------------------------------------------------------
+
+    def _operation(
+        self,
+        principal: Principal,
+        type_: OperationType,
+        se_id: SeId,
+        instance_id: InstanceId | None,
+        *,
+        parameters: dict[str, str | int] | None = None,
+        priority: int = NORMAL_PRIORITY,
+        valid_until: datetime | None = None,
+    ) -> Operation:
+        now = self._s.world.now()
+        if valid_until is not None and valid_until <= now:
+            raise InvalidInputError("valid_until is in the past.", field="valid_until")
+        return Operation(
+            id=OperationId(self._s.world.new_id()),
+            tenant_id=principal.tenant_id,
+            se_id=se_id,
+            type=type_,
+            instance_id=instance_id,
+            priority=priority,
+            parameters=parameters or {},
+            created_at=now,
+            valid_until=valid_until,
+        )
+
+    async def _request(self, tx: UnitOfWork, operation: Operation) -> None:
+        await tx.operations.add(operation)
+        await tx.audit.append(
+            operation.tenant_id,
+            actor=operation.tenant_id,
+            action="operation.requested",
+            subject=operation.id,
+            details={"type": operation.type.value, "secure_element": operation.se_id},
+        )
+        await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
+
+    async def _usable(self, tx: UnitOfWork, se_id: SeId) -> SecureElement:
+        se = await tx.secure_elements.get(se_id)
+        if se is None or se.state is SeState.RETIRED:
+            raise NotFoundError("There is no such secure element.")
+        if se.state is SeState.QUARANTINED:
+            raise ConflictError(
+                "The secure element is quarantined: it did not prove that it holds its keys.",
+                advice="Its issuer must clear this up and reinstate it.",
+            )
+        return se
+
+    async def _instance(
+        self, tx: UnitOfWork, principal: Principal, instance_id: InstanceId, type_: OperationType | None
+    ) -> ServiceInstance:
+        instance = await tx.instances.get(instance_id)
+        if instance is not None and instance.provider_id == principal.tenant_id:
+            return instance
+        if instance is not None and type_ in (None, OperationType.SUSPEND, OperationType.RESUME):
+            se = await tx.secure_elements.get(instance.se_id)
+            if se is not None and _may_see(principal, se):
+                return instance
+        raise NotFoundError("There is no such service instance.")
+
+    async def _may_touch(self, tx: UnitOfWork, principal: Principal, operation: Operation) -> bool:
+        if operation.tenant_id == principal.tenant_id:
+            return True
+        se = await tx.secure_elements.get(operation.se_id)
+        return se is not None and _may_see(principal, se)
+
+
+def _may_see(principal: Principal, se: SecureElement) -> bool:
+    return principal.kind is TenantKind.OPERATOR or (
+        principal.kind is TenantKind.SE_ISSUER and se.issuer_id == principal.tenant_id
+    )
+
+
+def _require(principal: Principal, *kinds: TenantKind) -> None:
+    if principal.kind not in kinds or principal.device_id is not None:
+        names = " or ".join(kind.value.lower().replace("_", " ") for kind in kinds)
+        raise ForbiddenError(f"This needs the token of a {names}.")
+
+
+def _check_state(instance: ServiceInstance, type_: OperationType) -> None:
+    allowed = _REQUIRED_STATES.get(type_)
+    if instance.state is InstanceState.TERMINATED or (allowed and instance.state not in allowed):
+        raise ConflictError(
+            f"{type_.value} is not possible for an instance in state {instance.state.name}.",
+            advice="Look at the instance's state and its last operation.",
+        )
+
+
+def _application(instance: ServiceInstance, application: Aid | None) -> Aid:
+    known = [app.instance_aid for app in instance.description.applications]
+    if application is None and len(known) == 1:
+        return known[0]
+    if application is None or application not in known:
+        raise InvalidInputError(
+            "application must name one of the service's applications: " + ", ".join(map(str, known)),
+            field="application",
+        )
+    return application

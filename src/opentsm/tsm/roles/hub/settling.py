@@ -1,0 +1,177 @@
+"""What a segment's report does to the card's picture, the instance and the operation. Pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from opentsm.card.gp.status_words import describe as describe_status_word
+from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, ServiceDescription
+from opentsm.tsm.domain.exchange import StopReason
+from opentsm.tsm.domain.operation import Failure
+from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, InstanceState, ServiceInstance
+from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.plan import PlannedSession
+from opentsm.tsm.ports.peer import SegmentReport, StepReport
+
+replace = msgspec.structs.replace
+
+_SELECTABLE = 0x04
+_NOTHING_SENT_AFTER = frozenset({StopReason.MISMATCH, StopReason.CARD_LOST})
+
+
+def settle(
+    content: ObservedContent,
+    session: PlannedSession,
+    report: SegmentReport,
+    *,
+    stopped: StopReason | None,
+    foreign_kvns: Sequence[int],
+) -> ObservedContent:
+    """Return the card's content after a session's answers were checked.
+
+    Args:
+        content: what was known before.
+        session: what was to be done.
+        report: what the answers proved.
+        stopped: why the device stopped early, if it did.
+        foreign_kvns: key versions of ancestors, which a domain without own keys shows as if they were its.
+    """
+    first_open = True
+    for step, outcome in zip(session.steps, report.steps, strict=True):
+        if outcome.done:
+            content = c.confirm(content, step, through=session.selected)
+            continue
+        if first_open or stopped not in _NOTHING_SENT_AFTER:
+            content = c.doubt(content, step)
+        first_open = False
+    content = _probed(content, session, report, foreign_kvns)
+    registry = report.registry
+    if registry is None:
+        return content
+    return c.read(
+        content,
+        registry.objects,
+        through=registry.seen_through,
+        complete=registry.complete and _reading_done(session, report),
+        card_state=registry.card_state,
+        free_memory=registry.free_memory,
+    )
+
+
+def _reading_done(session: PlannedSession, report: SegmentReport) -> bool:
+    return all(
+        outcome.done
+        for step, outcome in zip(session.steps, report.steps, strict=True)
+        if isinstance(step, s.ReadRegistry)
+    )
+
+
+def _probed(
+    content: ObservedContent, session: PlannedSession, report: SegmentReport, foreign_kvns: Sequence[int]
+) -> ObservedContent:
+    for step in session.steps:
+        if isinstance(step, s.ProbeKeys) and report.keys is not None:
+            own = tuple(kvn for kvn in report.keys if kvn not in foreign_kvns)
+            content = replace(content, keys={**content.keys, _hex(step.domain): own})
+        if isinstance(step, s.ProbePersonalization) and report.personalization is not None:
+            found = dict(content.personalization)
+            found.pop(_hex(step.application), None)
+            if report.personalization:
+                found[_hex(step.application)] = report.personalization
+            content = replace(content, personalization=found)
+        if isinstance(step, s.ProbeTransaction) and report.transaction is not None:
+            content = replace(
+                content, transactions={**content.transactions, step.transaction: report.transaction}
+            )
+    return content
+
+
+def _hex(aid: bytes) -> str:
+    return aid.hex().upper()
+
+
+def refusal(steps: Sequence[s.Step], reports: Sequence[StepReport]) -> Failure | None:
+    """Return why the card refused, or None when it did not say."""
+    for step, outcome in zip(steps, reports, strict=True):
+        if outcome.done or outcome.status_word is None:
+            continue
+        return card_failure(outcome.status_word, step.describe())
+    return None
+
+
+def card_failure(status_word: str, step: str) -> Failure:
+    """Return a failure that tells the card's own words."""
+    words = "the key check values differ" if status_word == "KCV" else _words(status_word)
+    return Failure(
+        code="card_refused",
+        detail=f"The secure element refused to {step}: {status_word} ({words}).",
+        advice="Read the card's content and free memory; correct the request; try again.",
+        status_word=status_word,
+        step=step,
+    )
+
+
+def _words(status_word: str) -> str:
+    return describe_status_word(int(status_word, 16))
+
+
+def milestone(instance: ServiceInstance, content: ObservedContent) -> ServiceInstance:
+    """Return the instance moved along as far as the card's content shows (TR-03165 states 10 to 14)."""
+    state = instance.state
+    for event, reached in (
+        (InstanceEvent.INSTALL, _installed(instance.description, content)),
+        (InstanceEvent.PERSONALIZE, _personalized(instance.description, content)),
+        (InstanceEvent.ACTIVATE, _activated(instance.description, content)),
+    ):
+        if reached and INSTANCE_STATES.accepts(state, event) and _forward(state, event):
+            state = INSTANCE_STATES.next(state, event)
+    return replace(instance, state=state)
+
+
+def _forward(state: InstanceState, event: InstanceEvent) -> bool:
+    return not (state is InstanceState.ACTIVATED and event is InstanceEvent.PERSONALIZE)
+
+
+def _installed(description: ServiceDescription, content: ObservedContent) -> bool:
+    return all(content.find(app.instance_aid) is not None for app in description.applications)
+
+
+def _personalized(description: ServiceDescription, content: ObservedContent) -> bool:
+    wanted = [app for app in description.applications if app.personalization is not None]
+    found = content.personalization
+    return bool(wanted) and all(found.get(_hex(a.instance_aid)) == a.personalization for a in wanted)
+
+
+def _activated(description: ServiceDescription, content: ObservedContent) -> bool:
+    return _installed(description, content) and all(
+        not app.make_selectable
+        or bool((entry := content.find(app.instance_aid)) and entry.state & _SELECTABLE)
+        for app in description.applications
+    )
+
+
+def finish(instance: ServiceInstance, goal: Goal, content: ObservedContent) -> ServiceInstance:
+    """Return the instance after its operation succeeded."""
+    if goal is Goal.ABSENT:
+        return replace(
+            instance, goal=goal, state=INSTANCE_STATES.next(instance.state, InstanceEvent.TERMINATE)
+        )
+    instance = milestone(instance, content)
+    state = instance.state
+    if INSTANCE_STATES.accepts(state, InstanceEvent.FINALIZE):
+        state = INSTANCE_STATES.next(state, InstanceEvent.FINALIZE)
+    event = InstanceEvent.SUSPEND if goal is Goal.SUSPENDED else InstanceEvent.RESUME
+    if INSTANCE_STATES.accepts(state, event):
+        state = INSTANCE_STATES.next(state, event)
+    return replace(instance, goal=goal, state=state)
+
+
+def broken(instance: ServiceInstance) -> ServiceInstance:
+    """Return the instance after an operation failed with the card changed."""
+    return replace(instance, state=INSTANCE_STATES.next(instance.state, InstanceEvent.BREAK))
+
+
+def unknown_transactions(content: ObservedContent) -> bool:
+    """Say whether a value transaction is still in doubt."""
+    return UNKNOWN in content.transactions.values()
