@@ -44,6 +44,10 @@ class MigrationError(Exception):
     """The migrations of this release cannot be used."""
 
 
+class DatabaseUnreachableError(Exception):
+    """The database cannot be reached."""
+
+
 class SchemaError(Exception):
     """The database schema does not fit this release."""
 
@@ -225,8 +229,15 @@ async def _create_table(connection: Connection) -> None:
 
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Connection]:
-    """Connect to a database for as long as the context lasts."""
-    connection: Connection = await asyncpg.connect(dsn)
+    """Connect to a database for as long as the context lasts.
+
+    Raises:
+        DatabaseUnreachableError: If there is no connection; the message holds no password.
+    """
+    try:
+        connection: Connection = await asyncpg.connect(dsn)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnreachableError(f"{type(error).__name__}: {error}") from error
     try:
         yield connection
     finally:

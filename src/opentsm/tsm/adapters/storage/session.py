@@ -4,8 +4,11 @@ Here, and nowhere else, errors of the driver become errors of the TSM: what anot
 `StaleVersionError`, and a connection in an unknown state is dropped, never reused.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -18,8 +21,9 @@ from opentsm.tsm.kernel.errors import (
     StaleVersionError,
 )
 
-Connection = PoolConnectionProxy[asyncpg.Record]
-Pool = asyncpg.Pool[asyncpg.Record]
+# the stubs know these as generic, the classes themselves do not
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _RACE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LOST = (
@@ -114,7 +118,7 @@ class Session:
             self._lost = True
             raise
         finally:
-            if self._lost:
+            if self._lost and not _closed(connection):
                 connection.terminate()
             await self._pool.release(connection)
 
@@ -142,7 +146,10 @@ class Session:
 
 
 def _closed(connection: Connection | None) -> bool:
-    return connection is not None and connection.is_closed()
+    try:
+        return connection is not None and connection.is_closed()
+    except asyncpg.InterfaceError:  # a connection that broke was taken back by the pool, and tells nothing
+        return True
 
 
 def _meaning(error: BaseException, *, lost: bool) -> InternalError | ConflictError | InvalidInputError | None:
