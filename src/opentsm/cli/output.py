@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+PIPE_WIDTH = 200
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; progress goes to stderr.")
 ]
@@ -54,10 +56,10 @@ def say(text: str) -> None:
 
 
 def stdout_console() -> Console:
-    """Return the console for data that people read."""
+    """Return the console for data that people read; wide where no terminal sets the width."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def stderr_console() -> Console:
@@ -76,7 +78,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) ->
     """
     from rich.table import Table
 
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     stdout_console().print(table)
