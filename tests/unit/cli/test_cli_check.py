@@ -1,0 +1,73 @@
+"""What `opentsm check` finds: URLs in the lock, pages that load from elsewhere; and packages.debian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opentsm.cli.check import CHECKS, foreign_origins, foreign_origins_of, urls_in_lock
+from opentsm.cli.source_tree import source_root
+from opentsm.cli.system_packages import listed_packages
+
+PAGE = Path("page.html")
+
+
+def test_lock_when_as_committed_holds_no_url() -> None:
+    assert urls_in_lock(source_root()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "foo @ https://host/foo-1.whl",
+        "foo @ git+ssh://host/foo",
+        "--index-url http://host/simple",
+        "--find-links wheels",
+        "foo @ file:///tmp/foo.whl",
+    ],
+)
+def test_lock_when_it_holds_a_url_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "requirements.lock").write_text(f"bar==1 \\\n    --hash=sha256:00\n{line}\n")
+    (tmp_path / "src").mkdir()
+    (finding,) = urls_in_lock(tmp_path)
+    assert finding.startswith("requirements.lock:3: holds a URL")
+
+
+def test_pages_when_as_committed_load_nothing_from_elsewhere() -> None:
+    assert foreign_origins(source_root()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        "<img src='//cdn.example/x.png'>",
+        '<link rel="stylesheet" href="http://cdn.example/x.css">',
+        "body { background: url(https://cdn.example/x.png) }",
+        "@import 'https://cdn.example/x.css';",
+        '<form action="https://elsewhere.example/">',
+    ],
+)
+def test_page_when_it_loads_from_elsewhere_is_found(text: str) -> None:
+    assert len(list(foreign_origins_of(PAGE, text))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<a href="https://example.org/">a link is no load</a>',
+        '<script src="/static/x.js">',
+        "url(data:image/png;base64,)",
+    ],
+)
+def test_page_when_it_loads_from_here_passes(text: str) -> None:
+    assert list(foreign_origins_of(PAGE, text)) == []
+
+
+def test_packages_when_listed_skip_comments() -> None:
+    assert listed_packages("# why\n\ngit\npostgresql-15  # contract tests\n") == ["git", "postgresql-15"]
+
+
+def test_checks_when_listed_are_all_there() -> None:
+    assert set(CHECKS) == {"format", "lint", "types", "imports", "lock", "foreign origins"}
