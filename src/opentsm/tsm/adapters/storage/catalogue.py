@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
@@ -59,7 +60,7 @@ class PostgresCatalogue:
     async def get(self, owner_id: TenantId, entity: str, id_: str) -> dict[str, object] | None:
         """Return the document, or None."""
         row = await self._session.row(_SQL["get"], owner_id, entity, id_)
-        return None if row is None else from_json(dict[str, object], row["document"])
+        return None if row is None else from_json(dict[str, Any], row["document"])
 
     async def file(self, owner_id: TenantId, entity: str, id_: str) -> bytes | None:
         """Return the file that came with the document, or None."""
@@ -74,7 +75,7 @@ class PostgresCatalogue:
             rows = await self._session.rows(_SQL["list"], owner_id, entity)
         else:
             rows = await self._session.rows(_SQL["list_of_parent"], owner_id, entity, parent)
-        return [from_json(dict[str, object], row["document"]) for row in rows]
+        return [from_json(dict[str, Any], row["document"]) for row in rows]
 
     async def delete(self, owner_id: TenantId, entity: str, id_: str) -> bool:
         """Remove a document and its file; False when there was none."""

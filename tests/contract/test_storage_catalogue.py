@@ -1,0 +1,78 @@
+"""Load-file blocks and catalogue documents: what the storage port says about them."""
+
+import hashlib
+import os
+
+import pytest
+from tests.contract.storage_records import new_tenant_id
+
+from opentsm.tsm.adapters.storage.postgres import PostgresStorage
+from opentsm.tsm.kernel.errors import InvariantError
+
+DOCUMENT: dict[str, object] = {"name": "Öffi", "list": [1, 2.5, None, True], "inner": {"z": "\x00", "a": "b"}}
+
+
+async def test_block_when_put_twice_then_stored_once_and_found_by_digest(storage: PostgresStorage) -> None:
+    block = os.urandom(200_000)
+    sha256 = hashlib.sha256(block).hexdigest()
+    async with storage.transaction() as work:
+        assert await work.load_files.block(sha256) is None
+        await work.load_files.put_block(sha256, block)
+        await work.load_files.put_block(sha256.upper(), block)
+        assert await work.load_files.block(sha256) == block
+        assert await work.load_files.block(sha256.upper()) == block
+
+
+async def test_block_when_the_digest_is_not_its_own_then_refused(storage: PostgresStorage) -> None:
+    async with storage.transaction() as work:
+        with pytest.raises(InvariantError):
+            await work.load_files.put_block("00" * 32, b"block")
+
+
+async def test_document_when_put_again_then_replaced_and_the_file_stays(storage: PostgresStorage) -> None:
+    owner_id, entity = new_tenant_id(), "executable-load-file"
+    async with storage.transaction() as work:
+        await work.catalogue.put(owner_id, entity, "id", {"old": 1}, parent="p", file=b"\x00file")
+        await work.catalogue.put(owner_id, entity, "id", DOCUMENT, parent="q")
+        assert await work.catalogue.get(owner_id, entity, "id") == DOCUMENT
+        assert await work.catalogue.file(owner_id, entity, "id") == b"\x00file"
+        assert await work.catalogue.list(owner_id, entity, parent="p") == []
+        assert await work.catalogue.list(owner_id, entity, parent="q") == [DOCUMENT]
+        await work.catalogue.put(owner_id, entity, "id", DOCUMENT, file=b"other")
+        assert await work.catalogue.file(owner_id, entity, "id") == b"other"
+
+
+async def test_document_when_asked_for_by_another_owner_or_entity_then_absent(
+    storage: PostgresStorage,
+) -> None:
+    owner_id = new_tenant_id()
+    async with storage.transaction() as work:
+        await work.catalogue.put(owner_id, "service", "id", DOCUMENT, file=b"file")
+        assert await work.catalogue.get(new_tenant_id(), "service", "id") is None
+        assert await work.catalogue.get(owner_id, "flavor", "id") is None
+        assert await work.catalogue.file(new_tenant_id(), "service", "id") is None
+        assert await work.catalogue.list(new_tenant_id(), "service") == []
+        assert not await work.catalogue.delete(new_tenant_id(), "service", "id")
+
+
+async def test_documents_when_listed_then_of_one_parent_or_all_by_id(storage: PostgresStorage) -> None:
+    owner_id = new_tenant_id()
+    async with storage.transaction() as work:
+        for number, parent in ((2, "a"), (3, "b"), (1, "a")):
+            await work.catalogue.put(owner_id, "flavor", str(number), {"number": number}, parent=parent)
+        everything = await work.catalogue.list(owner_id, "flavor")
+        of_a = await work.catalogue.list(owner_id, "flavor", parent="a")
+        orphans = await work.catalogue.list(owner_id, "flavor", parent="")
+    assert [document["number"] for document in everything] == [1, 2, 3]
+    assert [document["number"] for document in of_a] == [1, 2]
+    assert orphans == []
+
+
+async def test_document_when_deleted_then_its_file_is_gone_too(storage: PostgresStorage) -> None:
+    owner_id = new_tenant_id()
+    async with storage.transaction() as work:
+        await work.catalogue.put(owner_id, "service", "id", DOCUMENT, file=b"file")
+        assert await work.catalogue.delete(owner_id, "service", "id")
+        assert await work.catalogue.get(owner_id, "service", "id") is None
+        assert await work.catalogue.file(owner_id, "service", "id") is None
+        assert not await work.catalogue.delete(owner_id, "service", "id")
