@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+OUTBOX_TOPIC = "outbox"
+
 
 class Notifier(Protocol):
     """Wakes whoever waits for a topic, in this process or, as a hint, in another."""

@@ -19,11 +19,13 @@ class PostgresOutbox:
     def __init__(self, session: Session, world: World) -> None:
         self._session = session
         self._world = world
+        self.published = False
 
     async def publish(
         self, kind: str, key: str, body: dict[str, str], *, not_before: datetime | None = None
     ) -> None:
         """Add a message; one of the same kind and key that waits is kept, due at the earlier time."""
+        self.published = True
         now = self._world.now()
         text = to_json(body).decode()
         await self._session.change(_SQL["publish"], self._world.new_id(), kind, key, text, not_before or now)

@@ -19,6 +19,7 @@ from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.ports.world import World
 
@@ -26,8 +27,9 @@ from opentsm.tsm.ports.world import World
 class PostgresUnitOfWork:
     """The repositories over one session."""
 
-    def __init__(self, session: Session, world: World) -> None:
+    def __init__(self, session: Session, world: World, notifier: Notifier | None) -> None:
         self._session = session
+        self._notifier = notifier
         self._audit = PostgresAuditLog(session, world)
         self.tenants: r.Tenants = PostgresTenants(session, world)
         self.secure_elements: r.SecureElements = PostgresSecureElements(session)
@@ -39,7 +41,8 @@ class PostgresUnitOfWork:
         self.segments: r.Segments = PostgresSegments(session)
         self.load_files: r.LoadFiles = PostgresLoadFiles(session)
         self.catalogue: r.Catalogue = PostgresCatalogue(session)
-        self.outbox: r.Outbox = PostgresOutbox(session, world)
+        self._outbox = PostgresOutbox(session, world)
+        self.outbox: r.Outbox = self._outbox
         self.audit: r.AuditLog = self._audit
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
 
@@ -47,6 +50,8 @@ class PostgresUnitOfWork:
         """Write the audit entries and make everything durable, at once."""
         await self._audit.write()
         await self._session.commit()
+        if self._notifier is not None and self._outbox.published:
+            self._notifier.notify(OUTBOX_TOPIC)
 
 
 class PostgresStorage:
@@ -57,6 +62,7 @@ class PostgresStorage:
         dsn: str,
         *,
         world: World,
+        notifier: Notifier | None = None,
         min_connections: int = 1,
         max_connections: int = 10,
         statement_timeout_s: float = 30.0,
@@ -67,6 +73,7 @@ class PostgresStorage:
         Args:
             dsn: a libpq connection URI.
             world: clock and ids for audit entries and messages.
+            notifier: is told when a commit published messages.
             min_connections: connections that are kept open.
             max_connections: connections at most; further transactions wait.
             statement_timeout_s: after this time a statement counts as lost, and its connection is dropped.
@@ -74,6 +81,7 @@ class PostgresStorage:
         """
         self._dsn = dsn
         self._world = world
+        self._notifier = notifier
         self._min_connections = min_connections
         self._max_connections = max_connections
         self._statement_timeout_s = statement_timeout_s
@@ -114,7 +122,7 @@ class PostgresStorage:
             raise InvariantError("The storage is not open.")
         session = Session(self._pool, self._acquire_timeout_s)
         try:
-            yield PostgresUnitOfWork(session, self._world)
+            yield PostgresUnitOfWork(session, self._world, self._notifier)
         finally:
             await session.close()
 

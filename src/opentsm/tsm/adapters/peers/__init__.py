@@ -1,0 +1,1 @@
+"""Ways to reach another party's TSM."""

@@ -1,0 +1,1 @@
+"""Entry points without a caller: the worker that empties the message bus."""
