@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from opentsm.tsm.adapters.postgres import EmbeddedPostgres
+from opentsm.tsm.adapters.storage.migrate import apply_migrations
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 
-MIGRATIONS = Path(__file__).parents[2] / "src/opentsm/tsm/adapters/storage/migrations"
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 SERVERS = {"embedded": None} | ({"debian-15": DEBIAN_BINARIES} if DEBIAN_BINARIES.is_dir() else {})
 
@@ -50,6 +50,5 @@ async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
 
 async def _migrate(url: str) -> None:
     connection = await asyncpg.connect(url)
-    for script in sorted(MIGRATIONS.glob("*.sql")):
-        await connection.execute(script.read_text())
+    await apply_migrations(connection)
     await connection.close()

@@ -9,11 +9,12 @@ from tests.contract.seram_server import CODE, SeramServer
 
 from opentsm.agent.clock import Clock
 from opentsm.agent.device_key import DeviceIdentity, DeviceKey
+from opentsm.agent.http_exchange import http_client
 from opentsm.agent.journal import MemoryStore, Store
 from opentsm.agent.loop import LocalAgent
 from opentsm.agent.messages import SecureElement
 from opentsm.agent.readers import Reader
-from opentsm.agent.server_link import LinkSettings, ServerLink, enrol, http_client
+from opentsm.agent.server_link import LinkSettings, ServerLink, enrol
 
 SE = SecureElement("eSE", "89001012012341234012345678901224")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from opentsm.agent.clock import Clock
 from opentsm.agent.errors import ServerUnreachableError
+from opentsm.agent.observer import Observer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,21 @@ class Backoff:
     def succeeded(self) -> None:
         """Start afresh."""
         self._failures = 0
+
+    async def pause(self, reason: str, observer: Observer, *, asked_s: float | None = None) -> None:
+        """Count a failure and wait.
+
+        Args:
+            reason: what failed.
+            observer: is told.
+            asked_s: what the server asked for.
+
+        Raises:
+            ServerUnreachableError: the pause would end after the time to give up.
+        """
+        pause_s = self.next_pause_s(reason, asked_s=asked_s)
+        observer.notice(f"{reason}; again in {pause_s:.1f} s")
+        await self._clock.sleep(pause_s)
 
     def next_pause_s(self, reason: str, *, asked_s: float | None = None) -> float:
         """Count a failure and say how long to wait.

@@ -161,29 +161,23 @@ class StateDirectory:
             raise NotEnrolledError(f"{self.path} holds no enrolled device: give a one-time code (--enrol)")
         return DeviceIdentity(enrolled.id, self.key())
 
-    def needs_enrolment(self, code: str | None) -> bool:
+    def needs_enrolment(self, code: str) -> bool:
         """Tell whether a one-time code is still to be used.
 
         Args:
-            code: the code that was given, None for none. The code that enrolled this directory may
-                be given again, so that a service can restart with the same command line.
+            code: the code that was given. The code that enrolled this directory may be given again, so
+                that a service can restart with the same command line.
 
         Raises:
-            NotEnrolledError: no device and no code.
             StateError: the directory is enrolled, by another code.
         """
         enrolled = self._enrolled()
-        if code is None:
-            self.identity()
-            return False
-        if enrolled is None:
-            return True
-        if enrolled.code_sha256 != _digest(code):
+        if enrolled is not None and enrolled.code_sha256 != _digest(code):
             raise StateError(
                 f"{self.path} already holds device {enrolled.id}; "
                 "leave --enrol out, or give another --state for a new device"
             )
-        return False
+        return enrolled is None
 
     def enrolled(self, device_id: str, code: str) -> DeviceIdentity:
         """Record durably that the server took the key under this identifier."""

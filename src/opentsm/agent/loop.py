@@ -185,9 +185,7 @@ class LocalAgent:
                 return await self._exchange_commands(session, journal)
             except SessionLostError:
                 self._move(AgentEvent.SESSION_LOST)
-                pause_s = self._losses.next_pause_s("the server forgets every session")
-                self._observer.notice(f"the session is lost; a new one in {pause_s:.1f} s")
-                await self._wait(self._clock.sleep(pause_s))
+                await self._wait(self._losses.pause("the session is lost", self._observer))
 
     async def _handshake(self, session: SessionId) -> None:
         version = await self._wait(self._link.handshake(session, self._element, self._observer))

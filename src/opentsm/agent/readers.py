@@ -172,6 +172,20 @@ class PcscReader:
             raise ReaderError(f"PC/SC: {error}") from error
 
 
+def pcsc_reader_names() -> tuple[str, ...]:
+    """Return the names of the PC/SC readers that are plugged in.
+
+    Raises:
+        ReaderMissingError: pyscard is not installed, or the PC/SC service does not run.
+    """
+    try:
+        return tuple(map(str, _pcsc_slots()))
+    except ReaderError:
+        raise
+    except Exception as error:  # pyscard's exceptions share no importable base
+        raise ReaderMissingError(f"PC/SC: {error}") from error
+
+
 def _pcsc_slots() -> list[_Slot]:
     try:
         system = import_module("smartcard.System")

@@ -5,14 +5,11 @@ every log and error. Source: SERAM 2.0.0 HTTP REST binding; docs/reference/agent
 """
 
 import asyncio
-import logging
-import re
 import secrets
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import random
-from typing import Final, TypeVar
+from typing import Final
 
 import httpx
 import msgspec
@@ -28,6 +25,7 @@ from opentsm.agent.errors import (
     ServerRefusedError,
     SessionLostError,
 )
+from opentsm.agent.http_exchange import Reply, Request, decode, post_until_answered, problem_of
 from opentsm.agent.messages import (
     DATA_FORMAT,
     EXTENDED_VERSION,
@@ -48,13 +46,7 @@ from opentsm.agent.messages import (
 )
 from opentsm.agent.observer import Observer, SilentObserver
 
-_T = TypeVar("_T")
-
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
-SILENCE_S: Final = 40.0  # SERAM: a long poll lasts 30 s at most; 40 s of silence is a lost connection
 _TOKEN_MARGIN: Final = 0.1
-_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_SESSION_IN_URL: Final = re.compile(r"(sessionId=)[^&\s\"']+")
 
 
 class SessionId:
@@ -75,64 +67,6 @@ class SessionId:
 
     def __repr__(self) -> str:
         return "<SessionId>"
-
-
-class _RedactSession(logging.Filter):
-    """Keeps sessionId out of the HTTP client's own log lines."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the line; never drop it."""
-        record.msg, record.args = redact(record.getMessage()), None
-        return True
-
-
-def redact(text: str) -> str:
-    """Replace the sessionId in any URL of a text."""
-    return _SESSION_IN_URL.sub(r"\1[hidden]", text)
-
-
-def http_client(
-    server_url: str, *, ca_file: str | None = None, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
-    """Make a client that any number of agents may share.
-
-    Args:
-        server_url: base URL of the server.
-        ca_file: certificates to trust instead of the system's.
-        transport: replaces the network, for tests.
-
-    Returns:
-        A client without redirects and without a bound on connections (each agent holds a long poll).
-        For loopback addresses it ignores the proxies of the environment.
-
-    Raises:
-        LinkError: the URL is neither https, nor http on a loopback address.
-    """
-    url = httpx.URL(server_url.rstrip("/"))
-    local = url.host in {"localhost", "127.0.0.1", "::1"}
-    if url.scheme != "https" and not (url.scheme == "http" and local):
-        raise LinkError(f"{server_url}: only https, or http on this machine, carries orders")
-    for name in ("httpx", "httpcore.http11", "httpcore.connection", "httpcore.proxy"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, _RedactSession) for known in logger.filters):
-            logger.addFilter(_RedactSession())
-    return httpx.AsyncClient(
-        base_url=url,
-        verify=ssl.create_default_context(cafile=ca_file) if url.scheme == "https" else False,
-        trust_env=not local,
-        timeout=httpx.Timeout(SILENCE_S, connect=10.0, pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60.0),
-        transport=transport,
-    )
-
-
-@dataclass(slots=True)
-class _Reply:
-    """One HTTP answer, whole."""
-
-    status: int
-    body: bytes
-    retry_after_s: float | None
 
 
 @dataclass(slots=True)
@@ -160,26 +94,42 @@ class LinkSettings:
     nonce: Callable[[], bytes] = field(default=lambda: secrets.token_bytes(16))
 
 
-async def enrol(client: httpx.AsyncClient, code: str, key: DeviceKey, name: str) -> str:
+async def enrol(
+    client: httpx.AsyncClient,
+    code: str,
+    key: DeviceKey,
+    name: str,
+    *,
+    clock: Clock | None = None,
+    settings: LinkSettings | None = None,
+    observer: Observer | None = None,
+) -> str:
     """Exchange a one-time code and the device's public key for a device identifier.
 
-    It is sent once: after a lost answer the same code with the same key may be tried again.
+    After a lost answer the same code goes out with the same key; the server answers that alike.
 
     Args:
         client: reaches the server.
         code: from the operator.
         key: its public half is sent.
         name: what the operator will see.
+        clock: pauses.
+        settings: patience.
+        observer: is told of retries.
 
     Raises:
-        ServerRefusedError: the code is unknown, used or expired.
-        LinkError: no usable answer.
+        ServerRefusedError: the code is unknown, used by another key, or expired.
+        ServerUnreachableError: patience is at its end.
     """
+    settings = settings or LinkSettings()
+    backoff = Backoff(settings.patience, clock or SystemClock(), settings.random)
     body = Enrolment(code, key.public_jwk(), name)
-    reply = await _post(client, "/v1/devices", body, {}, SilentObserver())
+    reply = await post_until_answered(
+        client, Request("/v1/devices", body), backoff, observer or SilentObserver()
+    )
     if reply.status != 201:
-        raise ServerRefusedError(f"the server does not enrol this device: {_problem(reply)}")
-    return _decode(reply, Device).id
+        raise ServerRefusedError(f"the server does not enrol this device: {problem_of(reply)}")
+    return decode(reply, Device).id
 
 
 class ServerLink:
@@ -217,8 +167,8 @@ class ServerLink:
         body = SessionRequest(SessionElement(element.se_type, element.se_id))
         reply = await self._call("/v1/device-sessions", body, None, observer)
         if reply.status != 201:
-            raise ServerRefusedError(f"the server opens no session for this card: {_problem(reply)}")
-        return SessionId(_decode(reply, Session).session_id)
+            raise ServerRefusedError(f"the server opens no session for this card: {problem_of(reply)}")
+        return SessionId(decode(reply, Session).session_id)
 
     async def handshake(self, session: SessionId, element: SecureElement, observer: Observer) -> str:
         """Offer versions, formats and transports; return the version that the server chose.
@@ -230,8 +180,8 @@ class ServerLink:
         offer = HandshakeCommand([element], [TRANSPORT], [DATA_FORMAT], list(self.settings.versions))
         reply = await self._call("/gp/seram/handshake", offer, session, observer)
         if reply.status == 406:
-            raise NegotiationError(f"the server takes nothing of what is offered: {_problem(reply)}")
-        choice = _decode(_session_reply(reply), HandshakeResponse)
+            raise NegotiationError(f"the server takes nothing of what is offered: {problem_of(reply)}")
+        choice = decode(_session_reply(reply), HandshakeResponse)
         # The document requires chosenDataProtocol and defines chosenDataFormat: take either.
         data_format = choice.chosen_data_format or choice.chosen_data_protocol or DATA_FORMAT
         if (
@@ -261,18 +211,22 @@ class ServerLink:
 
     async def _call(
         self, path: str, body: msgspec.Struct, session: SessionId | None, observer: Observer
-    ) -> _Reply:
+    ) -> Reply:
         query = {"sessionId": session.reveal()} if session else {}
         token = await self._bearer(observer)
-        reply = await self._persistently(path, body, observer, query=query, token=token)
+        reply = await self._persistently(Request(path, body, query, token), observer)
         if reply.status != 401:
             return reply
         self._forget(token)
         token = await self._bearer(observer)
-        reply = await self._persistently(path, body, observer, query=query, token=token)
+        reply = await self._persistently(Request(path, body, query, token), observer)
         if reply.status == 401:
-            raise DeviceRefusedError(f"the server takes no token of this device: {_problem(reply)}")
+            raise DeviceRefusedError(f"the server takes no token of this device: {problem_of(reply)}")
         return reply
+
+    async def _persistently(self, request: Request, observer: Observer) -> Reply:
+        backoff = Backoff(self.settings.patience, self._clock, self.settings.random)
+        return await post_until_answered(self._client, request, backoff, observer)
 
     async def _bearer(self, observer: Observer) -> str:
         async with self._token_lock:
@@ -294,96 +248,16 @@ class ServerLink:
                 identity.key.assertion(identity.device_id, now=self._clock.epoch(), nonce=settings.nonce())
             )
 
-        reply = await self._persistently("/v1/device-tokens", body, observer)
+        reply = await self._persistently(Request("/v1/device-tokens", body), observer)
         if reply.status != 200:
-            raise DeviceRefusedError(f"the server gives this device no token: {_problem(reply)}")
-        token = _decode(reply, Token)
+            raise DeviceRefusedError(f"the server gives this device no token: {problem_of(reply)}")
+        token = decode(reply, Token)
         return _HeldToken(token.token, asked_at + token.expires_in * (1 - _TOKEN_MARGIN))
 
-    async def _persistently(
-        self,
-        path: str,
-        body: msgspec.Struct | Callable[[], msgspec.Struct],
-        observer: Observer,
-        *,
-        query: dict[str, str] | None = None,
-        token: str | None = None,
-    ) -> _Reply:
-        """Post until the server answers with something that a repetition would not change."""
-        backoff = Backoff(self.settings.patience, self._clock, self.settings.random)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        while True:
-            try:
-                message = body() if callable(body) else body
-                reply = await _post(self._client, path, message, headers, observer, query=query)
-            except LinkError as error:
-                reason, asked_s = str(error), None
-            else:
-                if reply.status not in _RETRIED:
-                    return reply
-                reason, asked_s = _problem(reply), reply.retry_after_s
-            pause_s = backoff.next_pause_s(reason, asked_s=asked_s)
-            observer.notice(f"{path}: {reason}; again in {pause_s:.1f} s")
-            await self._clock.sleep(pause_s)
 
-
-async def _post(
-    client: httpx.AsyncClient,
-    path: str,
-    body: msgspec.Struct,
-    headers: dict[str, str],
-    observer: Observer,
-    *,
-    query: dict[str, str] | None = None,
-) -> _Reply:
-    content = msgspec.json.encode(body)
-    headers = {"Content-Type": DATA_FORMAT, "Accept": DATA_FORMAT, **headers}
-    try:
-        async with client.stream("POST", path, params=query, content=content, headers=headers) as response:
-            received = bytearray()
-            async for chunk in response.aiter_bytes():
-                received += chunk
-                if len(received) > MAX_BODY_BYTES:
-                    raise LinkError(f"the server's answer exceeds {MAX_BODY_BYTES} bytes")
-    except httpx.HTTPError as error:
-        # `from None`: the cause carries the request and with it the URL.
-        raise LinkError(redact(f"{type(error).__name__} {error}".strip())) from None
-    observer.round_trip(path, len(content), len(received))
-    return _Reply(response.status_code, bytes(received), _seconds(response.headers.get("Retry-After")))
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isdecimal() else None
-
-
-def _session_reply(reply: _Reply) -> _Reply:
+def _session_reply(reply: Reply) -> Reply:
     if reply.status == 404:
         raise SessionLostError()
     if reply.status != 200:
-        raise ServerRefusedError(f"the server refused: {_problem(reply)}")
+        raise ServerRefusedError(f"the server refused: {problem_of(reply)}")
     return reply
-
-
-class _Problem(msgspec.Struct):
-    """What is used of an RFC 9457 problem document."""
-
-    title: str = ""
-    detail: str = ""
-    code: str = ""
-
-
-def _problem(reply: _Reply) -> str:
-    """Describe an unwelcome answer in one line."""
-    try:
-        problem = msgspec.json.decode(reply.body, type=_Problem)
-    except msgspec.DecodeError:
-        problem = _Problem()
-    words = ": ".join(part for part in (problem.code, problem.title, problem.detail) if part)
-    return redact(f"HTTP {reply.status} {words}".strip()[:500])
-
-
-def _decode(reply: _Reply, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(reply.body, type=kind)
-    except msgspec.DecodeError as error:
-        raise LinkError(f"the server's answer is not a {kind.__name__}: {error}") from error
