@@ -157,8 +157,20 @@ class PersonalizedApplet(Applet):
         if complete:
             self._check_complete(staged)
         self._tail, self._tail_mode = tail, mode
-        self._write(staged, complete=complete, last=bool(command.p1 & _LAST_BLOCK))
+        before = dict(self.store)
+        try:
+            self._write(staged, complete=complete, last=bool(command.p1 & _LAST_BLOCK))
+        except StatusError:  # the card is full: half of it must not stay
+            self._restore(before)
+            raise
         return b""
+
+    def _restore(self, before: Mapping[str, bytes]) -> None:
+        for name in [name for name in self.store if name not in before]:
+            del self.store[name]
+        for name, value in sorted(before.items(), key=lambda item: len(item[1])):
+            if self.store.get(name) != value:
+                self.store[name] = value
 
     def _begin_series(self) -> None:
         self._tail = b""
@@ -217,8 +229,8 @@ class PersonalizedApplet(Applet):
     def _activate(self, staged: Mapping[int, bytes]) -> None:
         first = not self.personalized
         for dgi, value in staged.items():
+            del self.store[f"staged/{dgi:04X}"]  # first: the card need not have room for both
             self.store[f"dgi/{dgi:04X}"] = value
-            del self.store[f"staged/{dgi:04X}"]
         self.store["personalized"] = b"\x01"
         self.completed(staged, first=first)
 

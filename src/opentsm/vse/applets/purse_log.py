@@ -51,6 +51,11 @@ class LogEntry:
         )
 
 
+def empty() -> bytes:
+    """Return a log with room for all entries, so that no later transaction can find the card full."""
+    return bytes(ENTRIES * ENTRY_LENGTH)
+
+
 def add(log: bytes, entry: LogEntry) -> bytes:
     """Put an entry in front; the eleventh falls out."""
     return (entry.to_bytes() + log)[: ENTRIES * ENTRY_LENGTH]
@@ -59,4 +64,5 @@ def add(log: bytes, entry: LogEntry) -> bytes:
 def entries(log: bytes) -> tuple[LogEntry, ...]:
     """Return the entries, newest first."""
     starts = range(0, len(log), ENTRY_LENGTH)
-    return tuple(LogEntry.from_bytes(log[start : start + ENTRY_LENGTH]) for start in starts)
+    places = (LogEntry.from_bytes(log[start : start + ENTRY_LENGTH]) for start in starts)
+    return tuple(entry for entry in places if entry.kind)

@@ -118,6 +118,8 @@ class TransitPurse(PersonalizedApplet):
         """Start with an empty purse; an update changes neither balance nor counters."""
         if first:
             self.store["balance"] = _Balance().to_bytes()
+            for log in LOGS.values():
+                self.store[log] = purse_log.empty()
 
     def commands(self) -> Mapping[tuple[int, int], Handler]:
         """The commands of the purse."""
@@ -242,7 +244,7 @@ class TransitPurse(PersonalizedApplet):
             after = replace(before, amount=entry.balance, purchases=entry.counter + 1)
         log = _LOG_OF[entry.kind]
         self.store["balance"] = after.to_bytes()
-        self.store[log] = purse_log.add(self.store.get(log, b""), proven)
+        self.store[log] = purse_log.add(self.store[log], proven)
         return proven
 
     def _get_balance(self, command: CommandApdu) -> bytes:

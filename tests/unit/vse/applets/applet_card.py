@@ -45,6 +45,10 @@ class AppletCard:
     def _create(self, aid: Aid) -> None:
         self.applets[aid] = self.classes[aid](self.stores[aid], Services(self, aid))
 
+    def restart_applet(self, aid: Aid) -> None:
+        """Create one applet anew around its store."""
+        self._create(aid)
+
     def commit(self) -> None:
         if self.stores == self.saved:
             return

@@ -4,14 +4,18 @@ Source: GPCS 2.3.1 §11.11; EMV CPS 1.1 §2.2; docs/reference/applets.md.
 """
 
 import pytest
+from tests.unit.vse.applets import purse_data
 from tests.unit.vse.applets.applet_card import AppletCard, PowerCutError, encrypt_dek
 from tests.unit.vse.applets.bank_card_data import BANK_AID, KEY_DGIS, RECORD_1, VERSION, plain_dgis
 
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.crypto.kcv import kcv_des
 from opentsm.card.crypto.padding import pad80
+from opentsm.card.purse import PurseForm
 from opentsm.vse.applets.bank_card import BankCard
+from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.dgi_stream import split_dgis
+from opentsm.vse.applets.transit_purse import TransitPurse
 from opentsm.vse.status import StatusError
 
 PROBE = "80CADF0100"
@@ -198,3 +202,49 @@ def test_split_dgis_with_long_lengths_leaves_the_unfinished_part() -> None:
     for cut in range(5):
         assert split_dgis(long[:cut]) == ([], long[:cut])
     assert split_dgis(encode_dgi(0x0101, RECORD_1)) == ([(0x0101, RECORD_1)], b"")
+
+
+class SmallStore(dict[str, bytes]):
+    """A store that refuses what does not fit, as the card's does."""
+
+    room = 0
+
+    def __setitem__(self, name: str, value: bytes) -> None:
+        used = sum(len(key) + len(kept) for key, kept in self.items() if key != name)
+        if used + len(name) + len(value) > self.room:
+            raise StatusError(0x6A84)
+        super().__setitem__(name, value)
+
+
+@pytest.mark.parametrize("applet", [BankCard, TransitPurse])
+def test_full_card_refuses_a_step_of_the_personalization_as_a_whole(applet: type[Applet]) -> None:
+    bank = applet is BankCard
+    plain = plain_dgis() if bank else purse_data.plain_dgis(PurseForm.AES)
+    keys = KEY_DGIS if bank else purse_data.KEY_DGIS
+    accepted = set()
+    for room in range(0, 1600, 7):
+        card = AppletCard()
+        card.install(applet, BANK_AID)
+        store = card.stores[BANK_AID] = SmallStore()
+        store.room = room
+        card.restart_applet(BANK_AID)
+        before: dict[str, bytes] = {}
+        for number, (group, p1) in enumerate(((plain, 0x08), (keys, 0x68), ([(0x7FFF, b"")], 0x88))):
+            data = b"".join(encode_dgi(dgi, encrypt_dek(v) if p1 == 0x68 else v) for dgi, v in group)
+            sw = card.store_data(BANK_AID, data, number, p1=p1)
+            if sw != 0x9000:
+                assert (sw, dict(store)) == (0x6A84, before)
+                break
+            before = dict(store)
+        accepted.add("personalized" in store)
+    assert accepted == {False, True}
+
+
+def test_no_purse_transaction_needs_more_memory_than_the_personalization_took() -> None:
+    host = purse_data.Host(purse_data.personalized_purse())
+    store = host.card.stores[purse_data.PURSE_AID]
+    sizes = {name: len(value) for name, value in store.items()}
+    for number in range(1, 13):
+        host.load(10, number)
+        host.purchase(5, number)
+    assert {name: len(value) for name, value in store.items()} == sizes
