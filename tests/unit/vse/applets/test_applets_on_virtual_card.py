@@ -1,4 +1,4 @@
-"""The applets where they live: loaded, installed and personalised over a secure channel, used by terminals."""
+"""The applets where they live: loaded, installed, personalised over a secure channel, used by terminals."""
 
 from collections.abc import Iterable
 
