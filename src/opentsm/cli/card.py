@@ -1,0 +1,267 @@
+"""`opentsm card`: offline card tools. They talk to no card and no server.
+
+Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 a cryptogram or MAC of the card is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.errors import CapError, CardError, ResponseMacError
+from opentsm.card.gp.cap import LoadFile, read_load_file
+from opentsm.card.gp.cap_builder import CapSpec, build_cap, build_raw
+from opentsm.card.gp.explain import Reading, explain
+from opentsm.card.gp.packages import package_name, platform
+from opentsm.card.scp.channel import SecurityLevel, StaticKeys
+from opentsm.cli.card_wrap import WrapSession
+from opentsm.cli.output import JsonOption, print_json, say
+
+card_app = typer.Typer(help="Card tools without a server: wrap, explain, cap.", no_args_is_help=True)
+_FILE_MARK = "@"
+_NO_KDD = "00" * 10
+
+
+class CardExit(IntEnum):
+    """Exit codes of the card tools."""
+
+    OK = 0
+    USAGE = 2
+    BAD_INPUT = 3
+    WRONG_CRYPTOGRAM = 4
+
+
+def fail(message: str, code: CardExit, *, as_json: bool) -> NoReturn:
+    """Say what is wrong and end."""
+    if as_json:
+        print_json({"error": {"code": code.name, "what": message}})
+    say(f"error: {message}")
+    raise typer.Exit(code)
+
+
+# --- wrap --------------------------------------------------------------------------------------
+
+KeyOption = typer.Option(help="Static key, hex, or @FILE that holds it in hex.")
+
+
+@card_app.command("wrap")
+def wrap_command(
+    *,
+    enc: Annotated[str, KeyOption],
+    mac: Annotated[str, KeyOption],
+    dek: Annotated[str, KeyOption],
+    host_challenge: Annotated[str, typer.Option(help="Host challenge: 8 bytes (S16: 16), hex.")],
+    apdus: Annotated[list[str] | None, typer.Argument(help="Plain commands, hex.", metavar="APDU...")] = None,
+    scp: Annotated[str, typer.Option(help="Secure channel protocol: 02 or 03.")] = "03",
+    i: Annotated[
+        str | None, typer.Option("--i", help="Implementation options, hex, e.g. 70, 60, 55.")
+    ] = None,
+    init_update_response: Annotated[
+        str | None, typer.Option(help="The card's answer to INITIALIZE UPDATE, hex, with or without 9000.")
+    ] = None,
+    sequence: Annotated[
+        int | None, typer.Option(help="Sequence counter of the coming session: predict the card's answer.")
+    ] = None,
+    sd_aid: Annotated[str | None, typer.Option(help="AID of the application asked, hex.")] = None,
+    kvn: Annotated[str | None, typer.Option(help="Key version number to ask for, hex.")] = None,
+    kdd: Annotated[str, typer.Option(help="Key diversification data to predict with.")] = _NO_KDD,
+    level: Annotated[str, typer.Option(help="Security level, hex: 00, 01, 03, 11, 13, 33.")] = "33",
+    answer: Annotated[
+        list[str] | None, typer.Option(help="The card's answer to one command, hex; once per command.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Protect commands as a secure channel would, without a card.
+
+    Give the card's answer (--init-update-response), or for a card with pseudo-random challenges its counter
+    and AID (--sequence, --sd-aid): then the answer is predicted.
+    """
+    commands, answers = apdus or [], answer or []
+    if init_update_response is None and (sequence is None or sd_aid is None):
+        raise typer.BadParameter("give --init-update-response, or --sequence and --sd-aid to predict it")
+    if answers and len(answers) != len(commands):
+        raise typer.BadParameter(f"{len(answers)} answers to {len(commands)} commands: give one per command")
+    if any(not value.startswith(_FILE_MARK) for value in (enc, mac, dek)):
+        say("warning: keys on the command line are seen by other users and kept in history; use @FILE")
+    try:
+        keys = StaticKeys(*(Secret(_key(value)) for value in (enc, mac, dek)))
+        challenge, number, options = _hex(host_challenge), int(scp, 16), _optional_number(i)
+        if init_update_response is not None:
+            session = WrapSession.received(
+                keys,
+                challenge,
+                _hex(init_update_response),
+                scp=number,
+                i=options,
+                kvn=_optional_number(kvn),
+            )
+        else:
+            session = WrapSession.expected(
+                keys,
+                challenge,
+                scp=number,
+                i=options,
+                kvn=_optional_number(kvn),
+                kdd=_hex(kdd),
+                counter=sequence or 0,
+                aid=Aid(_hex(sd_aid or "")),
+            )
+        document = session.document(
+            SecurityLevel(int(level, 16)), [_hex(one) for one in commands], [_hex(one) for one in answers]
+        )
+    except ResponseMacError as error:
+        fail(str(error), CardExit.WRONG_CRYPTOGRAM, as_json=as_json)
+    except (CardError, ValueError, OSError) as error:
+        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+    _show(document, as_json=as_json)
+    if document["card_cryptogram_ok"] is False:
+        say("error: the card cryptogram is wrong: other keys, or another session's challenges")
+        say("  do: check keys, diversification and --host-challenge; do not try a card twice with wrong keys")
+        raise typer.Exit(CardExit.WRONG_CRYPTOGRAM)
+
+
+def _show(document: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+        return
+    for name, value in document.items():
+        for one in value if isinstance(value, list) else [value]:
+            typer.echo(f"{name}: {'-' if one is None else one}")
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.replace(":", " "))
+    except ValueError:
+        raise ValueError(f"this is not hex: {text[:40]!r}") from None
+
+
+def _key(text: str) -> bytes:
+    """Read a key; a message about it never repeats it."""
+    content = Path(text[1:]).read_text() if text.startswith(_FILE_MARK) else text
+    try:
+        return bytes.fromhex("".join(content.split()))
+    except ValueError:
+        raise ValueError("a key is not hex") from None
+
+
+def _optional_number(text: str | None) -> int | None:
+    return None if text is None else int(text, 16)
+
+
+# --- explain -----------------------------------------------------------------------------------
+
+
+@card_app.command("explain")
+def explain_command(
+    data: Annotated[list[str], typer.Argument(help="Hex; several arguments are explained one by one.")],
+    reading: Annotated[
+        Reading | None, typer.Option("--as", help="What the bytes are; found out when not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in words what a command, answer, TLV, status word, privilege or INSTALL parameter means."""
+    try:
+        explained = [explain(_hex(one), reading) for one in data]
+    except (CardError, ValueError) as error:
+        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+    if as_json:
+        print_json({"explained": [{"as": one.reading.value, **one.note.document()} for one in explained]})
+        return
+    for one in explained:
+        for line in one.note.lines():
+            typer.echo(line)
+
+
+# --- cap ---------------------------------------------------------------------------------------
+
+
+@card_app.command("cap")
+def cap_command(
+    arguments: Annotated[
+        list[str], typer.Argument(help="FILE to show, or `build SPEC.json OUT` to make one.", metavar="FILE")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a CAP file or raw load file holds; `cap build SPEC.json OUT` makes one.
+
+    OUT ending in .ijc becomes a raw load file, all else a zipped CAP file.
+    """
+    if arguments[0] == "build" and len(arguments) == 3:
+        _build(Path(arguments[1]), Path(arguments[2]), as_json=as_json)
+        return
+    if len(arguments) != 1:
+        raise typer.BadParameter("give one FILE, or `build SPEC.json OUT`")
+    try:
+        load_file = read_load_file(Path(arguments[0]).read_bytes())
+    except (CapError, OSError) as error:
+        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+    _show_cap(load_file, as_json=as_json)
+
+
+@card_app.command("cap-build")
+def cap_build_command(
+    spec: Annotated[Path, typer.Argument(help="JSON description of the package.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .ijc for a raw load file, else zipped.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a structurally valid CAP file from a description; the same as `cap build`."""
+    _build(spec, out, as_json=as_json)
+
+
+def _build(spec: Path, out: Path, *, as_json: bool) -> None:
+    try:
+        description = json.loads(spec.read_text())
+        if not isinstance(description, dict):
+            raise CapError("the description is no JSON object")
+        build = build_raw if out.suffix.lower() == ".ijc" else build_cap
+        data = build(CapSpec.from_dict(description))
+        out.write_bytes(data)
+    except (CapError, OSError, ValueError) as error:
+        fail(f"{spec}: {error}", CardExit.BAD_INPUT, as_json=as_json)
+    _show_cap(read_load_file(data), as_json=as_json)
+
+
+def _show_cap(load_file: LoadFile, *, as_json: bool) -> None:
+    document = _cap_document(load_file)
+    if as_json:
+        print_json(document)
+        return
+    for name, value in document.items():
+        for one in value if isinstance(value, list) else [value]:
+            shown = ", ".join(f"{k} {v}" for k, v in one.items()) if isinstance(one, dict) else one
+            typer.echo(f"{name}: {'-' if shown is None else shown}")
+
+
+def _cap_document(load_file: LoadFile) -> dict[str, object]:
+    hashes = {
+        f"{algorithm}{'' if descriptor else '_without_descriptor'}": load_file.hash(
+            algorithm, descriptor=descriptor
+        ).hex()
+        for descriptor in ((True, False) if load_file.has_descriptor else (True,))
+        for algorithm in ("sha1", "sha256", "sha384", "sha512")
+    }
+    return {
+        "package_aid": str(load_file.package_aid),
+        "package_name": load_file.package_name,
+        "version": str(load_file.version),
+        "cap_format": str(load_file.cap_format),
+        "platform": platform(load_file.imports),
+        "flags": [flag.name for flag in load_file.flags],
+        "applets": [str(aid) for aid in load_file.applets],
+        "imports": [
+            {"aid": str(one.aid), "version": str(one.version), "name": package_name(one.aid)}
+            for one in load_file.imports
+        ],
+        "load_bytes": len(load_file.load_file_data_block()),
+        "load_bytes_without_descriptor": load_file.code_bytes,
+        "static_bytes": load_file.static_bytes,
+        "components": [{"name": one.tag.name, "bytes": len(one.data)} for one in load_file.components],
+        "hashes": hashes,
+    }
