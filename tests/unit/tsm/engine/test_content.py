@@ -1,0 +1,74 @@
+"""How the picture of a card changes by what is confirmed, doubted and read."""
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.card_content import UNKNOWN, CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.kernel.ids import InstanceId
+
+ISD = Aid.from_hex("A000000151000000")
+OTHER_SD = Aid.from_hex("A000000151000001")
+DOMAIN = Aid.from_hex("F04F54534DF001")
+APP = Aid.from_hex("F04F54534D020101")
+
+
+def entry(aid: Aid, through: Aid = ISD, state: int = 0x07) -> CardObject:
+    return CardObject(aid=aid, kind=ObjectKind.APPLICATION, state=state, seen_through=through)
+
+
+def read(observed: ObservedContent, *objects: CardObject, complete: bool = True) -> ObservedContent:
+    return c.read(observed, objects, through=ISD, complete=complete, card_state=0x0F, free_memory=1000)
+
+
+def test_read_when_an_object_vanished_drops_what_was_known_of_it() -> None:
+    known = ObservedContent(objects=(entry(APP),), keys={str(APP): (0x34,)}, personalization={str(APP): "v1"})
+    seen = read(known)
+    assert seen.objects == ()
+    assert seen.keys == {}
+    assert seen.personalization == {}
+    assert seen.fresh
+
+
+def test_read_when_seen_through_another_domain_keeps_the_object() -> None:
+    """What this domain cannot see is unknown, not absent."""
+    theirs = entry(DOMAIN, through=OTHER_SD)
+    assert read(ObservedContent(objects=(theirs,)), entry(APP)).objects == (theirs, entry(APP))
+
+
+def test_read_when_incomplete_stays_stale_and_asks_for_more_pages() -> None:
+    seen = read(ObservedContent(status_pages=2), entry(APP), complete=False)
+    assert not seen.fresh
+    assert seen.status_pages == 4
+    assert seen.objects == ()
+
+
+def test_doubt_when_keys_were_sent_forgets_which_the_domain_holds() -> None:
+    known = ObservedContent(fresh=True, keys={str(DOMAIN): (0x38,)})
+    doubtful = c.doubt(known, s.ReplaceKeys(domain=DOMAIN, old_kvn=0x38, new_kvn=0x34))
+    assert doubtful.keys == {}
+    assert not doubtful.fresh
+
+
+def test_doubt_when_personalising_marks_the_application_unknown() -> None:
+    step = s.Personalize(application=APP, recipe_id="r", personalization="v1")
+    assert c.doubt(ObservedContent(fresh=True), step).personalization == {str(APP): UNKNOWN}
+
+
+def test_doubt_when_a_step_only_reads_leaves_the_content_fresh() -> None:
+    assert c.doubt(ObservedContent(fresh=True), s.ReadRegistry()).fresh
+
+
+def test_doubt_when_value_was_sent_leaves_the_registry_fresh() -> None:
+    step = s.TopUp(application=APP, transaction="01" * 8, amount=1)
+    doubtful = c.doubt(ObservedContent(fresh=True), step)
+    assert doubtful.fresh
+    assert doubtful.transactions == {"01" * 8: UNKNOWN}
+
+
+def test_claims_when_shared_and_released_keep_the_other_holder() -> None:
+    one, two = InstanceId("one"), InstanceId("two")
+    wanted = [(APP, ObjectKind.LOAD_FILE)]
+    held = c.claim(c.claim((), one, wanted), two, wanted)
+    assert held == (Claim(aid=APP, kind=ObjectKind.LOAD_FILE, instance_ids=(one, two)),)
+    assert c.release(held, one) == (Claim(aid=APP, kind=ObjectKind.LOAD_FILE, instance_ids=(two,)),)
+    assert c.release(c.release(held, one), two) == ()

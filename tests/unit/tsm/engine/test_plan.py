@@ -1,0 +1,248 @@
+"""Desired content minus observed content: what is planned, in which order, and what is refused."""
+
+import msgspec
+import pytest
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.profiles import FirstKeys
+from opentsm.tsm.domain.card_content import (
+    UNKNOWN,
+    ApplicationSpecification,
+    CardObject,
+    Claim,
+    DesiredContent,
+    Goal,
+    LoadFileReference,
+    ObjectKind,
+    ObservedContent,
+    ServiceDescription,
+    ValueTransaction,
+)
+from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.plan import Plan, SessionKind, Topology, plan
+from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.ids import InstanceId, TenantId
+
+replace = msgspec.structs.replace
+
+ISD = Aid.from_hex("A000000151000000")
+DOMAIN = Aid.from_hex("F04F54534DF001")
+ELF = Aid.from_hex("F04F54534D02")
+MODULE = Aid.from_hex("F04F54534D0201")
+APP = Aid.from_hex("F04F54534D020101")
+ISSUER, PROVIDER = TenantId("issuer"), TenantId("provider")
+ME, OTHER = InstanceId("me"), InstanceId("other")
+OWN_KVN, TEMPORARY_KVN = 0x34, 0x38
+
+TOPOLOGY = Topology(
+    manager_id=ISSUER,
+    manager_sd=ISD,
+    manager_kvn=0x30,
+    provider_id=PROVIDER,
+    domain_load_file=Aid.from_hex("A0000001515350"),
+    domain_module=Aid.from_hex("A000000151535041"),
+    domain_privileges=0x808000,
+    domain_parameters=b"",
+    temporary_kvn=TEMPORARY_KVN,
+    first_keys=FirstKeys.FORWARDED,
+)
+DESCRIPTION = ServiceDescription(
+    service_id="service",
+    version_tag="1.0.0",
+    flavor_id="flavor",
+    provider_id=PROVIDER,
+    sd_aid=DOMAIN,
+    load_files=(LoadFileReference(aid=ELF, sha256="00" * 32, size=1000),),
+    applications=(
+        ApplicationSpecification(
+            instance_aid=APP,
+            load_file=ELF,
+            module=MODULE,
+            personalization="v1",
+            recipe_id="recipe",
+            probe=0xDF01,
+        ),
+    ),
+)
+EMPTY = ObservedContent(
+    objects=(CardObject(aid=ISD, kind=ObjectKind.ISSUER_SECURITY_DOMAIN, state=0x0F, seen_through=ISD),),
+    fresh=True,
+)
+CLAIMS = (
+    Claim(aid=DOMAIN, kind=ObjectKind.SECURITY_DOMAIN, instance_ids=(ME,)),
+    Claim(aid=ELF, kind=ObjectKind.LOAD_FILE, instance_ids=(ME,)),
+    Claim(aid=APP, kind=ObjectKind.APPLICATION, instance_ids=(ME,)),
+)
+
+
+def desired(goal: Goal = Goal.ACTIVE, **changes: object) -> DesiredContent:
+    wanted = DesiredContent(instance_id=ME, description=DESCRIPTION, goal=goal, key_version=OWN_KVN)
+    return replace(wanted, **changes)
+
+
+def planned(observed: ObservedContent, goal: Goal = Goal.ACTIVE, **changes: object) -> Plan:
+    return plan(desired(goal, **changes), observed, TOPOLOGY, CLAIMS)
+
+
+def shape(made: Plan) -> list[tuple[str, int, list[str]]]:
+    return [
+        (session.owner_id, session.kvn, [type(step).__name__ for step in session.steps])
+        for session in made.sessions
+    ]
+
+
+def carried_out(observed: ObservedContent, made: Plan) -> ObservedContent:
+    """Return the content after the card confirmed every step of a plan."""
+    for session in made.sessions:
+        for step in session.steps:
+            observed = c.confirm(observed, step, through=session.selected)
+    return observed
+
+
+DEPLOYED = carried_out(EMPTY, plan(desired(), EMPTY, TOPOLOGY, ()))
+
+
+def test_plan_when_the_registry_is_not_known_reads_it_and_nothing_else() -> None:
+    made = planned(ObservedContent())
+    assert shape(made) == [(ISSUER, 0x30, ["ReadRegistry"])]
+    assert not made.changes_card()
+
+
+def test_plan_when_the_card_is_empty_is_the_default_plan_in_four_sessions() -> None:
+    assert shape(plan(desired(), EMPTY, TOPOLOGY, ())) == [
+        (ISSUER, 0x30, ["CreateSecurityDomain", "PutFirstKeys", "Load", "Install"]),
+        (PROVIDER, TEMPORARY_KVN, ["ReplaceKeys"]),
+        (PROVIDER, OWN_KVN, ["Personalize"]),
+        (ISSUER, 0x30, ["MakeSelectable", "ReadRegistry"]),
+    ]
+
+
+def test_plan_when_first_keys_are_inherited_opens_a_session_on_the_new_domain() -> None:
+    inherited = replace(TOPOLOGY, first_keys=FirstKeys.INHERITED)
+    made = plan(desired(), EMPTY, inherited, ())
+    assert shape(made)[:3] == [
+        (ISSUER, 0x30, ["CreateSecurityDomain"]),
+        (ISSUER, 0x30, ["PutFirstKeys"]),
+        (ISSUER, 0x30, ["Load", "Install"]),
+    ]
+    assert (made.sessions[1].selected, made.sessions[1].key_sd) == (DOMAIN, ISD)
+
+
+def test_plan_when_extradition_is_wanted_loads_under_the_manager_and_moves_the_instance() -> None:
+    made = planned(EMPTY, description=replace(DESCRIPTION, extradite=True))
+    load, _install, extradite = made.sessions[0].steps[2:]
+    assert isinstance(load, s.Load)
+    assert load.security_domain == ISD
+    assert extradite == s.Extradite(application=APP, security_domain=DOMAIN)
+
+
+def test_plan_when_everything_is_there_is_empty() -> None:
+    assert planned(DEPLOYED).empty
+
+
+def test_plan_when_carried_out_leaves_nothing_to_plan_from_any_interruption() -> None:
+    """After every prefix of the default plan, what is planned next completes it."""
+    whole = plan(desired(), EMPTY, TOPOLOGY, ())
+    total = sum(len(session.steps) for session in whole.sessions)
+    for done in range(total):
+        observed, left = EMPTY, done
+        for session in whole.sessions:
+            for step in session.steps[:left]:
+                observed = c.confirm(observed, step, through=session.selected)
+            left = max(0, left - len(session.steps))
+        rest = planned(observed)
+        assert planned(carried_out(observed, rest)).empty, f"after {done} steps"
+
+
+def test_plan_when_the_keys_of_the_domain_are_not_known_asks_the_domain_first() -> None:
+    made = planned(replace(DEPLOYED, keys={}))
+    assert [type(step) for session in made.sessions for step in session.steps] == [s.ProbeKeys]
+    assert made.sessions[0].kind is SessionKind.PLAIN
+
+
+def test_plan_when_personalisation_is_in_doubt_and_can_be_probed_asks_the_application() -> None:
+    made = planned(replace(DEPLOYED, personalization={str(APP): UNKNOWN}))
+    assert made.sessions[0].steps == (s.ProbePersonalization(application=APP, data_object=0xDF01),)
+
+
+def test_plan_when_personalisation_is_in_doubt_and_cannot_be_probed_builds_the_instance_anew() -> None:
+    not_selectable = tuple(
+        replace(entry, state=0x03) if entry.aid == APP else entry for entry in DEPLOYED.objects
+    )
+    doubtful = replace(DEPLOYED, objects=not_selectable, personalization={str(APP): UNKNOWN})
+    names = [name for _, _, steps in shape(planned(doubtful)) for name in steps]
+    assert names == ["Delete", "Install", "Personalize", "MakeSelectable", "ReadRegistry"]
+
+
+def test_plan_when_an_object_is_foreign_refuses_and_names_it() -> None:
+    foreign = CardObject(aid=APP, kind=ObjectKind.APPLICATION, state=0x07, seen_through=ISD)
+    with pytest.raises(ConflictError, match=str(APP)):
+        plan(desired(), replace(EMPTY, objects=(*EMPTY.objects, foreign)), TOPOLOGY, ())
+
+
+def test_plan_when_an_application_belongs_to_another_instance_refuses() -> None:
+    theirs = tuple(replace(claim, instance_ids=(OTHER,)) for claim in CLAIMS)
+    with pytest.raises(ConflictError, match="another service instance"):
+        plan(desired(), DEPLOYED, TOPOLOGY, theirs)
+
+
+def test_plan_when_suspending_locks_and_when_resuming_unlocks() -> None:
+    lock = planned(DEPLOYED, Goal.SUSPENDED)
+    assert shape(lock) == [(ISSUER, 0x30, ["Lock", "ReadRegistry"])]
+    suspended = carried_out(DEPLOYED, lock)
+    assert planned(suspended, Goal.SUSPENDED).empty
+    unlock = planned(suspended, Goal.ACTIVE)
+    assert shape(unlock) == [(ISSUER, 0x30, ["Unlock", "ReadRegistry"])]
+    assert carried_out(suspended, unlock).find(APP) == DEPLOYED.find(APP)
+
+
+def test_plan_when_terminating_deletes_application_load_file_and_domain_in_this_order() -> None:
+    made = planned(DEPLOYED, Goal.ABSENT)
+    assert [step.aid for step in made.sessions[0].steps if isinstance(step, s.Delete)] == [APP, ELF, DOMAIN]
+    assert planned(carried_out(DEPLOYED, made), Goal.ABSENT).empty
+
+
+def test_plan_when_terminating_leaves_a_load_file_that_another_instance_uses() -> None:
+    shared = tuple(
+        replace(claim, instance_ids=(ME, OTHER)) if claim.aid == ELF else claim for claim in CLAIMS
+    )
+    made = plan(desired(Goal.ABSENT), DEPLOYED, TOPOLOGY, shared)
+    assert [step.aid for step in made.sessions[0].steps if isinstance(step, s.Delete)] == [APP, DOMAIN]
+
+
+def test_plan_when_terminating_never_deletes_what_nobody_claimed() -> None:
+    assert plan(desired(Goal.ABSENT), DEPLOYED, TOPOLOGY, ()).empty
+
+
+def test_plan_when_keys_shall_change_replaces_and_proves_them() -> None:
+    assert shape(planned(DEPLOYED, key_version=0x35)) == [
+        (PROVIDER, OWN_KVN, ["ReplaceKeys"]),
+        (PROVIDER, 0x35, ["ProveKeys"]),
+        (ISSUER, 0x30, ["ReadRegistry"]),
+    ]
+
+
+TRANSACTION = ValueTransaction(id="0102030405060708", application=APP, amount=500)
+
+
+def test_plan_when_topping_up_credits_once_and_asks_the_purse_when_in_doubt() -> None:
+    credit = planned(DEPLOYED, transaction=TRANSACTION)
+    step = credit.sessions[0].steps[0]
+    assert isinstance(step, s.TopUp)
+    doubtful = c.doubt(DEPLOYED, step)
+    probe = planned(doubtful, transaction=TRANSACTION)
+    assert probe.sessions[0].steps == (s.ProbeTransaction(application=APP, transaction=TRANSACTION.id),)
+    assert planned(c.confirm(DEPLOYED, step, through=APP), transaction=TRANSACTION).empty
+
+
+def test_plan_when_topping_up_a_locked_purse_refuses() -> None:
+    suspended = carried_out(DEPLOYED, planned(DEPLOYED, Goal.SUSPENDED))
+    with pytest.raises(ConflictError, match="cannot take value"):
+        planned(suspended, Goal.SUSPENDED, transaction=TRANSACTION)
+
+
+def test_plan_lines_when_printed_name_every_step() -> None:
+    lines = plan(desired(), EMPTY, TOPOLOGY, ()).lines()
+    assert len(lines) == 8
+    assert lines[0] == f"{ISD} · create security domain {DOMAIN}"
