@@ -115,7 +115,6 @@ def _authenticate(
 def _unwrap(channel: LogicalChannel, command: CommandApdu) -> CommandApdu:
     """Check a command against the level of the session, whatever its class says (§10.2.2)."""
     secured, session = has_secure_messaging(command.cla), channel.session
-    channel.started = None
     if session is None or not session.level & Level.C_MAC:
         if secured:
             raise StatusError(SW_SECURITY)

@@ -19,7 +19,7 @@ from opentsm.vse.state import (
     Instance,
     Key,
 )
-from opentsm.vse.status import SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
 CHANNEL_KIDS: Final = (1, 2, 3)
 FACTORY_KVN: Final = 0xFF
@@ -144,13 +144,17 @@ def delete_keys(environment: Environment, owner: Instance, kid: int | None, kvn:
     """Delete the keys with this identifier, this version, or both.
 
     Raises:
-        StatusError: 6A88 when there is none.
+        StatusError: 6A88 when there is none, 6985 when the issuer security domain would lose its last set.
     """
     domain = owner.domain_data()
     doomed = [key for key in domain.keys if kid in {None, key.kid} and kvn in {None, key.kvn}]
     if not doomed:
         raise StatusError(SW_NOT_FOUND)
-    domain.keys = [key for key in domain.keys if all(key is not gone for gone in doomed)]
+    rest = [key for key in domain.keys if all(key is not gone for gone in doomed)]
+    # §7.5.1 leaves it to the owner: a card whose issuer has no key set left would be lost.
+    if owner is environment.image.isd and not has_channel_set(DomainData(keys=rest)):
+        raise StatusError(SW_CONDITIONS)
+    domain.keys = rest
     _drop_stale_counters(domain)
     environment.touch()
 

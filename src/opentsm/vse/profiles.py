@@ -70,6 +70,7 @@ class VseProfile:
     personalized_by_keys: bool = True
     content_domain_personalized: bool = True
     ancestors_accepted: bool = True
+    domain_package_open: bool = True
     counter_moves_without_data: bool = True
     factory_keys_removed: bool = True
     check_imports: bool = False

@@ -1,0 +1,423 @@
+"""Card content: load, install, extradite, delete, and the memory that comes back."""
+
+import hashlib
+
+import pytest
+from tests.unit.vse.card_host import (
+    INSTANCE,
+    ISD,
+    MODULE,
+    NO_PRIVILEGES,
+    PACKAGE,
+    SD_MODULE,
+    SD_PACKAGE,
+    SSD,
+    SSD2,
+    SSD_PRIVILEGES,
+    CardHost,
+    host_with_session,
+    load_file,
+    make_card,
+    make_keys,
+    privileged_domain,
+)
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.tlv import encode_tlv
+from opentsm.card.gp import commands
+from opentsm.card.gp.privileges import Privilege
+
+AM = Privilege.AUTHORIZED_MANAGEMENT
+KEYS = make_keys(0x66)
+OTHER_INSTANCE = Aid.from_hex("F0010203040102")
+
+
+def host_with_domain(aid: Aid = SSD, privileges: Privilege = NO_PRIVILEGES) -> CardHost:
+    host = host_with_session()
+    privileged_domain(host, aid, privileges, KEYS)
+    return host
+
+
+def test_existing_load_file_or_instance_aid_is_refused() -> None:
+    """Case 52."""
+    host = host_with_session()
+    assert host.load() == 0x9000
+    assert host.install() == 0x9000
+    assert host.sw(commands.install_for_load(PACKAGE, None)) == 0x6A80
+    assert host.sw(commands.install_for_load(INSTANCE, None)) == 0x6A80
+
+
+def test_load_to_another_domain() -> None:
+    """Case 53."""
+    host = host_with_domain()
+    assert host.load(sd=Aid.from_hex("A0A0A0A0A0")) == 0x6A88
+    assert host.load(sd=SSD) == 0x9000
+    assert host.field_of(PACKAGE, 0xCC, 0x20) == SSD
+    assert host.install() == 0x9000
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+    assert host.load(load_file(SSD2), package=SSD2, sd=INSTANCE) == 0x6985
+
+
+@pytest.mark.parametrize("numbers", [[0, 2], [0, 0], [1]])
+def test_load_block_out_of_order_aborts_the_load(numbers: list[int]) -> None:
+    """Case 54."""
+    host = host_with_session()
+    assert host.sw(commands.install_for_load(PACKAGE, None)) == 0x9000
+    blocks = commands.load_blocks(load_file(size=900), block_size=200)
+    results = [host.sw(blocks[number]) for number in numbers]
+    assert results[-1] == 0x6985
+    assert host.sw(blocks[0]) == 0x6985
+    assert host.states(0x20).keys() == {bytes(SD_PACKAGE), bytes.fromhex("F04F54534D00")}
+
+
+def test_only_the_last_block_registers_the_load_file() -> None:
+    """Cases 55, 56."""
+    host = host_with_session()
+    assert host.ok(commands.install_for_load(PACKAGE, None)) == b"\x00"
+    for command in commands.load_blocks(load_file(size=900), block_size=200):
+        assert PACKAGE not in host.states(0x20)
+        assert host.ok(command) == b"\x00"
+    assert host.field_of(PACKAGE, 0x84, 0x10) == MODULE
+    assert host.field_of(PACKAGE, 0xCE, 0x10) == bytes([1, 3])
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
+def test_load_file_hash_is_checked(algorithm: str) -> None:
+    """Cases 57, 58."""
+    host = host_with_session()
+    free = host.free_memory()
+    block = load_file()
+    digest = hashlib.new(algorithm, block).digest()
+    assert host.load(block, hash=bytes([digest[0] ^ 1]) + digest[1:]) == 0x6982
+    assert PACKAGE not in host.states(0x20)
+    assert host.free_memory() == free
+    assert host.load(block, hash=digest) == 0x9000
+
+
+def test_load_without_install_is_refused() -> None:
+    """Case 59."""
+    host = host_with_session()
+    assert host.sw(commands.load_blocks(load_file(), block_size=200)[0]) == 0x6985
+
+
+def test_install_needs_a_known_module_and_a_free_aid() -> None:
+    """Case 60."""
+    host = host_with_session()
+    host.load()
+    assert host.install(module=Aid.from_hex("F00102030499")) == 0x6A88
+    assert host.install(MODULE) == 0x9000
+    assert host.install(MODULE) == 0x6A80
+    assert host.install(PACKAGE) == 0x6A80
+    assert host.install(ISD) == 0x6A80
+
+
+def test_new_domain_belongs_to_its_installer_and_new_application_to_its_load_files() -> None:
+    """Case 61."""
+    host = host_with_domain(privileges=AM)
+    host.select(SSD)
+    host.authenticate(KEYS)
+    assert host.create_domain(SSD2) == 0x9000
+    assert host.field_of(SSD2, 0xCC) == SSD
+    host.select()
+    host.authenticate()
+    assert host.field_of(SSD, 0xCC) == ISD
+    assert host.load(sd=SSD) == 0x9000
+    assert host.install() == 0x9000
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+
+
+def test_authorized_domain_loads_and_installs_for_itself() -> None:
+    """Cases 53, 61: card-clients.md, the flow that the traced clients use."""
+    host = host_with_domain(privileges=AM)
+    host.select(SSD)
+    host.authenticate(KEYS)
+    assert host.load() == 0x9000
+    assert host.install() == 0x9000
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+    assert host.sw(commands.delete(PACKAGE, related=True)) == 0x9000
+
+
+def test_domain_package_of_the_issuer_is_closed_to_others_by_profile() -> None:
+    host = CardHost(make_card(domain_package_open=False))
+    host.authenticate()
+    privileged_domain(host, SSD, AM, KEYS)
+    host.select(SSD)
+    host.authenticate(KEYS)
+    assert host.create_domain(SSD2) == 0x6985
+
+
+def test_install_parameters_need_c9() -> None:
+    """Case 62."""
+    host = host_with_session()
+    host.load()
+    without = commands.install_for_install(
+        PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"", make_selectable=True
+    )
+    assert host.sw(without) == 0x6A80
+    with_empty = commands.install_for_install(
+        PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00", make_selectable=True
+    )
+    assert host.sw(with_empty) == 0x9000
+
+
+def test_combined_load_install_make_selectable() -> None:
+    """Case 64."""
+    host = host_with_session()
+    assert host.sw(commands.install_for_combined_load(PACKAGE, None)) == 0x9000
+    for command in commands.load_blocks(load_file(), block_size=200):
+        assert host.sw(command) == 0x9000
+    wrong = commands.install_for_combined_install(SD_PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00")
+    assert host.sw(wrong) == 0x6A80
+    right = commands.install_for_combined_install(None, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00")
+    assert host.sw(right) == 0x9000
+    assert host.states()[INSTANCE] == 0x07
+    assert host.sw(right) == 0x6985
+
+
+def test_extradition_moves_the_application_and_leaves_the_load_file() -> None:
+    """Case 65."""
+    host = host_with_domain()
+    host.load()
+    host.install()
+    assert host.ok(commands.install_for_extradition(INSTANCE, SSD)) == b"\x00"
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+    assert host.field_of(PACKAGE, 0xCC, 0x20) == ISD
+
+
+def test_load_file_does_not_go_to_a_domain_that_verifies_signatures() -> None:
+    """Case 66."""
+    host = host_with_domain(privileges=Privilege.DAP_VERIFICATION)
+    host.load()
+    host.install()
+    assert host.sw(commands.install_for_extradition(PACKAGE, SSD)) == 0x6985
+    assert host.sw(commands.install_for_extradition(INSTANCE, SSD)) == 0x9000
+
+
+def test_extradition_targets_that_are_refused() -> None:
+    """Case 67: no domain, unknown, locked, not personalized."""
+    host = host_with_domain()
+    host.load()
+    host.install()
+    host.create_domain(SSD2)
+    assert host.sw(commands.install_for_extradition(INSTANCE, PACKAGE)) == 0x6A88
+    assert host.sw(commands.install_for_extradition(INSTANCE, INSTANCE)) == 0x6985
+    assert host.sw(commands.install_for_extradition(INSTANCE, SSD2)) == 0x6985
+    assert host.sw(commands.lock(SSD)) == 0x9000
+    assert host.sw(commands.install_for_extradition(INSTANCE, SSD)) == 0x6985
+
+
+def test_domain_extradited_to_itself_is_a_root_of_its_own() -> None:
+    """Case 68."""
+    without = Privilege(0x9EFE80) & ~Privilege.GLOBAL_REGISTRY
+    host = CardHost(make_card(isd_privileges=without.to_bytes3().hex()))
+    host.authenticate()
+    # Tag 82 in the domain's parameters: accept extradition here, from anybody.
+    host.create_domain(SSD, parameters=bytes.fromhex("820120"))
+    host.forward_keys(SSD, KEYS)
+    assert SSD in host.states()
+    assert host.sw(commands.install_for_extradition(SSD, SSD)) == 0x9000
+    assert SSD not in host.states()
+
+
+def test_issuer_domain_is_not_extradited_and_no_cycle_arises() -> None:
+    """Case 69."""
+    host = host_with_domain()
+    assert host.sw(commands.install_for_extradition(ISD, SSD)) == 0x6985
+    host.create_domain(SSD2)
+    host.forward_keys(SSD2, KEYS)
+    assert host.sw(commands.install_for_extradition(SSD2, SSD)) == 0x9000
+    assert host.sw(commands.install_for_extradition(SSD, SSD2)) == 0x6985
+
+
+def test_delete_of_load_file_and_instances() -> None:
+    """Cases 70, 76."""
+    host = host_with_session()
+    free = host.free_memory()
+    host.load()
+    host.install()
+    host.install(OTHER_INSTANCE)
+    assert host.sw(commands.delete(PACKAGE)) == 0x6985
+    assert host.ok(commands.delete(INSTANCE)) == b"\x00"
+    assert host.ok(commands.delete(PACKAGE, related=True)) == b"\x00"
+    assert not {bytes(PACKAGE), bytes(OTHER_INSTANCE)} & (host.states(0x40) | host.states(0x20)).keys()
+    assert host.free_memory() == free
+
+
+def test_delete_of_domain_with_content_is_refused() -> None:
+    """Case 71."""
+    host = host_with_domain()
+    free = host.free_memory()
+    host.load(sd=SSD)
+    assert host.sw(commands.delete(SSD)) == 0x6985
+    assert host.sw(commands.delete(PACKAGE)) == 0x9000
+    assert host.free_memory() == free
+    assert host.sw(commands.delete(SSD)) == 0x9000
+
+
+def test_delete_of_foreign_object_needs_global_delete_or_acceptance() -> None:
+    """Cases 73, 74."""
+    keys2 = make_keys(0x71)
+    host = host_with_domain(privileges=AM)
+    privileged_domain(host, SSD2, AM, keys2)
+    host.load(sd=SSD)
+    host.install()
+    host.select(SSD2)
+    host.authenticate(keys2)
+    assert host.sw(commands.delete(INSTANCE)) == 0x6985
+    assert host.sw(commands.delete(PACKAGE, related=True)) == 0x6985
+    host.select()
+    host.authenticate()
+    granted = AM | SSD_PRIVILEGES | Privilege.GLOBAL_DELETE
+    assert host.sw(commands.install_for_registry_update(SSD2, privileges=granted)) == 0x9000
+    host.select(SSD2)
+    host.authenticate(keys2)
+    assert host.sw(commands.delete(PACKAGE, related=True)) == 0x9000
+
+
+def test_delete_of_an_imported_load_file_is_refused() -> None:
+    """Case 75."""
+    host = host_with_session()
+    library, user = Aid.from_hex("F0010203AA"), Aid.from_hex("F0010203BB")
+    assert host.load(load_file(library, ()), package=library) == 0x9000
+    assert host.load(load_file(user, imports=(library,)), package=user) == 0x9000
+    assert host.sw(commands.delete(library)) == 0x6985
+    assert host.sw(commands.delete(user)) == 0x9000
+    assert host.sw(commands.delete(library)) == 0x9000
+
+
+def test_unknown_delete_and_unknown_targets_are_6a88() -> None:
+    host = host_with_session()
+    unknown = Aid.from_hex("A0A0A0A0A0")
+    assert host.sw(commands.delete(unknown)) == 0x6A88
+    assert host.sw(commands.install_for_make_selectable(unknown)) == 0x6A88
+    assert host.sw(commands.install_for_extradition(unknown, ISD)) == 0x6A88
+    assert host.sw(commands.install_for_personalization(unknown)) == 0x6A88
+
+
+def test_issuer_domain_is_not_deleted() -> None:
+    assert host_with_session().sw(commands.delete(ISD)) == 0x6985
+
+
+def implicit_install(host: CardHost, aid: Aid) -> int:
+    system = encode_tlv(0xEF, encode_tlv(0xCF, b"\x40"))
+    command = commands.install_for_install(
+        PACKAGE, MODULE, aid, NO_PRIVILEGES, b"\xc9\x00" + system, make_selectable=True
+    )
+    return host.sw(command)
+
+
+def test_implicit_selection_has_one_holder_and_goes_back() -> None:
+    """Cases 77, 78."""
+    host = host_with_session()
+    host.load()
+    assert implicit_install(host, INSTANCE) == 0x9000
+    assert implicit_install(host, OTHER_INSTANCE) == 0x6985
+    assert host.field_of(INSTANCE, 0xCF) == b"\x40"
+    host.card.power_off()
+    host.card.power_on()
+    assert host.raw("80CA004200").sw == 0x6D00
+    host.select()
+    host.authenticate()
+    assert host.sw(commands.delete(INSTANCE)) == 0x9000
+    host.card.power_off()
+    host.card.power_on()
+    assert host.raw("80CA004200").sw == 0x9000
+
+
+def test_chained_install_is_refused() -> None:
+    """Case 79, unsupported."""
+    host = host_with_session()
+    assert host.sw(CommandApdu(0x80, 0xE6, 0x82, 0, b"\x00")) == 0x6A86
+
+
+def test_full_card_says_so_and_delete_gives_all_back() -> None:
+    """Case 80."""
+    host = CardHost(make_card(memory=3000))
+    host.authenticate()
+    free = host.free_memory()
+    assert host.load(load_file(size=6000)) == 0x6A84
+    assert host.free_memory() == free
+    assert host.load(load_file(size=1000)) == 0x9000
+    assert host.free_memory() < free - 1000
+    assert host.sw(commands.delete(PACKAGE)) == 0x9000
+    assert host.free_memory() == free
+
+
+def test_reserved_memory_counts_at_once_and_quota_limits() -> None:
+    """Case 80."""
+    host = host_with_session()
+    host.load()
+    free = host.free_memory()
+    system = encode_tlv(0xEF, encode_tlv(0xD8, b"\x04\x00") + encode_tlv(0xC8, b"\x05\x00"))
+    command = commands.install_for_install(
+        PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00" + system, make_selectable=True
+    )
+    assert host.sw(command) == 0x9000
+    assert free - host.free_memory() == 1024 + 64
+    host.ok(commands.install_for_personalization(INSTANCE))
+    results = [host.sw(commands.store_data(bytes(200), n, last=False)) for n in range(7)]
+    assert results[-1] == 0x6A84
+    assert results[0] == 0x9000
+    assert host.sw(commands.delete(INSTANCE)) == 0x9000
+    assert host.free_memory() == free
+
+
+def test_minimum_memory_of_a_load_must_be_free() -> None:
+    host = host_with_session()
+    parameters = encode_tlv(0xEF, encode_tlv(0xC6, (10**6).to_bytes(4, "big")))
+    assert host.sw(commands.install_for_load(PACKAGE, None, parameters=parameters)) == 0x6A84
+
+
+def test_damaged_load_files_are_refused_and_leave_nothing() -> None:
+    host = host_with_session()
+    good = load_file()
+    free = host.free_memory()
+    damaged = {
+        "cut": good[:-1],
+        "magic": good[:3] + b"\x00" + good[4:],
+        "other package": load_file(SSD2),
+        "no header": good[3 + good[2] :],
+        "component twice": good + good,
+        "one byte": b"\x01",
+    }
+    for name, block in damaged.items():
+        assert host.load(block) == 0x6985, name
+    assert host.free_memory() == free
+    assert host.load(good) == 0x9000
+
+
+def test_module_of_another_load_file_is_not_taken_twice() -> None:
+    host = host_with_session()
+    host.load()
+    assert host.load(load_file(SSD2), package=SSD2) == 0x6985
+
+
+def test_imports_are_checked_by_profile() -> None:
+    host = CardHost(make_card(check_imports=True))
+    host.authenticate()
+    platform = bytes.fromhex("A0000000620101")
+    assert host.load(load_file(imports=(platform, bytes.fromhex("F0F0F0F0F0")))) == 0x6985
+    assert host.load(load_file(imports=(platform,))) == 0x9000
+
+
+def test_domain_module_and_privilege_go_together() -> None:
+    host = host_with_session()
+    host.load()
+    assert host.install(privileges=SSD_PRIVILEGES) == 0x6A80
+    assert host.install(SSD, module=SD_MODULE, package=SD_PACKAGE) == 0x6A80
+
+
+def test_domain_parameters_name_a_supported_protocol() -> None:
+    host = host_with_session()
+    assert host.create_domain(SSD, parameters=bytes.fromhex("81020215")) == 0x6A80
+    assert host.create_domain(SSD, parameters=bytes.fromhex("81020370")) == 0x9000
+
+
+@pytest.mark.parametrize("data", ["", "05F001020304", "05F00102030400000000FF", "0100000000", "80"])
+@pytest.mark.parametrize("p1", [0x02, 0x04, 0x08, 0x0C, 0x10, 0x20, 0x40])
+def test_malformed_install_is_refused_and_changes_nothing(p1: int, data: str) -> None:
+    host = host_with_session()
+    before = host.card.image()
+    assert host.sw(CommandApdu(0x80, 0xE6, p1, 0, bytes.fromhex(data))) in {0x6A80, 0x6985}
+    assert host.card.image() == before
