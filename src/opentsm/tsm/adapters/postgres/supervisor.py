@@ -25,6 +25,7 @@ from opentsm.tsm.adapters.postgres.errors import DataDirectoryInUseError, StartE
 from opentsm.tsm.adapters.postgres.places import (
     SYSTEM_DIR,
     check_reachable,
+    make_data_dir,
     make_private,
     server_user,
     socket_dir,
@@ -131,7 +132,7 @@ class EmbeddedPostgres:
 
     def start_blocking(self) -> str:
         """Do what `start` does, without an event loop."""
-        self._cluster.data_dir.mkdir(mode=0o755 if self._user.differs else 0o700, parents=True, exist_ok=True)
+        make_data_dir(self._cluster.data_dir, self._user)
         if not self._lock():
             return self.dsn
         try:
@@ -152,8 +153,9 @@ class EmbeddedPostgres:
         if self._guard is not None:
             self._end_guard(self._guard)  # one that the watcher had just started again
         if self._lock_file is not None:
-            with contextlib.suppress(OSError):
-                self._sockets.rmdir()  # it may lie outside the data directory
+            if self._sockets.parent != self._cluster.data_dir:
+                with contextlib.suppress(OSError):
+                    self._sockets.rmdir()
             os.close(self._lock_file)
         self._guard = self._watcher = self._lock_file = None
 
