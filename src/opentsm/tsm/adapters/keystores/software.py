@@ -1,0 +1,356 @@
+"""A party's keystore in a sealed file: static keys live in this object's memory and leave it only wrapped.
+
+Made so that an HSM can take its place: keys are handles, every operation that needs a static key happens
+here, and a refusal never tells a key.
+Source: Amendment D 1.1.1 §6.2; GPCS 2.3.1 Appendix E; RFC 3394 (AES key wrap); SP 800-108r1.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.crypto.kdf import sp800_108_cmac
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.errors import CardError
+from opentsm.card.gp import keys as gp_keys
+from opentsm.card.gp.diversification import DiversificationMethod, diversify
+from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
+from opentsm.card.scp import scp02, scp03
+from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
+from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
+from opentsm.tsm.domain.secure_element import DiversifiedKeys, KeySource, SealedKeys, WrappedKeys
+from opentsm.tsm.kernel.documents import Record, from_json, to_json
+from opentsm.tsm.kernel.errors import KeystoreError
+from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet, Keystore
+
+APPLICATION_KEY_LABEL = b"OpenTSM app1"
+_KEY_LENGTHS = (16, 24, 32)
+_ROOT_BYTES = 32
+_TRANSPORT_BYTES = 32
+_NONCE_BYTES = 12
+_SEAL_VERSION = b"\x01"
+_SCP02_KEY_BYTES = 16
+_SCP02, _SCP03 = 2, 3
+_I_S16, _I_SCP03_PSEUDO_RANDOM, _I_SCP02_PSEUDO_RANDOM = 0x01, 0x10, 0x40
+_EMPTY = Secret(b"")
+
+
+class _Content(Record, frozen=True, kw_only=True):
+    """What the file seals: the key under which everything else is sealed, and the keys by handle."""
+
+    root: bytes
+    keys: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"<keystore content, {len(self.keys)} keys>"
+
+
+class SoftwareKeystore:
+    """The keys of one party. Load it with `from_file`, or make it with `create`."""
+
+    def __init__(self, party: TenantId, file: SealedFile, content: bytes) -> None:
+        self._party = party
+        self._file = file
+        self._load(content)
+
+    @classmethod
+    async def create(cls, path: Path, party: TenantId, unlock: Unlock) -> "SoftwareKeystore":
+        """Make a new keystore with a sealing key of its own.
+
+        Raises:
+            KeystoreError: the file exists already, or cannot be written.
+        """
+        content = to_json(_Content(root=secrets.token_bytes(_ROOT_BYTES), keys={}))
+        file = await asyncio.to_thread(SealedFile.create, path, party, unlock, content)
+        return cls(party, file, content)
+
+    @classmethod
+    async def from_file(cls, path: Path, party: TenantId, unlock: Unlock) -> "SoftwareKeystore":
+        """Open a keystore.
+
+        Raises:
+            KeystoreError: there is none, it is another party's, it was changed, or the passphrase is wrong.
+        """
+        file = await asyncio.to_thread(SealedFile.open, path, party, unlock)
+        return cls(party, file, await asyncio.to_thread(file.read))
+
+    @classmethod
+    async def from_file_or_create(cls, path: Path, party: TenantId, unlock: Unlock) -> "SoftwareKeystore":
+        """Open the keystore, which is made when there is none yet."""
+        if await asyncio.to_thread(path.exists):
+            return await cls.from_file(path, party, unlock)
+        return await cls.create(path, party, unlock)
+
+    def __repr__(self) -> str:
+        return f"SoftwareKeystore(party={self._party!r}, handles={tuple(sorted(self._keys))!r})"
+
+    async def generate(self, handle: KeyHandle, *, length_bytes: int = 16) -> None:
+        """Make a symmetric key under a new handle; an existing handle is left as it is."""
+        _require_length(length_bytes)
+        await self._change(lambda keys: {handle: secrets.token_bytes(length_bytes)} | keys)
+
+    async def import_key(self, handle: KeyHandle, key: Secret) -> None:
+        """Store a key under a new handle; refuse an existing handle with another value."""
+        _require_length(len(key))
+        await self._change(lambda keys: {handle: key.reveal()} | keys)
+        if self._key(handle) != key:
+            raise KeystoreError(
+                f"The keystore holds another key under the handle {handle!r}.", advice="Choose a new handle."
+            )
+
+    async def has(self, handle: KeyHandle) -> bool:
+        """Say whether the handle exists."""
+        if handle not in self._keys:
+            await self._reload()
+        return handle in self._keys
+
+    async def share_transport_key(self, handle: KeyHandle, other: Keystore) -> None:
+        """Make a transport key that both keystores hold under this handle.
+
+        Raises:
+            KeystoreError: the other keystore is of another kind, or holds another key under the handle.
+        """
+        if not isinstance(other, SoftwareKeystore):
+            raise KeystoreError(
+                "A transport key can be made with another software keystore only.",
+                advice="Exchange it in a key ceremony.",
+            )
+        # after a crash one side may hold it already
+        if await other.has(handle) and not await self.has(handle):
+            return await other.share_transport_key(handle, self)
+        await self.generate(handle, length_bytes=_TRANSPORT_BYTES)
+        return await other.import_key(handle, self._key(handle))
+
+    async def generate_key_set(self, *, scp: int, key_length: int) -> GeneratedKeySet:
+        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key."""
+        _require_length(key_length)
+        if scp == _SCP02 and key_length != _SCP02_KEY_BYTES:
+            raise KeystoreError(f"An SCP02 key has {_SCP02_KEY_BYTES} bytes, not {key_length}.")
+        enc, mac, dek = (Secret(secrets.token_bytes(key_length)) for _ in range(3))
+        keys = StaticKeys(enc, mac, dek)
+        return GeneratedKeySet(
+            source=SealedKeys(blob=_wrap(self._sealing_key("key sets"), keys)),
+            kcvs=_check_values(keys, scp),
+        )
+
+    async def key_check_values(self, source: KeySource, *, scp: int) -> tuple[bytes, bytes, bytes]:
+        """Return the check values (3 bytes each) of a key set."""
+        with _no_key_told():
+            return _check_values(await self._static(source), scp)
+
+    async def derive_session(self, source: KeySource, context: ChannelContext) -> SessionKeys:
+        """Derive the session keys; the DEK in the result is empty, it stays inside."""
+        with _no_key_told():
+            return replace(_session(await self._static(source), context), dek=_EMPTY)
+
+    async def predict_challenge(
+        self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid
+    ) -> bytes:
+        """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3).
+
+        Raises:
+            KeystoreError: a card with this `i` has random challenges, or the keys or the counter do not fit.
+        """
+        keys = await self._static(source)
+        with _no_key_told():
+            if scp == _SCP03 and i & _I_SCP03_PSEUDO_RANDOM:
+                return scp03.card_challenge(keys.enc, counter, aid, s16=bool(i & _I_S16))
+            if scp == _SCP02 and i & _I_SCP02_PSEUDO_RANDOM:
+                return scp02.card_challenge(scp02.derive_session_keys(keys, counter), aid)
+        raise KeystoreError(f"The challenges of a card with SCP{scp:02} i={i:02X} cannot be known before.")
+
+    async def put_key_fields(
+        self,
+        source: KeySource,
+        context: ChannelContext,
+        new_keys: KeySource,
+        *,
+        new_scp: int,
+        layout: AesLayout,
+    ) -> tuple[bytes, ...]:
+        """Return the PUT KEY data fields of a key set (ENC, MAC, DEK) under the DEK of the session."""
+        static, fresh = await self._static(source), await self._static(new_keys)
+        with _no_key_told():
+            return gp_keys.put_key_fields(fresh, _key_type(new_scp), _dek(static, context), layout)
+
+    async def store_data_key_set(
+        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int, kvn: int
+    ) -> bytes:
+        """Return the data groupings (00B9, 3 × 8113) of a key set under the DEK of the session."""
+        static, fresh = await self._static(source), await self._static(new_keys)
+        with _no_key_told():
+            return gp_keys.store_data_key_set(fresh, kvn, _key_type(new_scp), _dek(static, context))
+
+    async def encrypt_under_dek(self, source: KeySource, context: ChannelContext, plaintext: Secret) -> bytes:
+        """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
+        static = await self._static(source)
+        with _no_key_told():
+            return _dek(static, context).encrypt(plaintext.reveal())
+
+    async def derive_application_key(
+        self, master: KeyHandle, diversifier: bytes, *, length_bytes: int = 16
+    ) -> Secret:
+        """Derive a card's application key from a provider's master key.
+
+        SP 800-108 in counter mode with AES-CMAC: label "OpenTSM app1", context the diversifier.
+        """
+        _require_length(length_bytes)
+        key = await self._handle(master)
+        with _no_key_told():
+            return Secret(sp800_108_cmac(key.reveal(), APPLICATION_KEY_LABEL, diversifier, 8 * length_bytes))
+
+    async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
+        """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
+        keys, transport_key = await self._static(source), await self._handle(transport)
+        return WrappedKeys(transport=transport, blob=_wrap(transport_key, keys))
+
+    async def seal(self, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt with an AEAD; `context` (an operation or instance id) is bound as associated data.
+
+        Each context has a key of its own, so that random nonces never come near their limit.
+        """
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        cipher = AESGCM(self._sealing_key(f"seal:{context}").reveal())
+        return _SEAL_VERSION + nonce + cipher.encrypt(nonce, plaintext, context.encode())
+
+    async def open(self, sealed: bytes, *, context: str) -> bytes:
+        """Decrypt what `seal` made with the same context."""
+        version, nonce = sealed[:1], sealed[1 : 1 + _NONCE_BYTES]
+        cipher = AESGCM(self._sealing_key(f"seal:{context}").reveal())
+        try:
+            if version != _SEAL_VERSION:
+                raise InvalidTag
+            return cipher.decrypt(nonce, sealed[1 + _NONCE_BYTES :], context.encode())
+        except (InvalidTag, ValueError):
+            raise KeystoreError(
+                "Sealed data were changed, or sealed for something else or by another keystore."
+            ) from None
+
+    async def _static(self, source: KeySource) -> StaticKeys:
+        """Return the keys that a source names."""
+        match source:
+            case DiversifiedKeys(master=master, method=method, kdd=kdd):
+                key = await self._handle(master)
+                with _no_key_told():
+                    return diversify(key, kdd, _method(method))
+            case WrappedKeys(transport=transport, blob=blob):
+                return _unwrap(await self._handle(transport), blob)
+            case SealedKeys(blob=blob):
+                return _unwrap(self._sealing_key("key sets"), blob)
+
+    async def _handle(self, handle: KeyHandle) -> Secret:
+        if handle not in self._keys:
+            await self._reload()
+        return self._key(handle)
+
+    def _key(self, handle: KeyHandle) -> Secret:
+        try:
+            return self._keys[handle]
+        except KeyError:
+            raise KeystoreError(
+                f"The keystore of {self._party} has no key {handle!r}.", advice="Generate or import it first."
+            ) from None
+
+    def _sealing_key(self, purpose: str) -> Secret:
+        expand = HKDFExpand(algorithm=SHA256(), length=32, info=f"opentsm {purpose}".encode())
+        return Secret(expand.derive(self._root.reveal()))
+
+    async def _change(self, edit: Callable[[dict[str, bytes]], dict[str, bytes]]) -> None:
+        """Change the stored keys; another process may have added some since they were read."""
+
+        def edited(before: bytes) -> bytes | None:
+            content = from_json(_Content, before)
+            keys = edit(content.keys)
+            return None if keys == content.keys else to_json(_Content(root=content.root, keys=keys))
+
+        self._load(await asyncio.to_thread(self._file.change, edited))
+
+    async def _reload(self) -> None:
+        self._load(await asyncio.to_thread(self._file.read))
+
+    def _load(self, content: bytes) -> None:
+        stored = from_json(_Content, content)
+        self._root = Secret(stored.root)
+        self._keys = {KeyHandle(handle): Secret(key) for handle, key in stored.keys.items()}
+
+
+@contextmanager
+def _no_key_told() -> Iterator[None]:
+    """Turn errors of the card library into refusals; their words name lengths and types, never values."""
+    try:
+        yield
+    except CardError as error:
+        raise KeystoreError(f"The keystore cannot do this: {error}.") from None
+
+
+def _require_length(length_bytes: int) -> None:
+    if length_bytes not in _KEY_LENGTHS:
+        raise KeystoreError(f"A key has 16, 24 or 32 bytes, not {length_bytes}.")
+
+
+def _method(name: str) -> DiversificationMethod:
+    try:
+        return DiversificationMethod[name.upper()]
+    except KeyError:
+        known = ", ".join(method.name for method in DiversificationMethod)
+        raise KeystoreError(f"There is no key diversification {name!r}; there are {known}.") from None
+
+
+def _key_type(scp: int) -> KeyType:
+    if scp not in (_SCP02, _SCP03):
+        raise KeystoreError(f"The keystore holds no keys for SCP{scp:02}, only for 02 and 03.")
+    return KeyType.AES if scp == _SCP03 else KeyType.DES
+
+
+def _check_values(keys: StaticKeys, scp: int) -> tuple[bytes, bytes, bytes]:
+    kind = _key_type(scp)
+    enc, mac, dek = (gp_keys.key_check_value(key, kind) for key in (keys.enc, keys.mac, keys.dek))
+    return enc, mac, dek
+
+
+def _session(static: StaticKeys, context: ChannelContext) -> SessionKeys:
+    init = parse_initialize_update(context.initialize_update, scp02_i=context.i)
+    if init.scp != context.scp:
+        raise KeystoreError(f"The card answered with SCP{init.scp:02}, not SCP{context.scp:02}.")
+    if init.scp == _SCP03:
+        return scp03.derive_session_keys(static, context.host_challenge, init.card_challenge)
+    return scp02.derive_session_keys(static, _counter(init))
+
+
+def _counter(init: InitializeUpdateResponse) -> int:
+    if init.sequence_counter is None:
+        raise KeystoreError("The card's answer holds no sequence counter.")
+    return init.sequence_counter
+
+
+def _dek(static: StaticKeys, context: ChannelContext) -> Dek:
+    return Dek(_session(static, context).dek, _key_type(context.scp))
+
+
+def _wrap(kek: Secret, keys: StaticKeys) -> bytes:
+    clear = keys.enc.reveal() + keys.mac.reveal() + keys.dek.reveal()
+    return aes_key_wrap(kek.reveal(), clear)
+
+
+def _unwrap(kek: Secret, blob: bytes) -> StaticKeys:
+    try:
+        clear = aes_key_unwrap(kek.reveal(), blob)
+    except (InvalidUnwrap, ValueError):
+        raise KeystoreError(
+            "A wrapped key set was changed, or wrapped under another key than this keystore's."
+        ) from None
+    size, rest = divmod(len(clear), 3)
+    if rest or size not in _KEY_LENGTHS:
+        raise KeystoreError("A wrapped key set does not hold three keys of equal length.")
+    return StaticKeys(Secret(clear[:size]), Secret(clear[size : 2 * size]), Secret(clear[2 * size :]))
