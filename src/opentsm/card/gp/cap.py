@@ -17,7 +17,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import decode_length
 from opentsm.card.errors import CapError, TlvError
 from opentsm.card.gp.cap_components import (
-    HEADER_SIZE,
+    EXTENDED_MESSAGE,
     LOAD_ORDER,
     MANDATORY,
     CapFlag,
@@ -27,6 +27,7 @@ from opentsm.card.gp.cap_components import (
     Version,
     check_extended,
     directory_sizes,
+    header_size,
     parse_applets,
     parse_header,
     parse_imports,
@@ -35,7 +36,8 @@ from opentsm.card.gp.cap_components import (
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_ZIP_ENTRIES = 4096
-_MAX_COMPONENT_BYTES = HEADER_SIZE + 0xFFFF
+_MAX_BODY_BYTES = 0xFFFF
+_MAX_RESOURCES_BYTES = 4 * 1024 * 1024
 _ZIP_MAGIC = b"PK"
 _HASHES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 
@@ -128,32 +130,46 @@ def _members(archive: zipfile.ZipFile) -> dict[ComponentTag, zipfile.ZipInfo]:
         raise CapError(f"the zip has {len(entries)} entries, more than {MAX_ZIP_ENTRIES}")
     members: dict[ComponentTag, zipfile.ZipInfo] = {}
     for info in entries:
-        folder, _, file_name = info.filename.rpartition("/")
-        stem = file_name.removesuffix(".cap")
-        if folder.rpartition("/")[2] != "javacard" or stem not in ComponentTag.__members__:
-            continue
-        tag = ComponentTag[stem]
+        tag = _component_of(info.filename)
         if tag in members:
-            raise CapError(f"there are two {stem} components; a CAP file holds one package")
-        members[tag] = info
+            raise CapError(f"there are two {tag.name} components; a CAP file holds one package")
+        if tag is not None:
+            members[tag] = info
     if not members:
         raise CapError("the zip holds no */javacard/*.cap: it is not a CAP file")
-    return members
+    # The Header first: it tells the extended format.
+    return dict(sorted(members.items()))
+
+
+def _component_of(path: str) -> ComponentTag | None:
+    """Return which component a zip entry holds; components with four-byte sizes end in .capx."""
+    folder, _, file_name = path.rpartition("/")
+    stem, _, ending = file_name.partition(".")
+    if folder.rpartition("/")[2] != "javacard" or ending not in ("cap", "capx"):
+        return None
+    if stem not in ComponentTag.__members__:
+        return None
+    tag = ComponentTag[stem]
+    if ending == "capx" and tag is not ComponentTag.StaticResources:
+        raise CapError(EXTENDED_MESSAGE)
+    return tag
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, tag: ComponentTag) -> bytes:
+    head = header_size(tag)
+    limit = head + (_MAX_RESOURCES_BYTES if tag is ComponentTag.StaticResources else _MAX_BODY_BYTES)
     with archive.open(info) as member:
-        data = member.read(_MAX_COMPONENT_BYTES + 1)
+        data = member.read(limit + 1)
     if tag is ComponentTag.Header:
         check_extended(data)
-    if len(data) > _MAX_COMPONENT_BYTES:
+    if len(data) > limit:
         raise CapError(f"the {tag.name} component is larger than any component can be")
-    if len(data) < HEADER_SIZE:
+    if len(data) < head:
         raise CapError(f"the {tag.name} component is cut off")
     if data[0] != tag:
         raise CapError(f"{tag.name}.cap has tag {data[0]:02X} instead of {tag:02X}")
-    size = int.from_bytes(data[1:3], "big")
-    actual = len(data) - HEADER_SIZE
+    size = int.from_bytes(data[1:head], "big")
+    actual = len(data) - head
     if size != actual:
         raise CapError(f"the {tag.name} component says {size} bytes but has {actual}: it is cut or damaged")
     return data
@@ -193,8 +209,9 @@ def _raw_components(data: bytes) -> tuple[Component, ...]:
     at = 0
     while at < len(data):
         tag = _known_tag(data[at], at)
-        end = at + HEADER_SIZE + int.from_bytes(data[at + 1 : at + 3], "big")
-        if at + HEADER_SIZE > len(data) or end > len(data):
+        head = header_size(tag)
+        end = at + head + int.from_bytes(data[at + 1 : at + head], "big")
+        if at + head > len(data) or end > len(data):
             raise CapError(f"the {tag.name} component is cut off at the end of the file")
         components.append(Component(tag, data[at:end]))
         at = end
@@ -218,7 +235,7 @@ def _checked(components: tuple[Component, ...], name: str | None) -> LoadFile:
     header = parse_header(by_tag[ComponentTag.Header])
     _require(MANDATORY, by_tag)
     applets = _applets(by_tag, header.flags)
-    _check_directory(by_tag)
+    _check_directory(by_tag, header.cap_format)
     return LoadFile(
         package_aid=header.aid,
         package_name=header.name.replace("/", ".") if header.name else name,
@@ -259,8 +276,8 @@ def _applets(by_tag: dict[ComponentTag, Component], flags: CapFlag) -> tuple[Aid
     return aids
 
 
-def _check_directory(by_tag: dict[ComponentTag, Component]) -> None:
-    for tag, size in directory_sizes(by_tag[ComponentTag.Directory]).items():
+def _check_directory(by_tag: dict[ComponentTag, Component], cap_format: Version) -> None:
+    for tag, size in directory_sizes(by_tag[ComponentTag.Directory], cap_format).items():
         present = by_tag.get(tag)
         if present is None:
             # Load files are often stored without the Descriptor although the Directory counts it.

@@ -1,7 +1,7 @@
 """The components of a Java Card CAP file that a loader must understand.
 
 Specification: Java Card Virtual Machine Specification 2.1.1 to 3.1, chapter 6 (compact format). All numbers
-are big-endian; every component is tag (1), size (2), body.
+are big-endian; every component is tag (1), size (2), body; only StaticResources has a size of four bytes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class ComponentTag(IntEnum):
     StaticResources = 13
 
 
+def header_size(tag: ComponentTag) -> int:
+    """Return the bytes of tag and size: StaticResources (Java Card 3.1) has a size of four bytes."""
+    return 5 if tag is ComponentTag.StaticResources else HEADER_SIZE
+
+
 # Java Card VM Specification, "order of components"; Debug is never loaded.
 LOAD_ORDER = (
     ComponentTag.Header,
@@ -65,15 +70,6 @@ MANDATORY = (
 )
 
 
-class CapFlag(IntFlag):
-    """Flags of the Header component."""
-
-    INTEGERS = 0x01
-    EXPORT = 0x02
-    APPLET = 0x04
-    EXTENDED = 0x08
-
-
 class Version(NamedTuple):
     """A package or format version."""
 
@@ -82,6 +78,18 @@ class Version(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+
+_FORMAT_WITH_RESOURCES = Version(2, 3)
+
+
+class CapFlag(IntFlag):
+    """Flags of the Header component."""
+
+    INTEGERS = 0x01
+    EXPORT = 0x02
+    APPLET = 0x04
+    EXTENDED = 0x08
 
 
 class Import(NamedTuple):
@@ -100,7 +108,7 @@ class Component(NamedTuple):
     @property
     def body(self) -> bytes:
         """The content after tag and size."""
-        return self.data[HEADER_SIZE:]
+        return self.data[header_size(self.tag) :]
 
 
 class AppletEntry(NamedTuple):
@@ -174,6 +182,11 @@ class Reader:
             raise CapError(f"the {self._name} component has {self.left} bytes too many")
 
 
+EXTENDED_MESSAGE = (
+    "this is a CAP file in the extended format of Java Card 3.1; convert it in the compact format"
+)
+
+
 def check_extended(data: bytes) -> None:
     """Refuse the extended format of Java Card 3.1, in which sizes have four bytes.
 
@@ -182,9 +195,7 @@ def check_extended(data: bytes) -> None:
     """
     compact_flags = data[9:10] if data[3:7] == MAGIC else b""
     if data[5:9] == MAGIC or (compact_flags and compact_flags[0] & CapFlag.EXTENDED):
-        raise CapError(
-            "this is a CAP file in the extended format of Java Card 3.1; convert it in the compact format"
-        )
+        raise CapError(EXTENDED_MESSAGE)
 
 
 def parse_header(component: Component) -> Header:
@@ -227,10 +238,14 @@ def static_image_size(component: Component) -> int:
     return Reader("StaticField", component.body).u2()
 
 
-def directory_sizes(component: Component) -> dict[ComponentTag, int]:
-    """Return the size that the Directory component gives for each component, Header to Descriptor.
+def directory_sizes(component: Component, cap_format: Version) -> dict[ComponentTag, int]:
+    """Return the size that the Directory component gives for each component but Debug.
 
-    The entries after the eleventh differ from format to format and are not needed.
+    Formats from 2.2 on list Debug after the Descriptor, 2.3 also StaticResources in four bytes (JCVM §6.5).
     """
     reader = Reader("Directory", component.body)
-    return {ComponentTag(number): reader.u2() for number in range(1, _DIRECTORY_TAGS + 1)}
+    sizes = {ComponentTag(number): reader.u2() for number in range(1, _DIRECTORY_TAGS + 1)}
+    if cap_format >= _FORMAT_WITH_RESOURCES:
+        reader.u2()
+        sizes[ComponentTag.StaticResources] = int.from_bytes(reader.take(4), "big")
+    return sizes

@@ -117,6 +117,37 @@ def test_read_when_format_2_1_then_name_from_the_zip_only() -> None:
     assert raw.package_name is None and raw.cap_format == (2, 1)
 
 
+def with_resources(content: Entries) -> Entries:
+    """Make the package one of format 2.3, with a StaticResources component (size in four bytes)."""
+    resources = b"\x0d\x00\x00\x00\x04\x00\x01\x00\x01"
+    header = content[FOLDER + "Header.cap"]
+    directory = content[FOLDER + "Directory.cap"]
+    body = directory[3:27] + b"\x00\x00\x00\x04" + directory[27:]
+    size = len(body).to_bytes(2, "big")
+    body = body[:2] + size + body[4:]
+    content[FOLDER + "Header.cap"] = header[:7] + b"\x03\x02" + header[9:]
+    content[FOLDER + "Directory.cap"] = b"\x02" + size + body
+    content[FOLDER + "StaticResources.capx"] = resources
+    return content
+
+
+def test_read_when_static_resources_then_loaded_before_the_descriptor() -> None:
+    load_file = read_load_file(zipped(with_resources(entries())))
+    assert load_file.cap_format == (2, 3)
+    assert [one.tag.name for one in load_file.components][-2:] == ["StaticResources", "Descriptor"]
+    assert load_file.components[-2].body == b"\x00\x01\x00\x01"
+    assert read_load_file(load_file.load_file_data_block()).components == load_file.components
+
+
+def test_read_when_static_resources_are_missing_or_cut_then_said() -> None:
+    content = with_resources(entries())
+    resources = content.pop(FOLDER + "StaticResources.capx")
+    with pytest.raises(CapError, match="StaticResources component is missing"):
+        read_load_file(zipped(content))
+    with pytest.raises(CapError, match="says 4 bytes but has 3"):
+        read_load_file(zipped({**content, FOLDER + "StaticResources.capx": resources[:-1]}))
+
+
 def damaged_zip(change: Callable[[Entries], object]) -> bytes:
     content = entries()
     change(content)
@@ -146,6 +177,7 @@ def test_read_when_a_component_is_missing_then_named(component: str) -> None:
         (damaged_zip(set_entry("a/javacard/Method.cap", b"\x07\x00\x00")), "two Method components"),
         (damaged_zip(set_entry(FOLDER + "Method.cap", bytes(200_000))), "larger than any"),
         (damaged_zip(set_entry(FOLDER + "Method.cap", b"\x07")), "cut off"),
+        (damaged_zip(set_entry(FOLDER + "Method.capx", b"\x07")), "extended format"),
         (damaged_zip(set_entry(FOLDER + "Method.cap", b"\x06\x00\x00")), "tag 06 instead of 07"),
         (damaged_zip(set_entry(FOLDER + "Method.cap", b"\x07\x00\x09\x00")), "says 9 bytes but has 1"),
         (with_component("Method", lambda body: body + b"\x00"), "the Directory expects"),

@@ -63,7 +63,7 @@ def test_build_when_several_applets_then_every_install_method_is_found(cap_forma
     for applet in parse_applets(components[ComponentTag.Applet]):
         # install(byte[], short, byte): stack 2, three arguments, then the instruction `new`.
         assert methods[applet.install_method_offset :][:3] == bytes.fromhex("02308F")
-    sizes = directory_sizes(components[ComponentTag.Directory])
+    sizes = directory_sizes(components[ComponentTag.Directory], load_file.cap_format)
     assert {tag: len(component.body) for tag, component in components.items()}.items() <= sizes.items()
 
 
