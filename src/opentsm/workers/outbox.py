@@ -27,8 +27,24 @@ class OutboxWorker:
     """Takes messages from the outbox until it is stopped."""
 
     def __init__(
-        self, storage: Storage, handlers: Mapping[str, Handler], world: World, notifier: Notifier
+        self,
+        storage: Storage,
+        handlers: Mapping[str, Handler],
+        world: World,
+        notifier: Notifier,
+        *,
+        failures_raise: bool = False,
     ) -> None:
+        """Say what to work with.
+
+        Args:
+            storage: where the outbox is.
+            handlers: the use case for each kind of message.
+            world: the clock.
+            notifier: wakes the worker when a commit published messages.
+            failures_raise: let an unexpected error of a handler through (tests), instead of trying again.
+        """
+        self._failures_raise = failures_raise
         self._storage = storage
         self._handlers = handlers
         self._world = world
@@ -88,7 +104,9 @@ class OutboxWorker:
             await self._handlers[message.kind](message.body)
         except StaleVersionError as error:
             await self._later(message, 0.0, error)
-        except Exception as error:  # noqa: BLE001 - a message that fails must not stop the others
+        except Exception as error:
+            if self._failures_raise:
+                raise
             log.error(
                 "message failed",
                 kind=message.kind,

@@ -71,9 +71,13 @@ class SoftwareKeystore:
         Raises:
             KeystoreError: the file exists already, or cannot be written.
         """
+        return await asyncio.to_thread(cls.make, path, party, unlock)
+
+    @classmethod
+    def make(cls, path: Path, party: TenantId, unlock: Unlock) -> "SoftwareKeystore":
+        """Make a new keystore; blocks, see `create`."""
         content = to_json(_Content(root=secrets.token_bytes(_ROOT_BYTES), keys={}))
-        file = await asyncio.to_thread(SealedFile.create, path, party, unlock, content)
-        return cls(party, file, content)
+        return cls(party, SealedFile.create(path, party, unlock, content), content)
 
     @classmethod
     async def from_file(cls, path: Path, party: TenantId, unlock: Unlock) -> "SoftwareKeystore":

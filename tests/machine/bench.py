@@ -1,0 +1,382 @@
+"""A TSM in one process over a real database, and a device that can lose cards and answers on demand.
+
+A crash is what it says: every object is dropped, the database is opened again.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import opentsm.card.profiles as profiles_package
+from opentsm.card.codec.aid import Aid
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.gp.cap import read_load_file
+from opentsm.card.gp.diversification import DiversificationMethod, diversify
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.keystores.ring import KeystoreRing
+from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
+from opentsm.tsm.adapters.notifier import LocalNotifier
+from opentsm.tsm.adapters.peers.local import LocalPeers
+from opentsm.tsm.adapters.storage.postgres import PostgresStorage
+from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.custody.custodian import Custodian, Custody, transport_handle
+from opentsm.tsm.custody.plain import PlainSessions, application_key_handle
+from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ServiceDescription
+from opentsm.tsm.domain.device import Device as DeviceRecord
+from opentsm.tsm.domain.device import DeviceSession
+from opentsm.tsm.domain.exchange import Command, StopReason
+from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
+from opentsm.tsm.domain.secure_element import (
+    DiversifiedKeys,
+    KeySet,
+    SecureElement,
+    SeIdentifier,
+    SeIdentifierType,
+)
+from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.tenant import Principal, Tenant, TenantKind
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
+from opentsm.tsm.ports.keystore import ChannelContext
+from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest
+from opentsm.tsm.roles.hub.conductor import ADVANCE, Conductor, HubServices
+from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink, Report
+from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.hub.topology import first_key_version
+from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.faults import TornError
+from opentsm.vse.nvm import MemoryNvm
+from opentsm.vse.profiles import load_profile
+from opentsm.workers.outbox import OutboxWorker
+
+MASTER = KeyHandle("isd-master")
+PURSE_PACKAGE, PURSE_MODULE = Aid.from_hex("F04F54534D02"), Aid.from_hex("F04F54534D0201")
+PURSE = Aid.from_hex("F04F54534D020101")
+DOMAIN = Aid.from_hex("F04F54534DF0000000000001")
+PERSONALIZATION = "v1"
+LOAD_FILE = Path(__file__).parents[2] / "src/opentsm/demo/caps/transit.ijc"
+
+
+class PursePersonalization:
+    """Personalises the transit purse as docs/reference/applets.md says (AES form)."""
+
+    def __init__(self, provider_id: TenantId, keystore: SoftwareKeystore) -> None:
+        self._provider_id = provider_id
+        self._keystore = keystore
+
+    async def groupings(
+        self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
+    ) -> tuple[Grouping, ...]:
+        purse_id = hashlib.sha256(str(request.instance_id).encode()).digest()[:8]
+        clear = [(0x5001, bytes.fromhex("01010978")), (0x5002, purse_id), (0x5004, bytes.fromhex("000F4240"))]
+        secret = []
+        for tag, name in ((0x8001, "purse-load"), (0x8002, "purse-purchase"), (0x8003, "purse-tac")):
+            handle = application_key_handle(self._provider_id, name)
+            key = await self._keystore.derive_application_key(handle, purse_id)
+            secret.append((tag, await self._keystore.encrypt_under_dek(keys.source, context, key)))
+        ending = [(0xDF01, step.personalization.encode()), (0x7FFF, b"")]
+        return (
+            *(Grouping(tag, value, encrypted=False) for tag, value in clear),
+            *(Grouping(tag, value, encrypted=True) for tag, value in secret),
+            *(Grouping(tag, value, encrypted=False) for tag, value in ending),
+        )
+
+
+class NoCatalogue:
+    """Instances are made by the bench itself."""
+
+    async def describe(
+        self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
+    ) -> ServiceDescription:
+        raise AssertionError("not asked for here")
+
+    async def seal_personalization_data(
+        self,
+        provider_id: TenantId,
+        description: ServiceDescription,
+        instance_id: InstanceId,
+        data: dict[str, str],
+    ) -> bytes:
+        raise AssertionError("not asked for here")
+
+
+class Crash(Exception):
+    """The server is to die here."""
+
+
+@dataclass
+class Device:
+    """A device with a card: runs orders as docs/reference/agent-protocol.md says.
+
+    `before` is called with the number of the command (from 1, over all orders) before it is sent and
+    `after` after it was answered; either may raise TornError (the card was lost) or Crash.
+    """
+
+    card: VirtualCard
+    before: Callable[[int], None] = lambda _: None
+    after: Callable[[int], None] = lambda _: None
+    sent: int = 0
+    answered: dict[int, Report] = field(default_factory=dict)
+
+    def run(self, delivery: Delivery) -> Report:
+        if delivery.sequence is not None and delivery.sequence in self.answered:
+            return self.answered[delivery.sequence]
+        responses: list[str] = []
+        stopped, index = None, None
+        for number, command in enumerate(delivery.commands):
+            self.sent += 1
+            try:
+                self.before(self.sent)
+                answer = self.card.transmit(bytes.fromhex(command.apdu)).hex().upper()
+                responses.append(answer)
+                self.after(self.sent)
+            except TornError:
+                responses = responses[:number]
+                self.card.power_off()
+                self.card.power_on()
+                stopped, index = StopReason.CARD_LOST, number
+                break
+            if delivery.sequence is not None and not fits(command, answer):
+                stopped, index = StopReason.MISMATCH, number
+                break
+        report = Report(
+            polling=False,
+            responses=tuple(responses),
+            sequence=delivery.sequence,
+            stopped=stopped,
+            index=index,
+        )
+        if delivery.sequence is not None:
+            self.answered[delivery.sequence] = report
+        return report
+
+
+def fits(command: Command, answer: str) -> bool:
+    patterns = command.expected.status_words
+    return not patterns or any(
+        all(p in ("?", ch) for p, ch in zip(pattern, answer[-4:], strict=True)) for pattern in patterns
+    )
+
+
+class Bench:
+    """The TSM, one card, one device."""
+
+    def __init__(
+        self, dsn: str, directory: Path, profile: str = "scp03-i70", *, extended: bool = True
+    ) -> None:
+        self.dsn = dsn
+        self.directory = directory
+        self.profile_name = profile
+        self.extended = extended
+        self.world = SystemWorld()
+        self.issuer = TenantId(self.world.new_id())
+        self.provider = TenantId(self.world.new_id())
+        self.hub = TenantId(self.world.new_id())
+        self.se_id = SeId(self.world.new_id())
+        self.device_id = DeviceId(self.world.new_id())
+        self.session_id = self.world.random(16).hex()
+        self.serial = int.from_bytes(self.world.random(4), "big")
+        self.profiles = {profile: host_profile(profile)}
+        self.principal = Principal(tenant_id=self.provider, kind=TenantKind.SERVICE_PROVIDER)
+        self.issuer_principal = Principal(tenant_id=self.issuer, kind=TenantKind.SE_ISSUER)
+        self.master = Secret(self.world.random(16))
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self.notifier = LocalNotifier()
+        self.storage = PostgresStorage(self.dsn, world=self.world, notifier=self.notifier, max_connections=4)
+        await self.storage.open()
+        self.ring = KeystoreRing(self.directory)
+        peers = LocalPeers(self._owner, NoCatalogue())
+        services = HubServices(
+            storage=self.storage,
+            keystore=self.ring.of(self.hub),
+            peers=peers,
+            world=self.world,
+            notifier=self.notifier,
+            profiles=self.profiles,
+        )
+        self.conductor = Conductor(services)
+        self.link = DeviceLink(services)
+        self.requests = Requests(services)
+
+    def _owner(self, tenant: TenantId) -> SegmentOwner:
+        keystore = self.ring.of(tenant)
+        return Custodian(
+            Custody(
+                tenant_id=tenant,
+                storage=self.storage,
+                keystore=keystore,
+                world=self.world,
+                profiles=self.profiles,
+                personalization=PursePersonalization(tenant, keystore),
+                plain=PlainSessions(tenant),
+            )
+        )
+
+    async def close(self) -> None:
+        await self.storage.close()
+
+    async def crash(self) -> None:
+        """Drop every object and open the database again."""
+        await self.close()
+        await self.open()
+
+    # --- the world as it is before the story ------------------------------------------------------------
+
+    async def seed(self) -> None:
+        now = self.world.now()
+        profile = self.profiles[self.profile_name]
+        issuer, provider = self.ring.of(self.issuer), self.ring.of(self.provider)
+        await issuer.import_key(MASTER, self.master)
+        await issuer.share_transport_key(transport_handle(self.issuer, self.provider), provider)
+        for name in ("purse-load", "purse-purchase", "purse-tac"):
+            await provider.generate(application_key_handle(self.provider, name))
+        identity = CardIdentity.from_serial(self.serial)
+        keys = diversify(self.master, identity.kdd, method_of(profile))
+        vse_profile = load_profile(self.profile_name)
+        self.card = VirtualCard.issue(
+            vse_profile, identity, KeyMaterial(keys.enc, keys.mac, keys.dek), MemoryNvm()
+        )
+        self.card.power_on()
+        self.device = Device(self.card)
+        file = read_load_file(LOAD_FILE.read_bytes())
+        self.block = file.load_file_data_block()
+        digest = hashlib.sha256(self.block).hexdigest()
+        async with self.storage.transaction() as tx:
+            for id_, kind in (
+                (self.issuer, TenantKind.SE_ISSUER),
+                (self.provider, TenantKind.SERVICE_PROVIDER),
+            ):
+                await tx.tenants.add(Tenant(id=id_, kind=kind, name=str(id_), created_at=now))
+            await tx.secure_elements.add(
+                SecureElement(
+                    id=self.se_id,
+                    issuer_id=self.issuer,
+                    identifiers=(SeIdentifier(type=SeIdentifierType.CIN, value=str(self.se_id)),),
+                    profile=self.profile_name,
+                    isd_aid=profile.isd_aid,
+                    isd_kvn=profile.initial_kvn,
+                )
+            )
+            await tx.key_sets.put(
+                KeySet(
+                    owner_id=self.issuer,
+                    se_id=self.se_id,
+                    sd_aid=profile.isd_aid,
+                    kvn=profile.initial_kvn,
+                    scp=profile.scp,
+                    key_length=profile.key_size,
+                    source=DiversifiedKeys(master=MASTER, method=method_of(profile).name, kdd=identity.kdd),
+                )
+            )
+            await tx.load_files.put_block(digest, self.block)
+            await tx.devices.add(
+                DeviceRecord(
+                    id=self.device_id, tenant_id=self.issuer, name="bench", public_key={}, created_at=now
+                )
+            )
+            await tx.devices.add_session(
+                DeviceSession(
+                    digest=hashlib.sha256(self.session_id.encode()).digest(),
+                    device_id=self.device_id,
+                    tenant_id=self.issuer,
+                    se_id=self.se_id,
+                    expires_at=now + timedelta(days=1),
+                    extended=self.extended,
+                    ready=True,
+                )
+            )
+            await tx.commit()
+        self.description = ServiceDescription(
+            service_id=self.world.new_id(),
+            version_tag="1.0.0",
+            flavor_id=self.world.new_id(),
+            provider_id=self.provider,
+            sd_aid=DOMAIN,
+            load_files=(LoadFileReference(aid=PURSE_PACKAGE, sha256=digest, size=len(self.block)),),
+            applications=(
+                ApplicationSpecification(
+                    instance_aid=PURSE,
+                    load_file=PURSE_PACKAGE,
+                    module=PURSE_MODULE,
+                    personalization=PERSONALIZATION,
+                    recipe_id="purse",
+                    probe=0xDF01,
+                ),
+            ),
+        )
+
+    async def deploy(self, description: ServiceDescription | None = None) -> Operation:
+        """Create an instance and ask for its deployment."""
+        self.instance_id = InstanceId(self.world.new_id())
+        instance = ServiceInstance(
+            id=self.instance_id,
+            provider_id=self.provider,
+            se_id=self.se_id,
+            description=description or self.description,
+            key_version=first_key_version(self.profiles[self.profile_name]),
+            created_at=self.world.now(),
+        )
+        async with self.storage.transaction() as tx:
+            await tx.instances.add(instance)
+            await tx.commit()
+        return await self.requests.change(self.principal, self.instance_id, OperationType.DEPLOY)
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        """Let the TSM do all that is its turn to do."""
+        worker = OutboxWorker(
+            self.storage,
+            {ADVANCE: lambda body: self.conductor.advance(OperationId(body["operation"]))},
+            self.world,
+            self.notifier,
+            failures_raise=True,
+        )
+        await worker.drain()
+
+    async def exchange(self, report: Report) -> Delivery:
+        principal = Principal(tenant_id=self.issuer, kind=TenantKind.SE_ISSUER, device_id=self.device_id)
+        session = await self.link.session(principal, self.session_id)
+        return await self.link.exchange(session, report, wait_s=0.0)
+
+    async def run(self, operation_id: OperationId, *, most_orders: int = 60) -> Operation:
+        """Exchange orders until the operation has ended."""
+        report = Report(polling=True)
+        for _ in range(most_orders):
+            await self.work()
+            delivery = await self.exchange(report)
+            report = Report(polling=True)
+            if delivery.commands:
+                report = self.device.run(delivery)
+            operation = await self.operation(operation_id)
+            if operation.state in ENDED:
+                return operation
+        raise AssertionError(f"still {operation.state} after {most_orders} exchanges: {operation}")
+
+    async def operation(self, operation_id: OperationId) -> Operation:
+        async with self.storage.transaction() as tx:
+            found = await tx.operations.get(operation_id)
+        assert found is not None
+        return found
+
+    async def instance(self) -> ServiceInstance:
+        async with self.storage.transaction() as tx:
+            found = await tx.instances.get(self.instance_id)
+        assert found is not None
+        return found
+
+
+def host_profile(name: str) -> SeProfile:
+    path = Path(profiles_package.__file__).parent / "profiles_data" / f"{name}.json"
+    return SeProfile.from_dict(json.loads(path.read_text()))
+
+
+def method_of(profile: SeProfile) -> DiversificationMethod:
+    return DiversificationMethod.KDF3 if profile.scp == 3 else DiversificationMethod.EMV
