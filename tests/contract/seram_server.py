@@ -49,6 +49,7 @@ class SeramServer:
         check: is given (schema name, message) for every message, both ways.
         one_try: an order is done with after one report, whatever it says.
         acknowledge: whether reports are acknowledged.
+        choice: what to change in the handshake's answer; None leaves a field out.
     """
 
     orders: list[Json]
@@ -57,6 +58,7 @@ class SeramServer:
     check: Checker | None = None
     one_try: bool = False
     acknowledge: bool = True
+    choice: dict[str, str | None] = field(default_factory=dict)
 
     reports: list[Json] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -132,6 +134,8 @@ class SeramServer:
             case "/v1/device-sessions":
                 session = f"{len(self.requests):032x}"
                 self.sessions[session] = body["se"]["id"]
+                if self.in_flight == STOP:
+                    self.in_flight = None  # it was for the session before
                 return 201, {"session_id": session, "expires_in": 600}
             case _ if query.get("sessionId") not in self.sessions:
                 return 404, {"title": "no such session"}
@@ -145,8 +149,12 @@ class SeramServer:
         if body["code"] != CODE:
             return 403, {"title": "the code is not valid", "code": "enrolment_code_invalid"}
         assert set(body["public_key"]) == {"kty", "crv", "x", "y"}
+        key = ECKey.import_key(body["public_key"])
+        for device, known in self.devices.items():
+            if known.thumbprint() == key.thumbprint():
+                return 201, {"id": device}  # the answer before was lost
         device = f"device-{len(self.devices) + 1}"
-        self.devices[device] = ECKey.import_key(body["public_key"])
+        self.devices[device] = key
         return 201, {"id": device}
 
     def _token(self, body: Json) -> tuple[int, Json]:
@@ -168,12 +176,14 @@ class SeramServer:
         self._checked("ramHandshakeCommand", body)
         if self.version not in body["supportedVersions"]:
             return 406, {"title": "no common version"}
-        answer = {
+        answer: Json = {
             "chosenTransportProtocol": "HTTPS",
             "chosenDataFormat": "application/json",
             "chosenDataProtocol": "application/json",
             "chosenVersion": self.version,
+            **self.choice,
         }
+        answer = {name: value for name, value in answer.items() if value is not None}
         self._checked("ramHandshakeResponse", answer)
         return 200, answer
 

@@ -212,8 +212,7 @@ class LocalAgent:
             wire = await self._wait(self._link.exchange(session, report, self._observer))
             self._move(AgentEvent.ORDER_RECEIVED)
             self._losses.succeeded()
-            order = read_order(wire)
-            self._check(order)
+            order = read_order(wire, extended=self._extended)
         except OrderError as error:
             if self._state is AgentState.SERVER_ORDERS:
                 self._move(AgentEvent.ORDER_RECEIVED)
@@ -226,13 +225,13 @@ class LocalAgent:
     async def _obey(self, order: Order, journal: Journal) -> Report | None:
         """Run one order (step 4) and word the report (step 5); no report after a stop command."""
         received = self._clock.monotonic()
-        if order.acknowledged is not None and self._extended:
+        if order.acknowledged is not None:
             journal.acknowledge(order.acknowledged)
         if order.idle:
             return POLLING
         if order.element is not None and order.element.se_id != self._element.se_id:
             return self._refuse("OTHER_SE", order.sequence, "this session is for another card")
-        if self._extended and order.sequence is not None:
+        if order.sequence is not None:
             return await self._once(order, order.sequence, journal, received)
         outcome = await self._run(order, received)
         return None if outcome.session_over else plain_report_of(outcome)
@@ -259,10 +258,6 @@ class LocalAgent:
         return await run_order(
             order, self._card, clock=self._clock, received=received, observer=self._observer
         )
-
-    def _check(self, order: Order) -> None:
-        if self._extended and order.transmits and not order.sequence:
-            raise OrderError("an order with C-APDUs needs an orderSequence of 1 or more")
 
     def _refuse(self, reason: RefusalReason, sequence: int | None, text: str) -> Report:
         self._observer.notice(f"order refused: {text}")

@@ -141,28 +141,31 @@ class Order:
         return not self.instructions
 
 
-def read_order(wire: WireOrder) -> Order:
+def read_order(wire: WireOrder, *, extended: bool) -> Order:
     """Check an order whole and turn it into bytes.
 
     Args:
         wire: the message as it came.
+        extended: whether the fields of 2.0.0+opentsm.1 count; a plain session ignores them.
 
     Returns:
         The order; nothing in it can fail to parse later.
 
     Raises:
-        OrderError: a number is negative, a list is too long, hex or a pattern is damaged, or a
-            command has an unknown type.
+        OrderError: a number is negative or missing, a list is too long, hex or a pattern is damaged,
+            or a command has an unknown type.
 
     Source: SERAM 2.0.0 remoteManagementOrder.
     """
     for number in (wire.delay, wire.order_sequence, wire.ack_sequence, wire.order_validity):
         if number is not None and number < 0:
             raise OrderError("an order's numbers are never negative")
-    instructions = tuple(_read_command(command) for command in wire.ram_commands or ())
+    instructions = tuple(_read_command(command, extended) for command in wire.ram_commands or ())
     if sum(len(i.steps) for i in instructions if isinstance(i, Transmit)) > MAX_COMMANDS:
         raise OrderError(f"an order holds at most {MAX_COMMANDS} C-APDUs")
-    return Order(
+    if not extended:
+        return Order(instructions, wire.delay, wire.chosen_secure_element)
+    order = Order(
         instructions,
         wire.delay,
         wire.chosen_secure_element,
@@ -170,9 +173,12 @@ def read_order(wire: WireOrder) -> Order:
         wire.ack_sequence,
         wire.order_validity,
     )
+    if order.transmits and not order.sequence:
+        raise OrderError("an order with C-APDUs needs an orderSequence of 1 or more")
+    return order
 
 
-def _read_command(wire: WireCommand) -> Instruction:
+def _read_command(wire: WireCommand, extended: bool) -> Instruction:
     match wire.ram_command_type:
         # The document's mapping and its examples name these two differently: take both.
         case "ramStartCommand" | "startCommand":
@@ -184,16 +190,16 @@ def _read_command(wire: WireCommand) -> Instruction:
                 raise OrderError("a notificationCommand needs deviceAppNotification")
             return Notify(wire.device_app_notification)
         case "seRamCommand":
-            return _read_transmit(wire)
+            return _read_transmit(wire, extended)
         case other:
             raise OrderError(f"unknown ramCommandType {other[:40]!r}")
 
 
-def _read_transmit(wire: WireCommand) -> Transmit:
+def _read_transmit(wire: WireCommand, extended: bool) -> Transmit:
     if wire.list_of_capdu is None:
         raise OrderError("a seRamCommand needs listOfCAPDU")
     commands = [_read_command_apdu(text) for text in wire.list_of_capdu]
-    if wire.list_of_expectations is None:
+    if wire.list_of_expectations is None or not extended:
         return Transmit(tuple(Step(command) for command in commands))
     if len(wire.list_of_expectations) != len(commands):
         raise OrderError("listOfExpectations must be as long as listOfCAPDU")
