@@ -89,7 +89,7 @@ def foreign_origins_of(name: Path, text: str) -> Iterable[str]:
 CHECKS: dict[str, Callable[[Path], list[str]]] = {
     "format": lambda root: run_tool(root, ["ruff", "format", "--check", "."]),
     "lint": lambda root: run_tool(root, ["ruff", "check", "-q", "."]),
-    "imports": lambda root: run_tool(root, ["lint-imports", "--no-timings"]),
+    "imports": lambda root: run_tool(root, ["lint-imports", "--no-cache"]),
     "lock": urls_in_lock,
     "foreign origins": foreign_origins,
     "types": lambda root: run_tool(root, ["mypy", "--no-error-summary"]),
