@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -146,3 +147,8 @@ def main() -> None:
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        traceback.print_exc()
+        fault = CliError("a fault of OpenTSM itself", why=type(error).__name__, code=ExitCode.INTERNAL)
+        report_error(fault, as_json="--json" in arguments)
+        sys.exit(fault.code)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from opentsm.cli import main
 from opentsm.cli.check import CHECKS, foreign_origins, foreign_origins_of, urls_in_lock
+from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.source_tree import source_root
 from opentsm.cli.system_packages import listed_packages
 
@@ -71,3 +76,29 @@ def test_packages_when_listed_skip_comments() -> None:
 
 def test_checks_when_listed_are_all_there() -> None:
     assert set(CHECKS) == {"format", "lint", "types", "imports", "lock", "foreign origins"}
+
+
+def test_lock_when_read_pins_every_dependency_and_the_build_back_end() -> None:
+    root = source_root()
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    wanted += project["build-system"]["requires"]
+    names = {re.split(r"[\[<>=; ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (root / "requirements.lock").read_text(), re.MULTILINE))
+    assert names <= locked
+
+
+def test_main_when_a_command_fails_unforeseen_ends_with_internal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "build_app", fail)
+    monkeypatch.setattr("sys.argv", ["opentsm", "card", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == ExitCode.INTERNAL
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"]["code"] == "INTERNAL"
+    assert "ZeroDivisionError" in shown.err
