@@ -139,9 +139,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "_OPENTSM_COMPLETE" in os.environ:
         completion_init()
-    app = build_app([*arguments, *completion_words()])
     try:
-        app(prog_name="opentsm")
+        build_app([*arguments, *completion_words()])(prog_name="opentsm")
     except CliError as error:
         report_error(error, as_json="--json" in arguments)
         sys.exit(error.code)
