@@ -3,7 +3,10 @@
 import pytest
 from tests.unit.vse.card_host import (
     FACTORY_KEYS,
+    SD_MODULE,
+    SD_PACKAGE,
     SSD,
+    SSD_PRIVILEGES,
     CardHost,
     host_with_session,
     key_template,
@@ -13,6 +16,7 @@ from tests.unit.vse.card_host import (
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands
+from opentsm.card.gp.commands import StatusTarget
 from opentsm.card.gp.keys import AesLayout, KeyType, ecc_public_put_key_field, put_key_field, put_key_fields
 
 DGI = commands.StoreDataStructure.DGI
@@ -187,8 +191,6 @@ def test_forwarded_keys_make_a_domain_personalized() -> None:
 
 def test_domain_made_selectable_after_its_keys_is_personalized() -> None:
     host = host_with_session()
-    from tests.unit.vse.card_host import SD_MODULE, SD_PACKAGE, SSD_PRIVILEGES
-
     assert (
         host.install(SSD, module=SD_MODULE, package=SD_PACKAGE, privileges=SSD_PRIVILEGES, selectable=False)
         == 0x9000
@@ -201,8 +203,6 @@ def test_domain_made_selectable_after_its_keys_is_personalized() -> None:
 
 def test_personalized_state_only_by_command_when_the_profile_says_so() -> None:
     """Case 35."""
-    from opentsm.card.gp.commands import StatusTarget
-
     host = CardHost(make_card(personalized_by_keys=False))
     host.authenticate()
     host.create_domain()

@@ -1,0 +1,209 @@
+"""GET DATA and GET STATUS."""
+
+import pytest
+from tests.unit.vse.card_host import (
+    INSTANCE,
+    ISD,
+    MODULE,
+    PACKAGE,
+    SD_PACKAGE,
+    SSD,
+    CardHost,
+    host_with_session,
+    make_card,
+    make_keys,
+    privileged_domain,
+)
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.tlv import find, parse_tlv, parse_tlvs
+from opentsm.card.gp import commands
+from opentsm.card.gp.privileges import Privilege
+from opentsm.card.gp.responses import parse_card_data, parse_extended_resources, parse_key_information
+
+KEYS = make_keys(0x66)
+
+
+@pytest.mark.parametrize("tag", [0x42, 0x45, 0x66, 0xE0])
+def test_identity_objects_need_no_authentication(tag: int) -> None:
+    """Case 102."""
+    host = CardHost(make_card())
+    assert parse_tlv(host.raw(commands.get_data(tag)).data).tag == tag
+
+
+@pytest.mark.parametrize("tag", [0x66, 0xE0])
+def test_supplementary_domain_has_its_own(tag: int) -> None:
+    """Case 102."""
+    host = host_with_session()
+    host.create_domain()
+    host.select(SSD)
+    assert parse_tlv(host.raw(commands.get_data(tag)).data).tag == tag
+
+
+def test_iso_class_returns_the_value_only() -> None:
+    """Case 103."""
+    host = CardHost(make_card())
+    whole = host.raw("80CA004500").data
+    assert host.raw("00CA004500").data == parse_tlv(whole).value
+
+
+def test_unknown_tag_is_6a88() -> None:
+    """Case 104."""
+    assert CardHost(make_card()).raw("80CA123400").sw == 0x6A88
+
+
+@pytest.mark.parametrize("layout", [1, 2])
+def test_recognition_data_in_both_formats(layout: int) -> None:
+    """Case 105."""
+    card = make_card(recognition_format=layout, scp=[["03", "70"], ["02", "55"]])
+    data = CardHost(card).raw(commands.get_data(0x66)).data
+    inside = parse_tlvs(parse_tlv(parse_tlv(data).value).value)
+    assert [entry.tag for entry in inside].count(0x64) == (2 if layout == 1 else 1)
+    assert bytes.fromhex("2A864886FC6B040370") in data
+    assert bytes.fromhex("2A864886FC6B040255") in data
+    assert parse_card_data(data)
+
+
+def test_supplementary_domain_shows_its_management_data_in_the_fci() -> None:
+    """Case 105."""
+    host = host_with_session()
+    host.create_domain()
+    fci = parse_tlvs(parse_tlv(host.select(SSD).data).value)
+    assert find(parse_tlvs(find(fci, 0xA5) or b""), 0x73)
+
+
+def test_sequence_counter_after_n_sessions() -> None:
+    """Case 106."""
+    host = CardHost(make_card())
+    for _ in range(3):
+        host.authenticate()
+    assert host.ok(commands.get_data(0xC1)) == bytes.fromhex("C103000003")
+
+
+def test_application_list_shows_own_or_all() -> None:
+    """Case 107."""
+    host = host_with_session()
+    host.load()
+    host.install()
+    privileged_domain(host, SSD, Privilege.NONE, KEYS)
+    listed = host.ok(commands.get_associated_applications())
+    assert [find(parse_tlvs(e.value), 0x4F) for e in parse_tlvs(listed)][-2:] == [INSTANCE, SSD]
+    host.select(SSD)
+    assert host.raw(commands.get_associated_applications()).data == b""
+
+
+def test_objects_that_practice_expects() -> None:
+    host = CardHost(make_card())
+    assert len(parse_tlv(host.raw(commands.get_data(0xCF)).data).value) == 10
+    assert len(parse_tlv(host.raw(commands.get_data(0x9F7F)).data).value) == 42
+    assert parse_extended_resources(host.raw(commands.get_data(0xFF21)).data)
+    assert parse_tlv(host.raw(commands.get_data(0x67)).data).tag == 0x67
+    assert host.raw(commands.get_data(0xC2)).data == bytes.fromhex("C2020000")
+    host.authenticate(level=0x33)
+    assert host.ok(commands.get_data(0xD3)) == bytes.fromhex("D301B3")
+
+
+def test_key_information_parses_on_the_host() -> None:
+    """Case 162."""
+    assert len(parse_key_information(CardHost(make_card()).raw(commands.get_data(0xE0)).data)) == 3
+
+
+def full() -> CardHost:
+    host = host_with_session()
+    host.load()
+    host.install()
+    privileged_domain(host, SSD, Privilege.NONE, KEYS)
+    return host
+
+
+def test_status_contents_by_scope() -> None:
+    """Case 126."""
+    host = full()
+    assert host.states(0x80) == {ISD: 0x0F}
+    (entry,) = [e for e in host.status(0x40) if find(e, 0x4F) == INSTANCE]
+    assert [tlv.tag for tlv in entry] == [0x4F, 0x9F70, 0xC5, 0xC4, 0xCC]
+    (entry,) = [e for e in host.status(0x20) if find(e, 0x4F) == PACKAGE]
+    assert [tlv.tag for tlv in entry] == [0x4F, 0x9F70, 0xCE, 0xCC]
+    (entry,) = [e for e in host.status(0x10) if find(e, 0x4F) == PACKAGE]
+    assert [tlv.tag for tlv in entry] == [0x4F, 0x9F70, 0xCE, 0x84, 0xCC]
+    assert find(entry, 0x84) == MODULE
+
+
+def test_status_search_by_rid_and_full_aid() -> None:
+    """Case 127."""
+    host = full()
+    assert [find(e, 0x4F) for e in host.status(0x20, bytes.fromhex("A000000151"))] == [SD_PACKAGE]
+    assert [find(e, 0x4F) for e in host.status(0x40, INSTANCE)] == [INSTANCE]
+    assert host.sw(commands.get_status(0x40, aid_prefix=bytes.fromhex("A0A0A0A0A0"))) == 0x6A88
+
+
+@pytest.mark.parametrize("registry", [False, True])
+def test_global_registry_decides_what_a_domain_sees(registry: bool) -> None:
+    """Cases 128, 129."""
+    host = full()
+    second = Aid.from_hex("A0000001510000AA05")
+    privileged_domain(host, second, Privilege.GLOBAL_REGISTRY if registry else Privilege.NONE, KEYS)
+    host.select(second)
+    host.authenticate(KEYS)
+    assert host.sw(commands.get_status(0x80)) == (0x9000 if registry else 0x6A86)
+    assert (INSTANCE in host.states(0x40)) is registry
+    assert second in host.states(0x40)
+
+
+def test_tag_list_restricts_the_answer() -> None:
+    """Case 130."""
+    host = full()
+    data = host.ok(commands.get_status(0x40, aid_prefix=bytes(INSTANCE), tag_list=bytes.fromhex("4F9F70")))
+    assert [e.tag for e in parse_tlvs(parse_tlv(data).value)] == [0x4F, 0x9F70]
+
+
+@pytest.mark.parametrize("level", [0x01, 0x13, 0x33])
+def test_long_list_continues_with_6310(level: int) -> None:
+    """Cases 131, 151."""
+    host = CardHost(make_card(status_chunk=60))
+    host.authenticate(level=level)
+    host.load()
+    host.install()
+    assert host.send(commands.get_status(0x40)).sw == 0x6310
+    assert host.sw(commands.get_status(0x10, next=True)) == 0x6985
+    assert INSTANCE in host.states(0x40)
+    assert host.sw(commands.get_status(0x40, next=True)) == 0x6985
+    host.send(commands.get_status(0x40))
+    host.select()
+    host.authenticate(level=level)
+    assert host.sw(commands.get_status(0x40, next=True)) == 0x6985
+
+
+def test_answers_fit_a_short_response_at_every_level() -> None:
+    host = CardHost(make_card("scp03-s16-i71"))
+    host.host_challenge = bytes(16)
+    host.authenticate()
+    host.load()
+    for number in range(16):
+        assert host.install(Aid(bytes(INSTANCE) + bytes([number]))) == 0x9000
+    assert host.channel is not None
+    wrapped = host.channel.wrap(commands.get_status(0x40))
+    answer = host.raw(wrapped.apdu)
+    assert answer.sw == 0x6310
+    assert len(answer.data) <= 256
+
+
+def test_status_without_authentication_is_6982() -> None:
+    """Case 132."""
+    assert CardHost(make_card()).raw(commands.get_status(0x40)).sw == 0x6982
+
+
+def test_status_scopes_can_be_combined_and_bad_ones_are_refused() -> None:
+    host = full()
+    assert {bytes(ISD), bytes(INSTANCE), bytes(PACKAGE)} <= host.states(0xE0).keys()
+    assert host.sw(CommandApdu(0x80, 0xF2, 0x00, 0x02, b"\x4f\x00", 256)) == 0x6A86
+    assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0x00, b"\x4f\x00", 256)) == 0x6A86
+    assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0x02, b"\x4f\x05", 256)) == 0x6A80
+    assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0x02, b"", 256)) == 0x6A80
+
+
+def test_rfu_bits_of_get_status_are_ignored() -> None:
+    """Case 20."""
+    host = full()
+    assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0xFE, b"\x4f\x00", 256)) == 0x9000
