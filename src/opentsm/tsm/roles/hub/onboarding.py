@@ -1,0 +1,47 @@
+"""Everything that comes before an operation: parties and tokens, secure elements, devices."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.unit_of_work import Storage
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.devices import Devices
+from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
+from opentsm.tsm.roles.hub.registration import Registration
+
+
+class Onboarding(Devices, Registration, Parties):
+    """The hub's door for operators, issuers and devices."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        world: World,
+        profiles: Mapping[str, SeProfile],
+        keystore_of: Callable[[TenantId], Keystore],
+        establish_transport: Callable[[TenantId, TenantId], Awaitable[None]],
+        lifetimes: Lifetimes | None = None,
+    ) -> None:
+        """Put the use cases together.
+
+        Args:
+            storage: where everything is kept.
+            world: clock, random numbers and ids.
+            profiles: the known kinds of cards.
+            keystore_of: finds a party's keystore.
+            establish_transport: makes the transport key of an issuer and a provider, if there is none.
+            lifetimes: of tokens, sessions and codes.
+        """
+        super().__init__(
+            OnboardingServices(
+                storage=storage,
+                world=world,
+                profiles=profiles,
+                keystore_of=keystore_of,
+                establish_transport=establish_transport,
+                lifetimes=lifetimes or Lifetimes(),
+            )
+        )

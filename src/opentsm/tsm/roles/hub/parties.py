@@ -1,0 +1,197 @@
+"""Use cases about parties and their bearer tokens.
+
+A token has 256 random bits; only its SHA-256 digest is stored, and it is found by that digest, so that no
+secret is ever compared byte by byte.
+"""
+
+import hashlib
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.audit import AuditEntry
+from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind, TokenKind
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, UnauthenticatedError
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.mandate import require
+
+MAX_NAME = 100
+_TOKEN_PREFIX = "otsm_"  # noqa: S105  # lets scanners of leaked secrets find it
+_TOKEN_BYTES = 32
+_WHOLE_PAGE = 200
+_OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long what is given to devices is good for, in seconds."""
+
+    token_s: float = 300.0
+    session_s: float = 900.0
+    enrolment_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnboardingServices:
+    """What the onboarding use cases work with.
+
+    `keystore_of` finds a party's keystore; `establish_transport(issuer, provider)` makes the transport key
+    that the two share, and does nothing when there is one.
+    """
+
+    storage: Storage
+    world: World
+    profiles: Mapping[str, SeProfile]
+    keystore_of: Callable[[TenantId], Keystore]
+    establish_transport: Callable[[TenantId, TenantId], Awaitable[None]]
+    lifetimes: Lifetimes = Lifetimes()
+
+
+def digest_of(secret: str) -> bytes:
+    """Return the digest under which a token, code or session id is stored."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Parties:
+    """Parties and their tokens."""
+
+    def __init__(self, services: OnboardingServices) -> None:
+        self._s = services
+
+    async def issue_operator_token(self, name: str = _OPERATOR) -> str:
+        """Give the operator a new long-term token, creating the operator first; for a local administrator.
+
+        No caller is checked: whoever can call this already runs the server.
+        """
+        async with self._s.storage.transaction() as tx:
+            operator = await tx.tenants.by_name(TenantKind.OPERATOR, name)
+            if operator is None:
+                operator = self._tenant(TenantKind.OPERATOR, name)
+                await tx.tenants.add(operator)
+            token = await self._issue(tx, operator, actor="local administrator")
+            await tx.commit()
+        return token
+
+    async def register_party(self, principal: Principal, kind: TenantKind, name: str) -> tuple[Tenant, str]:
+        """Register an issuer or a service provider, with transport keys to all parties of the other kind.
+
+        Returns:
+            The party and its long-term token, which is shown only here.
+
+        Raises:
+            ForbiddenError: the caller is not the operator.
+            InvalidInputError: the name is empty, too long or not printable.
+            ConflictError: the name is taken.
+        """
+        require(principal, TenantKind.OPERATOR)
+        tenant = self._tenant(kind, _checked_name(name))
+        async with self._s.storage.transaction() as tx:
+            if await tx.tenants.by_name(kind, tenant.name) is not None:
+                raise ConflictError(f"A {kind.value} named {tenant.name!r} exists already.", field="/name")
+        known = await self._connect(tenant, frozenset())
+        async with self._s.storage.transaction() as tx:
+            await tx.tenants.add(tenant)
+            token = await self._issue(tx, tenant, actor=principal.tenant_id)
+            await tx.audit.append(
+                principal.tenant_id,
+                actor=principal.tenant_id,
+                action="party.registered",
+                subject=tenant.id,
+                details={"kind": kind.value, "name": tenant.name},
+            )
+            await tx.commit()
+        # whoever registered at the same time did not see this party, nor this one them
+        await self._connect(tenant, known)
+        return tenant, token
+
+    async def parties(self, principal: Principal, page: Page) -> list[Tenant]:
+        """Return the parties; only the operator may see them all."""
+        require(principal, TenantKind.OPERATOR)
+        async with self._s.storage.transaction() as tx:
+            return list(await tx.tenants.list(page))
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return who holds a token.
+
+        Raises:
+            UnauthenticatedError: the token is unknown or has expired.
+        """
+        async with self._s.storage.transaction() as tx:
+            found = await tx.tenants.find_token(digest_of(token))
+        if found is None:
+            raise UnauthenticatedError("The bearer token is not known.")
+        stored, tenant = found
+        if stored.expires_at is not None and stored.expires_at <= self._s.world.now():
+            raise UnauthenticatedError("The bearer token has expired.", advice="Fetch a new one.")
+        device = stored.subject if stored.kind is TokenKind.DEVICE else None
+        return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device)
+
+    async def audit_trail(
+        self, principal: Principal, page: Page, subject: str | None = None
+    ) -> list[AuditEntry]:
+        """Return a page of the caller's own audit entries."""
+        require(principal, *TenantKind)
+        async with self._s.storage.transaction() as tx:
+            return list(await tx.audit.list(principal.tenant_id, page, subject=subject))
+
+    # --- for the use cases of this room ----------------------------------------------------------------
+
+    def _secret(self) -> str:
+        return urlsafe_b64encode(self._s.world.random(_TOKEN_BYTES)).rstrip(b"=").decode()
+
+    async def _add_token(
+        self, tx: UnitOfWork, tenant_id: TenantId, kind: TokenKind, subject: str, lifetime_s: float | None
+    ) -> str:
+        token = _TOKEN_PREFIX + self._secret()
+        expires = None if lifetime_s is None else self._s.world.now() + timedelta(seconds=lifetime_s)
+        await tx.tenants.add_token(
+            AccessToken(
+                digest=digest_of(token), tenant_id=tenant_id, kind=kind, subject=subject, expires_at=expires
+            )
+        )
+        return token
+
+    async def _issue(self, tx: UnitOfWork, tenant: Tenant, *, actor: str) -> str:
+        token = await self._add_token(tx, tenant.id, TokenKind.LONG_TERM, "", None)
+        await tx.audit.append(tenant.id, actor=actor, action="token.issued", subject=tenant.id)
+        return token
+
+    def _tenant(self, kind: TenantKind, name: str) -> Tenant:
+        world = self._s.world
+        return Tenant(id=TenantId(world.new_id()), kind=kind, name=name, created_at=world.now())
+
+    async def _connect(self, tenant: Tenant, known: frozenset[TenantId]) -> frozenset[TenantId]:
+        """Establish transport keys with every party of the other kind that is not yet known."""
+        others = frozenset(await self._others(tenant.kind))
+        for other in others - known:
+            if tenant.kind is TenantKind.SE_ISSUER:
+                await self._s.establish_transport(tenant.id, other)
+            else:
+                await self._s.establish_transport(other, tenant.id)
+        return others
+
+    async def _others(self, kind: TenantKind) -> list[TenantId]:
+        wanted = {
+            TenantKind.SE_ISSUER: TenantKind.SERVICE_PROVIDER,
+            TenantKind.SERVICE_PROVIDER: TenantKind.SE_ISSUER,
+        }.get(kind)
+        found: list[TenantId] = []
+        after: str | None = None
+        async with self._s.storage.transaction() as tx:
+            while page := await tx.tenants.list(Page(limit=_WHOLE_PAGE, after=after)):
+                found += [tenant.id for tenant in page if tenant.kind is wanted]
+                after = page[-1].id
+        return found
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidInputError(f"name must have 1 to {MAX_NAME} printable characters.", field="/name")
+    return name
