@@ -71,6 +71,14 @@ TRANSITIONS: Final[dict[tuple[AgentState, AgentEvent], AgentState]] = {
 }
 
 
+def state_diagram() -> str:
+    """Draw the table for the documentation, as a Mermaid state diagram."""
+    names = [f"    {state.name}: {state.value}\n" for state in AgentState]
+    moves = [f"    {old.name} --> {new.name}: {event.value}\n" for (old, event), new in TRANSITIONS.items()]
+    first = f"    [*] --> {AgentState.AGENT_OPENS_SESSION.name}\n"
+    return "".join(["stateDiagram-v2\n", *names, first, *moves])
+
+
 class IllegalMoveError(RuntimeError):
     """The agent's state has no such move."""
 
