@@ -1,18 +1,23 @@
-"""Servers and storages for the contract suites: the embedded PostgreSQL and Debian's PostgreSQL 15."""
+"""Adapters for the contract suites: storages on the embedded PostgreSQL and on Debian's 15, keystores."""
 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
+from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.adapters.postgres import EmbeddedPostgres
 from opentsm.tsm.adapters.storage.migrate import apply_migrations
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.keystore import Keystore
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 SERVERS = {"embedded": None} | ({"debian-15": DEBIAN_BINARIES} if DEBIAN_BINARIES.is_dir() else {})
@@ -46,6 +51,20 @@ async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
     await storage.open()
     yield storage
     await storage.close()
+
+
+NewKeystore = Callable[[str], Awaitable[Keystore]]
+
+
+@pytest.fixture(params=["software"])
+def new_keystore(tmp_path: Path) -> NewKeystore:
+    """Give a maker of keystores, one a party; an HSM's keystore is a further parameter."""
+
+    async def make(party: str) -> Keystore:
+        unlock = KeyFile(Secret(bytes(range(32))))
+        return await SoftwareKeystore.create(tmp_path / f"{party}.json", TenantId(party), unlock)
+
+    return make
 
 
 async def _migrate(url: str) -> None:

@@ -32,7 +32,7 @@ _NONCE_BYTES = 12
 _SALT_BYTES = 16
 # the OWASP Password Storage Cheat Sheet's recommendation with the least memory that fits: 32 MiB, 0.3 s
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 3
-_MAX_SCRYPT_WORK = 2**24
+_MAX_SCRYPT_WORK = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +191,8 @@ def _derive(derivation: _ScryptHeader | _HkdfHeader, unlock: Unlock) -> Secret:
     value = unlock.value.reveal()
     if isinstance(derivation, _ScryptHeader) and isinstance(unlock, Passphrase):
         n, r, p = derivation.n, derivation.r, derivation.p
-        if n * r * p > _MAX_SCRYPT_WORK:
-            raise KeystoreError("The keystore's header asks for more work than any keystore was made with.")
+        if min(n, r, p) < 1 or n * r * p > _MAX_SCRYPT_WORK:
+            raise KeystoreError("The keystore's header was changed: its parameters cannot be.")
         try:
             return Secret(Scrypt(salt=derivation.salt, length=_KEK_BYTES, n=n, r=r, p=p).derive(value))
         except ValueError:

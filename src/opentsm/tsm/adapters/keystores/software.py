@@ -27,6 +27,7 @@ from opentsm.card.gp.diversification import DiversificationMethod, diversify
 from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
+from opentsm.card.scp.session import derive_session_keys, session_dek
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
 from opentsm.tsm.domain.secure_element import DiversifiedKeys, KeySource, SealedKeys, WrappedKeys
 from opentsm.tsm.kernel.documents import Record, from_json, to_json
@@ -324,22 +325,18 @@ def _check_values(keys: StaticKeys, scp: int) -> tuple[bytes, bytes, bytes]:
 
 
 def _session(static: StaticKeys, context: ChannelContext) -> SessionKeys:
-    init = parse_initialize_update(context.initialize_update, scp02_i=context.i)
-    if init.scp != context.scp:
-        raise KeystoreError(f"The card answered with SCP{init.scp:02}, not SCP{context.scp:02}.")
-    if init.scp == _SCP03:
-        return scp03.derive_session_keys(static, context.host_challenge, init.card_challenge)
-    return scp02.derive_session_keys(static, _counter(init))
-
-
-def _counter(init: InitializeUpdateResponse) -> int:
-    if init.sequence_counter is None:
-        raise KeystoreError("The card's answer holds no sequence counter.")
-    return init.sequence_counter
+    return derive_session_keys(static, _answer(context), context.host_challenge)
 
 
 def _dek(static: StaticKeys, context: ChannelContext) -> Dek:
-    return Dek(_session(static, context).dek, _key_type(context.scp))
+    return session_dek(_session(static, context), _answer(context))
+
+
+def _answer(context: ChannelContext) -> InitializeUpdateResponse:
+    init = parse_initialize_update(context.initialize_update, scp02_i=context.i)
+    if init.scp != context.scp:
+        raise KeystoreError(f"The card answered with SCP{init.scp:02}, not SCP{context.scp:02}.")
+    return init
 
 
 def _wrap(kek: Secret, keys: StaticKeys) -> bytes:

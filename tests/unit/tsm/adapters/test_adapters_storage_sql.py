@@ -1,0 +1,28 @@
+"""The query files: every block has a name, every name is used by its repository."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from opentsm.tsm.adapters.storage.sql import load_queries
+
+PACKAGE = files("opentsm.tsm.adapters.storage")
+REPOSITORIES = sorted(Path(str(entry)).stem for entry in PACKAGE.joinpath("queries").iterdir())
+MODULES = [entry for entry in PACKAGE.iterdir() if entry.name.endswith(".py")]
+# the runner of migrations keeps the statements of its one table
+SOURCE = "\n".join(module.read_text() for module in MODULES if module.name != "migrate.py")
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_queries_when_loaded_then_each_has_a_body_and_is_used(repository: str) -> None:
+    queries = load_queries(repository)
+    assert queries
+    for name, body in queries.items():
+        assert re.search(r"\b(SELECT|INSERT|UPDATE|DELETE)\b", body), name
+        assert f'"{name}"' in SOURCE, name
+
+
+def test_sql_then_stands_in_query_files_only() -> None:
+    assert not re.search(r"\b(SELECT|INSERT INTO|DELETE FROM)\b", SOURCE)
