@@ -73,16 +73,13 @@ def require_ready(image: CardImage, domain: Instance) -> None:
         raise StatusError(SW_CONDITIONS)
 
 
-def receiving_domain(
-    environment: Environment, domain: Instance, aid: bytes, operation: Operation
-) -> Instance:
+def receiving_domain(environment: Environment, domain: Instance, aid: bytes) -> Instance:
     """Return the security domain that content is to be associated with.
 
     Args:
         environment: the card.
         domain: the security domain that processes the command.
         aid: the receiving one; empty for `domain` itself.
-        operation: LOAD or EXTRADITION.
 
     Raises:
         StatusError: 6A88 unknown, 6985 no security domain, not PERSONALIZED, or it does not accept.

@@ -14,8 +14,9 @@ from opentsm.vse.keysets import delete_keys
 from opentsm.vse.loading import NO_CONFIRMATION
 from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege
 from opentsm.vse.state import CardImage, Instance, LoadFile
-from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, SW_WRONG_P1P2, StatusError
 
+_MORE: Final = 0x80
 _RELATED: Final = 0x80
 _AID: Final = 0x4F
 _TOKEN: Final = 0x9E
@@ -32,8 +33,10 @@ def delete(
         `00`: no confirmation.
 
     Raises:
-        StatusError: 6A88 unknown, 6985 in use or not allowed, 6A80 malformed.
+        StatusError: 6A88 unknown, 6985 in use or not allowed, 6A80 malformed, 6A86 chaining.
     """
+    if command.p1 & _MORE:
+        raise StatusError(SW_WRONG_P1P2)
     objects = data_objects(command.data)
     aid = find(objects, _AID)
     if aid is None:

@@ -14,6 +14,7 @@ from opentsm.vse.authorization import (
     authorize_content,
     receiving_domain,
     require_control,
+    require_ready,
     require_unrestricted,
 )
 from opentsm.vse.content import InstallOrder, install_instance, make_selectable
@@ -93,7 +94,7 @@ def _for_load(request: InstallRequest, *, combined: bool = False) -> None:
     authorize_content(environment, request.domain, operation, token=token)
     if environment.image.load_file(aid) or environment.image.instance(aid):
         raise StatusError(SW_WRONG_DATA)
-    receiver = receiving_domain(environment, request.domain, sd, Operation.LOAD)
+    receiver = receiving_domain(environment, request.domain, sd)
     _require_minimum(environment, parameters)
     request.channel.load = LoadSession(aid, receiver.aid, digest, provider_id(parameters), combined)
 
@@ -179,6 +180,8 @@ def _for_personalization(request: InstallRequest) -> None:
         fields.empty()
     fields.end()
     require_unrestricted(environment.image, domain, Operation.PERSONALIZATION)
+    if environment.profile.content_domain_personalized:
+        require_ready(environment.image, domain)
     if not domain.holds(Privilege.TRUSTED_PATH):
         raise StatusError(SW_CONDITIONS)
     target = environment.image.instance(aid)

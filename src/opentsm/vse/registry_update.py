@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from opentsm.card.codec.tlv import Tlv, find
-from opentsm.vse.authorization import Operation, Policy, receiving_domain, require_control
+from opentsm.vse.authorization import Policy, receiving_domain, require_control
 from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
@@ -42,7 +42,7 @@ def _checked_extradition(
     if entry is image.isd:
         raise StatusError(SW_CONDITIONS)
     require_control(environment, domain, entry, Policy.ACCEPT_EXTRADITION_AWAY)
-    receiver = receiving_domain(environment, domain, new_sd, Operation.EXTRADITION)
+    receiver = receiving_domain(environment, domain, new_sd)
     # §9.4.1: it would dodge the signature check at loading.
     if isinstance(entry, LoadFile) and receiver.holds(Privilege.DAP_VERIFICATION):
         raise StatusError(SW_CONDITIONS)

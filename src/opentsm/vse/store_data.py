@@ -12,6 +12,7 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.dgi import parse_dgis
 from opentsm.card.codec.tlv import Tlv, find
 from opentsm.card.errors import CardError
+from opentsm.vse import memory
 from opentsm.vse.card_data import STORABLE_BY_DOMAIN, STORABLE_BY_ISSUER
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
@@ -177,7 +178,7 @@ class _Writer:
         environment, owner = self._environment, self._owner
         domain = owner.domain_data()
         growth = sum(len(value) - len(domain.objects.get(tag, b"")) for tag, value in self._objects.items())
-        environment.require_memory(growth)
+        environment.require_memory(growth + sum(map(memory.key_cost, self._keys)))
         if self._keys:
             add_keys(environment, owner, self._keys)
         aid = self._objects.pop(_OWN_AID, None)
