@@ -148,9 +148,14 @@ class Catalogue(Protocol):
     """Documents of the TR-03165 repository, by entity name; each belongs to a service provider.
 
     `entity` is one of: service, flavor, version, executable-load-file, executable-module,
-    application-config, personalization-script, certificate, spos-config, secure-component-profile (owner ''). `parent`
+    application-config, personalization-script, recipe (by SHA-256, kept for instances), certificate,
+    spos-config, secure-component-profile (owner ''). `parent`
     groups what belongs together (a service's flavors and versions, a load file's modules).
     """
+
+    async def lock(self, owner_id: TenantId) -> None:
+        """Wait until no other transaction changes this owner's documents; held until the transaction ends."""
+        ...
 
     async def put(
         self,

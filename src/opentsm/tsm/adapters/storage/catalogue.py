@@ -41,6 +41,10 @@ class PostgresCatalogue:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    async def lock(self, owner_id: TenantId) -> None:
+        """Let one transaction at a time change an owner's documents: they refer to each other."""
+        await self._session.row(_SQL["lock"], owner_id)
+
     async def put(
         self,
         owner_id: TenantId,

@@ -1,3 +1,6 @@
+-- name: lock
+SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: put
 INSERT INTO catalogue (owner_id, entity, id, parent, document) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (owner_id, entity, id) DO UPDATE SET parent = excluded.parent, document = excluded.document

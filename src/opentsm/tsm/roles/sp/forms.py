@@ -1,0 +1,233 @@
+"""What the documents of TR-03165 §4.1.4 look like, as tables, and the check of a request body against them.
+
+Each attribute has an access: assigned by the TSM, fixed once created, or editable; and a check of its
+format. The check finds the first fault and names it with the guideline's category.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.tlv import parse_tlvs
+from opentsm.card.errors import AidError, TlvError
+from opentsm.tsm.roles.sp import errors
+
+Document = dict[str, object]
+Check = Callable[[object, str], None]
+
+MAX_TEXT = 255
+MAX_ITEMS = 255
+TAG_PATTERN: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
+
+
+class Access(Enum):
+    """Who sets an attribute, and when."""
+
+    ASSIGNED = "assigned"
+    FIXED = "fixed"
+    EDITABLE = "editable"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute: its check, whether it is mandatory, who sets it."""
+
+    check: Check
+    mandatory: bool = False
+    access: Access = Access.EDITABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One entity's attributes."""
+
+    entity: str
+    attributes: Mapping[str, Attribute]
+
+    def check_new(self, body: object) -> Document:
+        """Return the body of a POST if it has the form.
+
+        Raises:
+            CatalogueError: 1002, 1003, 1004, 1007 or 1008.
+        """
+        document = _object(body)
+        for name in document:
+            if self._known(name).access is Access.ASSIGNED:
+                raise errors.assigned(name)
+        self._check_values(document, modify=False)
+        return document
+
+    def check_change(self, body: object, before: Document) -> Document:
+        """Return the body of a PUT if it has the form; fixed attributes may be repeated unchanged.
+
+        Raises:
+            CatalogueError: 1002, 1005, 1006, 1007 or 1008.
+        """
+        document = _object(body)
+        for name, value in document.items():
+            if self._known(name).access is not Access.EDITABLE and value != before.get(name):
+                raise errors.fixed(name)
+        editable = {n: v for n, v in document.items() if self.attributes[n].access is Access.EDITABLE}
+        self._check_values(editable, modify=True)
+        return editable
+
+    def _known(self, name: str) -> Attribute:
+        try:
+            return self.attributes[name]
+        except KeyError:
+            raise errors.unknown(name) from None
+
+    def _check_values(self, document: Document, *, modify: bool) -> None:
+        for name, attribute in self.attributes.items():
+            if (
+                attribute.mandatory
+                and name not in document
+                and not (modify and attribute.access is Access.FIXED)
+            ):
+                raise errors.missing(name, self.entity, modify=modify)
+        for name, value in document.items():
+            self.attributes[name].check(value, name)
+
+
+def _object(body: object) -> Document:
+    if not isinstance(body, dict):
+        raise errors.invalid_request("the request body must be a JSON object")
+    return dict(body)
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+def text(value: object, path: str) -> None:
+    """Check a string of at most 255 characters that a database can hold."""
+    if not isinstance(value, str) or len(value) > MAX_TEXT or "\x00" in value or not _is_unicode(value):
+        raise errors.bad_format(value, path, f"a string of at most {MAX_TEXT} characters")
+
+
+def name(value: object, path: str) -> None:
+    """Check a string that is not empty."""
+    text(value, path)
+    if not value:
+        raise errors.bad_format(value, path, f"a string of 1 to {MAX_TEXT} characters")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can write and nothing can store
+        return False
+    return True
+
+
+def boolean(value: object, path: str) -> None:
+    """Check a truth value."""
+    if not isinstance(value, bool):
+        raise errors.bad_format(value, path, "a boolean")
+
+
+def integer(low: int, high: int) -> Check:
+    """Return a check for a whole number from `low` to `high`."""
+
+    def check(value: object, path: str) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise errors.bad_format(value, path, f"an integer from {low} to {high}")
+
+    return check
+
+
+def aid(value: object, path: str) -> None:
+    """Check an application identifier in hex."""
+    try:
+        if not isinstance(value, str):
+            raise AidError(path)
+        Aid.from_hex(value)
+    except AidError:
+        raise errors.bad_format(value, path, "an AID of 5 to 16 bytes in hex") from None
+
+
+def tag(value: object, path: str) -> None:
+    """Check a version tag: Major.Minor.Revision."""
+    if not isinstance(value, str) or not TAG_PATTERN.fullmatch(value):
+        raise errors.bad_format(value, path, "<Major>.<Minor>.<Revision>, each of 1 to 3 digits")
+
+
+def tlv(value: object, path: str) -> None:
+    """Check BER-TLV structures in hex, blanks allowed; empty means none."""
+    text(value, path)
+    try:
+        parse_tlvs(bytes.fromhex(str(value)))
+    except (ValueError, TlvError):
+        raise errors.bad_format(value, path, "TLV structures in hex") from None
+
+
+def reference(value: object, path: str) -> None:
+    """Check an id; whether something has it is for the use case."""
+    text(value, path)
+
+
+def one_of(*choices: str) -> Check:
+    """Return a check for one of these words."""
+
+    def check(value: object, path: str) -> None:
+        if value not in choices:
+            raise errors.bad_format(value, path, "one of " + ", ".join(choices))
+
+    return check
+
+
+def only(wanted: object, supported: str) -> Check:
+    """Return a check for the single value that is served; `supported` says so in words."""
+
+    def check(value: object, path: str) -> None:
+        if type(value) is not type(wanted) or value != wanted:
+            raise errors.bad_format(value, path, supported)
+
+    return check
+
+
+def list_of(check: Check) -> Check:
+    """Return a check for a list without repetitions."""
+
+    def check_list(value: object, path: str) -> None:
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            raise errors.bad_format(value, path, f"a list of at most {MAX_ITEMS} items")
+        for number, item in enumerate(value):
+            check(item, f"{path}[{number}]")
+            if item in value[:number]:
+                raise errors.bad_format(item, f"{path}[{number}]", "an item that occurs once")
+
+    return check_list
+
+
+def map_to(check: Check) -> Check:
+    """Return a check for an object with any names."""
+
+    def check_map(value: object, path: str) -> None:
+        if not isinstance(value, dict) or len(value) > MAX_ITEMS:
+            raise errors.bad_format(value, path, f"an object with at most {MAX_ITEMS} members")
+        for key, item in value.items():
+            name(key, path)
+            check(item, f"{path}.{key}")
+
+    return check_map
+
+
+def nested(entity: str, attributes: Mapping[str, Attribute]) -> Check:
+    """Return a check for an object inside a document."""
+
+    def check_nested(value: object, path: str) -> None:
+        if not isinstance(value, dict):
+            raise errors.bad_format(value, path, "an object")
+        for key in value:
+            if key not in attributes:
+                raise errors.unknown(f"{path}.{key}")
+        for key, attribute in attributes.items():
+            if attribute.mandatory and key not in value:
+                raise errors.missing(f"{path}.{key}", entity)
+        for key, item in value.items():
+            attributes[key].check(item, f"{path}.{key}")
+
+    return check_nested
