@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import itertools
 import json
 import os
 import stat
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+from tests.contract.key_forms import forms
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.adapters.keystores.sealed_file import KeyFile, Passphrase, SealedFile
@@ -195,14 +195,6 @@ async def test_file_when_the_change_fails_half_way_then_the_old_one_stays(
     assert not await keystore.has(KeyHandle("new"))
     assert await (await opened(path)).has(HANDLE)
     assert len(files_in(tmp_path)) == 2
-
-
-def forms(key: bytes) -> list[bytes]:
-    """Return a key as it could stand in a file: raw, hex, base64 at every alignment."""
-    found = [key, key.hex().encode(), key.hex().upper().encode()]
-    for shift, encode in itertools.product(range(3), (base64.b64encode, base64.urlsafe_b64encode)):
-        found.append(encode(bytes(shift) + key)[4:-4])
-    return found
 
 
 async def test_files_then_hold_no_key_in_any_form(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from tests.contract.storage_records import a_tenant, an_operation, new_tenant_id
+from tests.contract.storage_records import a_tenant, an_operation, new_id, new_tenant_id
 
+from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.domain.tenant import Tenant
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, InvariantError, StaleVersionError
 from opentsm.tsm.kernel.ids import OperationId, TenantId
+from opentsm.tsm.ports.notifier import OUTBOX_TOPIC
 from opentsm.tsm.ports.repositories import Page
 
 
@@ -235,6 +237,29 @@ async def test_storage_when_reopened_then_everything_committed_is_there(dsn: str
                 assert await work.tenants.get(tenant.id) == tenant
                 assert len(await work.audit.list(tenant.id, Page())) == 1
         await storage.close()
+
+
+async def test_commit_when_messages_were_published_then_the_notifier_is_told_after_it(dsn: str) -> None:
+    told: list[str] = []
+
+    class Recorder(LocalNotifier):
+        def notify(self, topic: str) -> None:
+            told.append(topic)
+
+    storage = PostgresStorage(dsn, world=SystemWorld(), notifier=Recorder())
+    await storage.open()
+    async with storage.transaction() as work:
+        await work.outbox.publish("kind", new_id(), {})
+    async with storage.transaction() as work:
+        await work.tenants.add(a_tenant())
+        await work.commit()
+    assert told == []
+    async with storage.transaction() as work:
+        await work.outbox.publish("kind", new_id(), {})
+        assert told == []
+        await work.commit()
+    assert told == [OUTBOX_TOPIC]
+    await storage.close()
 
 
 async def test_storage_repr_then_shows_no_password(dsn: str) -> None:
