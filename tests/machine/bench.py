@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import opentsm.card.profiles as profiles_package
@@ -43,6 +43,7 @@ from opentsm.tsm.engine.compile import Grouping
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest
+from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import ADVANCE, Conductor, HubServices
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink, Report
 from opentsm.tsm.roles.hub.requests import Requests
@@ -51,7 +52,7 @@ from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.faults import TornError
 from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.profiles import load_profile
-from opentsm.workers.outbox import OutboxWorker
+from opentsm.workers.outbox import LEASE_S, OutboxWorker
 
 MASTER = KeyHandle("isd-master")
 PURSE_PACKAGE, PURSE_MODULE = Aid.from_hex("F04F54534D02"), Aid.from_hex("F04F54534D0201")
@@ -162,6 +163,16 @@ def fits(command: Command, answer: str) -> bool:
     )
 
 
+class ShiftedWorld(SystemWorld):
+    """The real clock, set forward by `shift`."""
+
+    def __init__(self) -> None:
+        self.shift = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.shift
+
+
 class Bench:
     """The TSM, one card, one device."""
 
@@ -172,7 +183,7 @@ class Bench:
         self.directory = directory
         self.profile_name = profile
         self.extended = extended
-        self.world = SystemWorld()
+        self.world = ShiftedWorld()
         self.issuer = TenantId(self.world.new_id())
         self.provider = TenantId(self.world.new_id())
         self.hub = TenantId(self.world.new_id())
@@ -184,13 +195,15 @@ class Bench:
         self.principal = Principal(tenant_id=self.provider, kind=TenantKind.SERVICE_PROVIDER)
         self.issuer_principal = Principal(tenant_id=self.issuer, kind=TenantKind.SE_ISSUER)
         self.master = Secret(self.world.random(16))
+        self.wrap_storage: Callable[[Storage], Storage] = lambda storage: storage
 
     # --- life -------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         self.notifier = LocalNotifier()
-        self.storage = PostgresStorage(self.dsn, world=self.world, notifier=self.notifier, max_connections=4)
-        await self.storage.open()
+        self.database = PostgresStorage(self.dsn, world=self.world, notifier=self.notifier, max_connections=4)
+        await self.database.open()
+        self.storage = self.wrap_storage(self.database)
         self.ring = KeystoreRing(self.directory)
         peers = LocalPeers(self._owner, NoCatalogue())
         services = HubServices(
@@ -220,10 +233,11 @@ class Bench:
         )
 
     async def close(self) -> None:
-        await self.storage.close()
+        await self.database.close()
 
     async def crash(self) -> None:
-        """Drop every object and open the database again."""
+        """Drop every object and open the database again, after the dead worker's leases ran out."""
+        self.world.shift += timedelta(seconds=LEASE_S)
         await self.close()
         await self.open()
 
@@ -244,6 +258,8 @@ class Bench:
             vse_profile, identity, KeyMaterial(keys.enc, keys.mac, keys.dek), MemoryNvm()
         )
         self.card.power_on()
+        self.factory_instances = {i.aid for i in self.card.image().instances}
+        self.factory_load_files = {f.aid for f in self.card.image().load_files}
         self.device = Device(self.card)
         file = read_load_file(LOAD_FILE.read_bytes())
         self.block = file.load_file_data_block()
@@ -347,18 +363,22 @@ class Bench:
         return await self.link.exchange(session, report, wait_s=0.0)
 
     async def run(self, operation_id: OperationId, *, most_orders: int = 60) -> Operation:
-        """Exchange orders until the operation has ended."""
+        """Exchange orders until the operation has ended; when the server dies, start it again and go on."""
         report = Report(polling=True)
         for _ in range(most_orders):
-            await self.work()
-            delivery = await self.exchange(report)
-            report = Report(polling=True)
-            if delivery.commands:
-                report = self.device.run(delivery)
-            operation = await self.operation(operation_id)
-            if operation.state in ENDED:
-                return operation
+            try:
+                operation = await self.operation(operation_id)
+                if operation.state in ENDED:
+                    return operation
+                report = await self._turn(report)
+            except Crash:
+                await self.crash()
         raise AssertionError(f"still {operation.state} after {most_orders} exchanges: {operation}")
+
+    async def _turn(self, report: Report) -> Report:
+        await self.work()
+        delivery = await self.exchange(report)
+        return self.device.run(delivery) if delivery.commands else Report(polling=True)
 
     async def operation(self, operation_id: OperationId) -> Operation:
         async with self.storage.transaction() as tx:

@@ -15,7 +15,7 @@ from opentsm.tsm.ports.world import World
 
 Handler = Callable[[dict[str, str]], Awaitable[None]]
 
-_LEASE_S = 60.0
+LEASE_S = 10.0
 _BATCH = 32
 _IDLE_S = 1.0
 _MAX_BACK_OFF_S = 60.0
@@ -92,7 +92,7 @@ class OutboxWorker:
             return []
         try:
             async with self._storage.transaction() as tx:
-                messages = await tx.outbox.claim(self._world.now(), lease_s=_LEASE_S, limit=room)
+                messages = await tx.outbox.claim(self._world.now(), lease_s=LEASE_S, limit=room)
                 if messages:
                     await tx.commit()
         except StaleVersionError:

@@ -48,6 +48,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     objects: tuple[CardObject, ...] = ()
     fresh: bool = False
     keys: dict[str, tuple[int, ...]] = {}
+    unproven: tuple[str, ...] = ()
     personalization: dict[str, str] = {}
     transactions: dict[str, str] = {}
     free_memory: int | None = None

@@ -43,14 +43,19 @@ def _change_state(
     return _put(observed, replace(entry, state=(entry.state | set_bits) & ~clear_bits & 0xFF))
 
 
-def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> ObservedContent:  # noqa: PLR0912
+def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> ObservedContent:
     """Return the content after the card confirmed a step.
 
     Args:
         observed: what was known before.
         step: what the card did.
-        through: the security domain in whose session it was done.
+        through: the security domain in whose session it was done; it has proved its keys by that.
     """
+    proven = tuple(domain for domain in observed.unproven if domain != through.hex().upper())
+    return _confirmed(replace(observed, unproven=proven), step, through)
+
+
+def _confirmed(observed: ObservedContent, step: s.Step, through: Aid) -> ObservedContent:  # noqa: PLR0911
     match step:
         case s.CreateSecurityDomain():
             entry = CardObject(

@@ -346,6 +346,7 @@ class _Planner:
         if wanted not in kvns:
             rotate = s.ReplaceKeys(domain=self.description.sd_aid, old_kvn=kvns[0], new_kvn=wanted)
             sessions.append(self._provider(kvns[0], [rotate]))
+        if wanted not in kvns or self.description.sd_aid.hex().upper() in self.observed.unproven:
             proof.append(s.ProveKeys(domain=self.description.sd_aid, kvn=wanted))
         personalize: list[s.Step] = [
             s.Personalize(

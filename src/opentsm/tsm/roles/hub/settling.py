@@ -73,7 +73,10 @@ def _probed(
     for step in session.steps:
         if isinstance(step, s.ProbeKeys) and report.keys is not None:
             own = tuple(kvn for kvn in report.keys if kvn not in foreign_kvns)
-            content = replace(content, keys={**content.keys, _hex(step.domain): own})
+            unproven = (*content.unproven, _hex(step.domain)) if own else content.unproven
+            content = replace(
+                content, keys={**content.keys, _hex(step.domain): own}, unproven=tuple(set(unproven))
+            )
         if isinstance(step, s.ProbePersonalization) and report.personalization is not None:
             found = dict(content.personalization)
             found.pop(_hex(step.application), None)
