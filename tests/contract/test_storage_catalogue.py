@@ -1,10 +1,11 @@
 """Load-file blocks and catalogue documents: what the storage port says about them."""
 
+import asyncio
 import hashlib
 import os
 
 import pytest
-from tests.contract.storage_records import new_tenant_id
+from tests.contract.storage_records import a_tenant, new_tenant_id
 
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.kernel.errors import InvariantError
@@ -76,3 +77,31 @@ async def test_document_when_deleted_then_its_file_is_gone_too(storage: Postgres
         assert await work.catalogue.get(owner_id, "service", "id") is None
         assert await work.catalogue.file(owner_id, "service", "id") is None
         assert not await work.catalogue.delete(owner_id, "service", "id")
+
+
+async def test_lock_when_held_then_another_transaction_of_the_owner_waits(storage: PostgresStorage) -> None:
+    owner, other = a_tenant(), a_tenant()
+    async with storage.transaction() as work:
+        await work.tenants.add(owner)
+        await work.tenants.add(other)
+        await work.commit()
+
+    async def rename() -> None:
+        async with storage.transaction() as work:
+            await work.catalogue.lock(owner.id)
+            document = await work.catalogue.get(owner.id, "service", "id")
+            assert document == {"name": "first"}
+            await work.catalogue.put(owner.id, "service", "id", {"name": "second"})
+            await work.commit()
+
+    async with storage.transaction() as work, storage.transaction() as unrelated:
+        await work.catalogue.lock(owner.id)
+        await unrelated.catalogue.lock(other.id)  # does not wait
+        await work.catalogue.put(owner.id, "service", "id", {"name": "first"})
+        waiting = asyncio.create_task(rename())
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
+        await work.commit()
+    await waiting
+    async with storage.transaction() as work:
+        assert await work.catalogue.get(owner.id, "service", "id") == {"name": "second"}
