@@ -81,9 +81,9 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeystoreSettings:
-    """The sealed file of the software keystore."""
+    """The sealed files of the software keystores, one a party."""
 
-    file: Path
+    directory: Path
     passphrase: str | None = dataclass_field(repr=False)
 
 
@@ -183,8 +183,10 @@ def _build(resolver: _Resolver) -> Settings:
         format=get("log.format", _choice(LogFormat), LogFormat.AUTO, _choices(LogFormat)),
     )
     keystore = KeystoreSettings(
-        file=get("keystore.file", Path, data_dir / "keystore.json", "sealed file of the software keystore"),
-        passphrase=resolver.optional("keystore.passphrase", str, "what the file is sealed with", secret=True),
+        directory=get(
+            "keystore.directory", Path, data_dir / "keystores", "directory of the sealed keystores"
+        ),
+        passphrase=resolver.optional("keystore.passphrase", str, "what they are sealed with", secret=True),
     )
     device = DeviceSettings(
         poll_timeout_s=get("device.poll_timeout_s", _seconds, 25.0, "how long a device's poll is held"),

@@ -56,7 +56,7 @@ def test_settings_when_flag_is_not_given_use_the_next_source() -> None:
 def test_settings_when_data_dir_moves_take_all_with_it(tmp_path: Path) -> None:
     settings = load_settings(environment={"OPENTSM_DATA_DIR": str(tmp_path)})
     assert settings.database.data_dir == tmp_path / "postgres"
-    assert settings.keystore.file.parent == tmp_path
+    assert settings.keystore.directory.parent == tmp_path
 
 
 @pytest.mark.parametrize("name", ["keystore.passphrase", "client.token"])

@@ -93,10 +93,11 @@ class Conductor:
         if case.operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
             await self._start(case)
             return
-        if case.order is not None and case.order.state is OrderState.IN_FLIGHT:
+        in_flight = case.order is not None and case.order.state is OrderState.IN_FLIGHT
+        if in_flight and not self._withdrawable(case):
             return
         try:
-            await self._work(case)
+            await (self._withdraw(case) if in_flight else self._work(case))
         except WrongCardError as error:
             await self._quarantine(case, error)
         except CallerError as error:
@@ -288,6 +289,22 @@ class Conductor:
         return SegmentId(
             str(uuid5(NAMESPACE_OID, f"{case.operation.id}/{case.operation.plan_number}/{number}"))
         )
+
+    # --- giving up -------------------------------------------------------------------------------------
+
+    def _withdrawable(self, case: Case) -> bool:
+        """An order that nobody got can be withdrawn at will, one that was handed out when its time is over."""
+        handed_out = case.order is not None and bool(case.order.delivered)
+        return self._expired(case) if handed_out else self._stop_wanted(case)
+
+    async def _withdraw(self, case: Case) -> None:
+        order = case.order
+        if order is not None and order.delivered and order.body:
+            session = from_json(Plan, case.operation.plan_document).sessions[case.operation.session]
+            for step in session.steps:
+                case.content = c.doubt(case.content, step)
+        case.operation = _moved(case.operation, OperationEvent.DOUBT)
+        await self._stop(case)
 
     # --- planning --------------------------------------------------------------------------------------
 

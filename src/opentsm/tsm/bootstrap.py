@@ -1,0 +1,136 @@
+"""Puts the TSM together: ports, adapters, the roles of every party, and how they reach each other."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.keystores.ring import KeystoreRing
+from opentsm.tsm.adapters.notifier import LocalNotifier
+from opentsm.tsm.adapters.peers.local import LocalPeers
+from opentsm.tsm.adapters.storage.postgres import PostgresStorage
+from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.config import Settings
+from opentsm.tsm.custody.custodian import Custodian, Custody, transport_handle
+from opentsm.tsm.custody.plain import PlainSessions
+from opentsm.tsm.kernel.ids import OperationId, TenantId
+from opentsm.tsm.ports.notifier import Notifier
+from opentsm.tsm.ports.unit_of_work import Storage
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.conductor import ADVANCE, Conductor, HubServices
+from opentsm.tsm.roles.hub.device_link import DeviceLink
+from opentsm.tsm.roles.hub.onboarding import Onboarding
+from opentsm.tsm.roles.hub.parties import Lifetimes
+from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.sp.catalogue import SpCatalogue
+from opentsm.tsm.roles.sp.personalization import RecipePersonalization
+
+HUB = TenantId("hub")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Everything that entry points use."""
+
+    settings: Settings
+    storage: Storage
+    world: World
+    notifier: Notifier
+    profiles: Mapping[str, SeProfile]
+    requests: Requests
+    device_link: DeviceLink
+    onboarding: Onboarding
+    catalogue: SpCatalogue
+    handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
+
+
+@asynccontextmanager
+async def container(settings: Settings, dsn: str) -> AsyncIterator[Container]:
+    """Open everything over a migrated database, and close it again.
+
+    Args:
+        settings: all settings.
+        dsn: the database's connection URI.
+
+    Raises:
+        KeystoreError: the keystores do not open with the passphrase.
+    """
+    world, notifier = SystemWorld(), LocalNotifier()
+    storage = PostgresStorage(dsn, world=world, notifier=notifier)
+    await storage.open()
+    try:
+        yield assemble(settings, storage, world, notifier)
+    finally:
+        await storage.close()
+
+
+def assemble(settings: Settings, storage: Storage, world: World, notifier: LocalNotifier) -> Container:
+    """Put the roles together over open ports."""
+    passphrase = settings.keystore.passphrase
+    ring = KeystoreRing(settings.keystore.directory, Secret(passphrase.encode()) if passphrase else None)
+    profiles = card_profiles()
+    catalogue = SpCatalogue(storage=storage, world=world, profiles=profiles, keystore_of=ring.of)
+
+    def custodian(tenant_id: TenantId) -> Custodian:
+        keystore = ring.of(tenant_id)
+        return Custodian(
+            Custody(
+                tenant_id=tenant_id,
+                storage=storage,
+                keystore=keystore,
+                world=world,
+                profiles=profiles,
+                personalization=RecipePersonalization(tenant_id, storage, keystore),
+                plain=PlainSessions(tenant_id),
+            )
+        )
+
+    async def establish_transport(issuer_id: TenantId, provider_id: TenantId) -> None:
+        handle = transport_handle(issuer_id, provider_id)
+        if not await ring.of(provider_id).has(handle):
+            await ring.of(issuer_id).share_transport_key(handle, ring.of(provider_id))
+
+    hub = HubServices(
+        storage=storage,
+        keystore=ring.of(HUB),
+        peers=LocalPeers(custodian, catalogue),
+        world=world,
+        notifier=notifier,
+        profiles=profiles,
+    )
+    conductor = Conductor(hub)
+    return Container(
+        settings=settings,
+        storage=storage,
+        world=world,
+        notifier=notifier,
+        profiles=profiles,
+        requests=Requests(hub),
+        device_link=DeviceLink(hub),
+        onboarding=Onboarding(
+            storage=storage,
+            world=world,
+            profiles=profiles,
+            keystore_of=ring.of,
+            establish_transport=establish_transport,
+            lifetimes=Lifetimes(
+                token_s=settings.device.token_lifetime_s, session_s=settings.device.session_lifetime_s
+            ),
+        ),
+        catalogue=catalogue,
+        handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
+    )
+
+
+def card_profiles() -> dict[str, SeProfile]:
+    """Return the card profiles that come with the package, by name."""
+    packaged = files("opentsm.card").joinpath("profiles_data")
+    read = (
+        SeProfile.from_dict(json.loads(entry.read_text()))
+        for entry in packaged.iterdir()
+        if entry.name.endswith(".json")
+    )
+    return {profile.name: profile for profile in sorted(read, key=lambda p: p.name)}
