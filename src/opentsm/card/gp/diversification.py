@@ -14,6 +14,7 @@ from opentsm.card.errors import DiversificationError
 from opentsm.card.gp.keys import StaticKeys
 
 KDD_LENGTH = 10
+ACCOUNT_LENGTH = 8
 _MASTER_LENGTHS = {"emv": (16, 24), "visa2": (16, 24), "kdf3": (16, 24, 32)}
 
 
@@ -45,6 +46,26 @@ def diversify(master: Secret, kdd: bytes, method: DiversificationMethod) -> Stat
         raise DiversificationError(f"a master key of {len(master)} bytes does not fit method {method.value}")
     enc, mac, dek = (Secret(_derive(master.reveal(), kdd, number, method)) for number in (1, 2, 3))
     return StaticKeys(enc, mac, dek)
+
+
+def option_a(master: Secret, account: bytes) -> Secret:
+    """Derive an EMV card's master key from the issuer's, by Option A, with odd parity.
+
+    Args:
+        master: 16 bytes (triple DES).
+        account: the last 16 digits of card number and sequence number together, 8 bytes BCD.
+
+    Returns:
+        16 bytes.
+
+    Raises:
+        DiversificationError: wrong length.
+    Source: EMV 4.3 Book 2 A1.4.1.
+    """
+    if len(master) != 16 or len(account) != ACCOUNT_LENGTH:
+        raise DiversificationError(f"Option A takes a key of 16 bytes and {ACCOUNT_LENGTH} bytes of digits")
+    derived = tdes_ecb_encrypt(master.reveal(), account + bytes(byte ^ 0xFF for byte in account))
+    return Secret(bytes(byte if byte.bit_count() % 2 else byte ^ 1 for byte in derived))
 
 
 def _derive(master: bytes, kdd: bytes, number: int, method: DiversificationMethod) -> bytes:

@@ -101,6 +101,14 @@ class Keystore(Protocol):
         """
         ...
 
+    async def derive_emv_card_key(self, master: KeyHandle, account: bytes) -> Secret:
+        """Derive a bank card's key from an issuer master key by Option A (EMV Book 2 A1.4.1).
+
+        `account` is the last 16 digits of card number and sequence number, 8 bytes BCD. The result goes to
+        the card under a DEK; it is never stored.
+        """
+        ...
+
     async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         ...

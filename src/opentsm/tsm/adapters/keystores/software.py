@@ -23,7 +23,7 @@ from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardError
 from opentsm.card.gp import keys as gp_keys
-from opentsm.card.gp.diversification import DiversificationMethod, diversify
+from opentsm.card.gp.diversification import DiversificationMethod, diversify, option_a
 from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
@@ -214,6 +214,12 @@ class SoftwareKeystore:
         key = await self._handle(master)
         with _no_key_told():
             return Secret(sp800_108_cmac(key.reveal(), APPLICATION_KEY_LABEL, diversifier, 8 * length_bytes))
+
+    async def derive_emv_card_key(self, master: KeyHandle, account: bytes) -> Secret:
+        """Derive a bank card's key from an issuer master key by Option A (EMV Book 2 A1.4.1)."""
+        key = await self._handle(master)
+        with _no_key_told():
+            return option_a(key, account)
 
     async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
