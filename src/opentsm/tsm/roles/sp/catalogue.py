@@ -1,0 +1,136 @@
+"""The service provider's repository as a whole, and what the hub asks it (`ports.peer.ServiceCatalogue`)."""
+
+from collections.abc import Mapping, Sequence
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.kernel.errors import NotFoundError
+from opentsm.tsm.kernel.ids import InstanceId, TenantId
+from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.access import Access
+from opentsm.tsm.roles.sp.configurations import ConfigurationDesk
+from opentsm.tsm.roles.sp.describe import Application, build, choose, priority_of
+from opentsm.tsm.roles.sp.executables import ExecutableDesk
+from opentsm.tsm.roles.sp.flavors import FlavorDesk
+from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.personalization import complete, load_recipe, seal
+from opentsm.tsm.roles.sp.profiles import ProfileDesk, document
+from opentsm.tsm.roles.sp.recipes import Recipe
+from opentsm.tsm.roles.sp.scripts import RECIPE, KeystoreOf, ScriptDesk
+from opentsm.tsm.roles.sp.services import ServiceDesk
+from opentsm.tsm.roles.sp.shelf import Shelf, find
+from opentsm.tsm.roles.sp.versions import VersionDesk
+
+
+class SpCatalogue:
+    """The desks of the repository, and the description of a service for a card."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        world: World,
+        profiles: Mapping[str, SeProfile],
+        keystore_of: KeystoreOf,
+    ) -> None:
+        """Wire the repository.
+
+        Args:
+            storage: documents, files, audit.
+            world: clock, randomness, ids.
+            profiles: card profiles by name.
+            keystore_of: gives a provider's keystore.
+        """
+        place = Shelf(storage, world)
+        self.access = Access(storage, world)
+        self.profiles = ProfileDesk(profiles)
+        self.services = ServiceDesk(place)
+        self.flavors = FlavorDesk(place, self.profiles)
+        self.versions = VersionDesk(place, self.profiles)
+        self.load_files = ExecutableDesk(place)
+        self.configurations = ConfigurationDesk(place)
+        self.scripts = ScriptDesk(place, keystore_of)
+        self._storage = storage
+        self._world = world
+        self._se_profiles = profiles
+        self._keystore_of = keystore_of
+
+    async def describe(
+        self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
+    ) -> ServiceDescription:
+        """Choose the flavor for a card profile and say what it puts on the card.
+
+        Args:
+            provider_id: whose service.
+            service_id: which.
+            version_tag: None for the newest that the profile can get.
+            profile_id: name of the card profile.
+
+        Raises:
+            NotFoundError: there is no such service or version for this provider, or no such profile.
+            InvalidInputError: no flavor is allowed for the profile.
+            ConflictError: the flavor is not published.
+        """
+        profile = self._profile(profile_id)
+        async with self._storage.transaction() as tx:
+            service = await tx.catalogue.get(provider_id, shelf.SERVICE, service_id)
+            if service is None:
+                raise NotFoundError("There is no such service.")
+            versions = await tx.catalogue.list(provider_id, shelf.VERSION, parent=service_id)
+            flavors = await tx.catalogue.list(provider_id, shelf.FLAVOR, parent=service_id)
+            published = {str(one["id"]): bool(one["published"]) for one in flavors}
+            choice = choose(versions, published, version_tag, profile)
+            flavor = next(one for one in flavors if one["id"] == choice.flavor_id)
+            load_files = [
+                await find(tx, provider_id, shelf.LOAD_FILE, one)
+                for one in shelf.texts(flavor, "executableLoadFileIds")
+            ]
+            applications = await self._applications(tx, provider_id, flavor, load_files)
+        return build(service, choice.tag, flavor, load_files, applications)
+
+    async def seal_personalization_data(
+        self,
+        provider_id: TenantId,
+        description: ServiceDescription,
+        instance_id: InstanceId,
+        data: dict[str, str],
+    ) -> bytes:
+        """Check the data against the service's recipes, add what they generate, seal it for the instance.
+
+        Raises:
+            InvalidInputError: a datum is unknown, missing or malformed; its name is told, never its value.
+        """
+        recipes: list[Recipe] = []
+        async with self._storage.transaction() as tx:
+            for application in description.applications:
+                if application.recipe_id is not None:
+                    recipes.append(await load_recipe(tx, provider_id, application.recipe_id))
+        values = await complete(recipes, data, self._world.random)
+        return await seal(self._keystore_of(provider_id), instance_id, values)
+
+    def _profile(self, name: str) -> Document:
+        try:
+            return document(self._se_profiles[name])
+        except KeyError:
+            raise NotFoundError(f"There is no card profile {name!r}.") from None
+
+    async def _applications(
+        self, tx: UnitOfWork, owner: TenantId, flavor: Document, load_files: Sequence[Document]
+    ) -> list[Application]:
+        by_id = {str(one["id"]): one for one in load_files}
+        found: list[Application] = []
+        for config in shelf.objects(flavor, "applicationInstantiationConfigs"):
+            module = await find(tx, owner, shelf.MODULE, str(config["executableModuleId"]))
+            settings = await find(tx, owner, shelf.APPLICATION_CONFIG, str(config["applicationConfigId"]))
+            recipe_id = await self._recipe_id(tx, owner, settings)
+            recipe = await load_recipe(tx, owner, recipe_id) if recipe_id else None
+            load_file = by_id[str(module["elfId"])]
+            found.append(Application(priority_of(config), module, settings, load_file, recipe_id, recipe))
+        return found
+
+    async def _recipe_id(self, tx: UnitOfWork, owner: TenantId, settings: Document) -> str | None:
+        script_id = shelf.part(settings, "personalizationConfig").get("personalizationScriptId")
+        if not script_id:
+            return None
+        return str((await find(tx, owner, shelf.SCRIPT, str(script_id)))[RECIPE])

@@ -1,0 +1,304 @@
+"""Personalisation data: checked against recipes, sealed, and turned into data groupings when the time comes.
+
+No message here holds a value; a fault is named by its field or by its place in the recipe.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentsm.card.codec.tlv import encode_tlv
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.custody.plain import application_key_handle
+from opentsm.tsm.domain.secure_element import KeySet
+from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.kernel.documents import from_json, to_json
+from opentsm.tsm.kernel.errors import InvalidInputError, InvariantError, NotFoundError
+from opentsm.tsm.kernel.ids import InstanceId, TenantId
+from opentsm.tsm.ports.keystore import ChannelContext, Keystore
+from opentsm.tsm.ports.peer import SegmentRequest
+from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
+from opentsm.tsm.roles.sp import recipes as r
+from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.recipe_format import MAX_VALUE, read_recipe
+
+CIPHER_BLOCK = 16
+_KEY_BYTES = 16
+Values = Mapping[str, str]
+Random = Callable[[int], bytes]
+KeySource = Callable[[r.DerivedKey, bytes], Awaitable[Secret]]
+
+
+def context_of(instance_id: InstanceId) -> str:
+    """Return the context to which an instance's data are sealed."""
+    return f"instance:{instance_id}"
+
+
+# --- checking ----------------------------------------------------------------------------------
+
+
+async def complete(recipes: Sequence[r.Recipe], data: Values, random: Random) -> dict[str, str]:
+    """Return the data of an instance, generated fields filled in.
+
+    Args:
+        recipes: of all applications of the service; fields of the same name are the same datum.
+        data: by field name.
+        random: gives random bytes.
+
+    Raises:
+        InvalidInputError: a field is unknown, missing or malformed, or its value does not fit a grouping.
+    """
+    fields = [field for recipe in recipes for field in recipe.fields.values()]
+    known = {field.name for field in fields}
+    for name in data:
+        if name not in known:
+            raise _refused(name[:64], "is not a field of the service's recipes")
+    values = dict(data)
+    for field in fields:
+        if field.name not in values:
+            if field.generated is None:
+                raise _refused(field.name, "is missing")
+            values[field.name] = _generate(field, random)
+        _check_field(field, values[field.name])
+    for recipe in recipes:
+        await evaluate(recipe, values, _no_key)
+    return values
+
+
+async def _no_key(_part: r.DerivedKey, _diversifier: bytes) -> Secret:
+    return Secret(bytes(_KEY_BYTES))
+
+
+def _refused(name: str, why: str) -> InvalidInputError:
+    return InvalidInputError(f"The personalisation datum {name} {why}.", field=f"data.{name}")
+
+
+def _check_field(field: r.Field, value: str) -> None:
+    wanted, measure = _FORMATS[field.type]
+    length = measure(value)
+    if length is None:
+        raise _refused(field.name, f"must be {wanted}")
+    if not field.low <= length <= field.high:
+        span = f"{field.low}" if field.low == field.high else f"{field.low} to {field.high}"
+        raise _refused(field.name, f"must be {wanted}, {_UNITS[field.type]} {span}")
+
+
+def _hex_length(value: str) -> int | None:
+    try:
+        return len(bytes.fromhex(value)) if value.isascii() else None
+    except ValueError:
+        return None
+
+
+def _digits_length(value: str) -> int | None:
+    return len(value) if value.isascii() and (value.isdigit() or not value) else None
+
+
+def _ascii_length(value: str) -> int | None:
+    return len(value) if value.isascii() and (value.isprintable() or not value) else None
+
+
+def _integer_value(value: str) -> int | None:
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 20 else None
+
+
+_FORMATS: Mapping[r.FieldType, tuple[str, Callable[[str], int | None]]] = {
+    r.FieldType.HEX: ("bytes in hex", _hex_length),
+    r.FieldType.DIGITS: ("decimal digits", _digits_length),
+    r.FieldType.ASCII: ("printable ASCII characters", _ascii_length),
+    r.FieldType.INTEGER: ("a whole number in decimal digits", _integer_value),
+}
+_UNITS = {
+    r.FieldType.HEX: "this many bytes:",
+    r.FieldType.DIGITS: "this many:",
+    r.FieldType.ASCII: "this many:",
+    r.FieldType.INTEGER: "in the range",
+}
+
+
+def _generate(field: r.Field, random: Random) -> str:
+    count = field.generated or 0
+    if field.type is r.FieldType.HEX:
+        return random(count).hex().upper()
+    # 8 bytes more than needed: the bias towards small numbers is below 2^-64
+    number = int.from_bytes(random(count // 2 + 9), "big") % 10**count
+    return f"{number:0{count}d}"
+
+
+# --- evaluating --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClearGrouping:
+    """A data grouping before encryption."""
+
+    recipe: r.GroupingRecipe
+    value: Secret
+
+
+async def evaluate(recipe: r.Recipe, values: Values, key_of: KeySource) -> tuple[ClearGrouping, ...]:
+    """Return the data groupings of a recipe, in order, not yet encrypted.
+
+    Args:
+        recipe: what to make.
+        values: every field, checked.
+        key_of: derives a card's key from a name and a diversifier.
+
+    Raises:
+        InvalidInputError: a value is too long, is not whole cipher blocks although it is to be encrypted, or
+            a diversifier does not have the length that its derivation needs.
+    """
+    evaluation = _Evaluation(recipe, values, key_of)
+    return tuple([await evaluation.grouping(grouping) for grouping in recipe.groupings])
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    recipe: r.Recipe
+    values: Values
+    key_of: KeySource
+
+    async def grouping(self, grouping: r.GroupingRecipe) -> ClearGrouping:
+        value = await self._join(grouping.parts)
+        if len(value) > MAX_VALUE:
+            raise InvalidInputError(f"The recipe's {grouping.path} becomes longer than {MAX_VALUE} bytes.")
+        if grouping.encrypted and (not value or len(value) % CIPHER_BLOCK):
+            raise InvalidInputError(
+                f"The recipe's {grouping.path} is to be encrypted but has {len(value)} bytes,"
+                f" not a multiple of {CIPHER_BLOCK}.",
+                advice="Correct the recipe: pad the value as the application expects it.",
+            )
+        return ClearGrouping(grouping, Secret(value))
+
+    async def _join(self, parts: Sequence[r.Part]) -> bytes:
+        return b"".join([await self._bytes(part) for part in parts])
+
+    async def _bytes(self, part: r.Part) -> bytes:
+        match part:
+            case r.Constant():
+                return part.value
+            case r.FieldValue():
+                return self._field(part)
+            case r.Nibbles():
+                return self._nibbles(part)
+            case r.Wrapped():
+                return encode_tlv(part.tag, await self._join(part.parts))
+            case r.RecipeVersion():
+                return self.recipe.version.encode("ascii")
+            case r.DerivedKey():
+                return (await self._key(part)).reveal()
+
+    def _field(self, part: r.FieldValue) -> bytes:
+        field, value = self.recipe.fields[part.field], self.values[part.field]
+        match part.encoding:
+            case r.Encoding.HEX:
+                return bytes.fromhex(value)
+            case r.Encoding.ASCII:
+                return value.encode("ascii")
+            case r.Encoding.CN:
+                return _left_justified(value)
+            case r.Encoding.BINARY:
+                return _binary(field, value)
+        return self._bcd(field, value)
+
+    def _bcd(self, field: r.Field, value: str) -> bytes:
+        if field.type is r.FieldType.DIGITS:
+            return bytes.fromhex(value.zfill(len(value) + len(value) % 2))
+        digits = str(int(value)).zfill(2 * field.size)
+        if len(digits) > 2 * field.size:
+            raise _refused(field.name, f"does not fit {field.size} bytes BCD")
+        return bytes.fromhex(digits)
+
+    def _nibbles(self, part: r.Nibbles) -> bytes:
+        text = "".join(
+            item if isinstance(item, str) else self.values[item.field].replace(" ", "") for item in part.items
+        )
+        if part.last is None:
+            return _left_justified(text)
+        return bytes.fromhex(text[-part.last :].zfill(part.last))
+
+    async def _key(self, part: r.DerivedKey) -> Secret:
+        diversifier = await self._join(part.diversify)
+        if part.derivation is r.Derivation.EMV_OPTION_A and len(diversifier) != 8:
+            raise InvalidInputError(
+                f"The recipe's key {part.name} is derived by Option A of EMV from {len(diversifier)} bytes,"
+                " not from 8.",
+                advice="Correct the recipe: take the last 16 digits of card and sequence number.",
+            )
+        return await self.key_of(part, diversifier)
+
+
+def _binary(field: r.Field, value: str) -> bytes:
+    return bytes.fromhex(value) if field.type is r.FieldType.HEX else int(value).to_bytes(field.size, "big")
+
+
+def _left_justified(digits: str) -> bytes:
+    return bytes.fromhex(digits + "F" * (len(digits) % 2))
+
+
+# --- on the way to the card --------------------------------------------------------------------
+
+
+class RecipePersonalization:
+    """Implements `custody.PersonalizationSource` for one provider."""
+
+    def __init__(self, provider_id: TenantId, storage: Storage, keystore: Keystore) -> None:
+        self._provider_id = provider_id
+        self._storage = storage
+        self._keystore = keystore
+
+    async def groupings(
+        self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
+    ) -> tuple[Grouping, ...]:
+        """Return the groupings of the step's recipe for its instance, encrypted where the recipe says so.
+
+        Raises:
+            NotFoundError: instance or recipe do not exist for this provider.
+            InvariantError: the recipe is not the version that was planned.
+        """
+        async with self._storage.transaction() as tx:
+            instance = await self._instance(tx, request)
+            recipe = await load_recipe(tx, self._provider_id, step.recipe_id)
+        if recipe.version != step.personalization:
+            raise InvariantError("The recipe on record has another version than the plan.")
+        sealed = await self._keystore.open(instance.sealed_data, context=context_of(instance.id))
+        clear = await evaluate(recipe, from_json(dict[str, str], sealed), self._key_of)
+        return tuple([await self._encrypted(grouping, keys, context) for grouping in clear])
+
+    async def _instance(self, tx: UnitOfWork, request: SegmentRequest) -> ServiceInstance:
+        instance = await tx.instances.get(request.instance_id) if request.instance_id else None
+        if instance is None or instance.provider_id != self._provider_id:
+            raise NotFoundError("There is no such service instance to personalise.")
+        return instance
+
+    async def _key_of(self, part: r.DerivedKey, diversifier: bytes) -> Secret:
+        master = application_key_handle(self._provider_id, part.name)
+        if part.derivation is r.Derivation.EMV_OPTION_A:
+            return await self._keystore.derive_emv_card_key(master, diversifier)
+        return await self._keystore.derive_application_key(master, diversifier)
+
+    async def _encrypted(self, clear: ClearGrouping, keys: KeySet, context: ChannelContext) -> Grouping:
+        recipe = clear.recipe
+        value = clear.value.reveal()
+        if recipe.encrypted:
+            value = await self._keystore.encrypt_under_dek(keys.source, context, clear.value)
+        return Grouping(recipe.dgi, value, recipe.encrypted)
+
+
+async def load_recipe(tx: UnitOfWork, owner: TenantId, recipe_id: str) -> r.Recipe:
+    """Return a recipe as it was when it was uploaded.
+
+    Raises:
+        NotFoundError: this provider has no such recipe.
+    """
+    data = await tx.catalogue.file(owner, shelf.RECIPE, recipe_id)
+    if data is None:
+        raise NotFoundError("There is no such personalisation recipe.")
+    return read_recipe(data)
+
+
+async def seal(keystore: Keystore, instance_id: InstanceId, values: Mapping[str, Any]) -> bytes:
+    """Seal an instance's data."""
+    return await keystore.seal(to_json(dict(values)), context=context_of(instance_id))
