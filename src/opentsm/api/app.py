@@ -1,0 +1,93 @@
+"""The HTTP application: routes, and what surrounds all of them."""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from opentsm.api import health, openapi, seram
+from opentsm.api.authentication import BearerAuthentication, provide_principal
+from opentsm.api.container import ApiContainer
+from opentsm.api.docs import docs_routes
+from opentsm.api.drain import Drain
+from opentsm.api.idempotency import Idempotency
+from opentsm.api.metrics import Metrics
+from opentsm.api.observation import Observation
+from opentsm.api.problems import problem_response
+from opentsm.api.v1 import devices, instances, operations, parties, secure_elements
+
+SPTSM = "opentsm.api.sptsm"
+
+
+def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
+    """Make the application.
+
+    Args:
+        container: use cases and ports; nothing of it is used before the first request.
+        sptsm: whether the TR-03165 API is served too.
+    """
+    drain = Drain(container.notifier)
+    metrics = Metrics()
+    routers = [_v1(), _seram()]
+    if sptsm and find_spec(SPTSM) is not None:
+        routers.append(import_module(f"{SPTSM}.routes").router(container))
+    app = Litestar(
+        [*routers, health.healthz, health.readyz, health.show_metrics, *docs_routes()],
+        dependencies={
+            "container": Provide(lambda: container, sync_to_thread=False),
+            "drain": Provide(lambda: drain, sync_to_thread=False),
+            "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "principal": Provide(provide_principal),
+        },
+        exception_handlers={Exception: problem_response},
+        openapi_config=openapi.config(),
+        logging_config=None,
+        state=State({"container": container, "drain": drain}, deep_copy=False),
+        debug=False,
+    )
+    app.asgi_handler = Observation(app.asgi_handler, world=container.world, metrics=metrics)
+    return app
+
+
+def _v1() -> Router:
+    return Router(
+        "/v1",
+        route_handlers=[
+            parties.register_party,
+            parties.list_parties,
+            parties.read_audit,
+            secure_elements.register_secure_element,
+            secure_elements.import_secure_elements,
+            secure_elements.list_secure_elements,
+            secure_elements.show_secure_element,
+            secure_elements.show_content,
+            secure_elements.audit_secure_element,
+            secure_elements.reinstate_secure_element,
+            devices.offer_enrolment,
+            devices.enrol_device,
+            devices.issue_device_token,
+            devices.open_device_session,
+            instances.deploy,
+            instances.list_instances,
+            instances.show_instance,
+            instances.top_up,
+            instances.change_instance,
+            operations.list_operations,
+            operations.show_operation,
+            operations.follow_operation,
+            operations.cancel_operation,
+        ],
+        middleware=[BearerAuthentication, Idempotency],
+        security=[{openapi.BEARER: []}],
+    )
+
+
+def _seram() -> Router:
+    return Router(
+        "/gp/seram",
+        route_handlers=[seram.handshake, seram.remote_management],
+        middleware=[BearerAuthentication],
+        security=[{openapi.BEARER: []}],
+    )

@@ -1,0 +1,71 @@
+"""What the HTTP API needs from the application: the attributes of `opentsm.tsm.bootstrap.Container`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Protocol, cast
+
+from litestar.params import Dependency
+from litestar.types import Scope
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.config import Settings
+from opentsm.tsm.ports.notifier import Notifier
+from opentsm.tsm.ports.unit_of_work import Storage
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.device_link import DeviceLink
+from opentsm.tsm.roles.hub.onboarding import Onboarding
+from opentsm.tsm.roles.hub.requests import Requests
+
+
+class ApiContainer(Protocol):
+    """Use cases and ports, put together elsewhere."""
+
+    @property
+    def storage(self) -> Storage:
+        """Return where everything is kept."""
+        ...
+
+    @property
+    def world(self) -> World:
+        """Return clock, random numbers and ids."""
+        ...
+
+    @property
+    def notifier(self) -> Notifier:
+        """Return what wakes waiting requests."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """Return the hub's use cases for parties."""
+        ...
+
+    @property
+    def device_link(self) -> DeviceLink:
+        """Return the hub's use cases for devices at work."""
+        ...
+
+    @property
+    def onboarding(self) -> Onboarding:
+        """Return the hub's use cases before any operation."""
+        ...
+
+    @property
+    def profiles(self) -> Mapping[str, SeProfile]:
+        """Return the known kinds of cards."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings."""
+        ...
+
+
+def container_of(scope: Scope) -> ApiContainer:
+    """Return the container of the application that serves this request.
+
+    Routers are copied deeply when they are registered, so middleware must not hold it.
+    """
+    return cast("ApiContainer", scope["app"].state["container"])
+
+
+Services = Annotated[ApiContainer, Dependency(skip_validation=True)]

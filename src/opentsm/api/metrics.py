@@ -1,0 +1,42 @@
+"""Metrics in the format of Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+
+
+class Metrics:
+    """The counters of one server process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._requests = Counter(
+            "opentsm_http_requests", "HTTP requests", ("method", "route", "status"), registry=registry
+        )
+        self._duration = Histogram(
+            "opentsm_http_request_duration_seconds",
+            "Time to answer, long polls included",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._exchanges = Counter(
+            "opentsm_device_exchanges", "Exchanges with device agents", ("answer",), registry=registry
+        )
+        self._waiting = Gauge(
+            "opentsm_waiting_requests", "Requests that wait for something to happen", registry=registry
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._duration.labels(route).observe(seconds)
+
+    def exchange(self, *, commands: int, start: bool) -> None:
+        """Count an exchange with a device by what it got."""
+        self._exchanges.labels("order" if commands else "start" if start else "idle").inc()
+
+    def text(self) -> bytes:
+        """Return everything as text."""
+        return generate_latest(self.registry)

@@ -1,0 +1,59 @@
+"""The description of the API (OpenAPI 3.1), and the copy of it in `docs/reference/openapi.json`.
+
+`python -m opentsm.api.openapi docs/reference/openapi.json` writes the copy.
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, License, SecurityScheme
+
+BEARER = "bearer"
+DESCRIPTION = """\
+Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`. Every POST takes an
+`Idempotency-Key`: the same key and request give the same answer, another request with it gives 409.
+Lists are pages: `limit` and `after` in, `items` and `next` out. Times are RFC 3339 in UTC.
+Operations are answered with 202 and followed at `/v1/operations/{id}`.
+"""
+
+
+def config() -> OpenAPIConfig:
+    """Return how the API describes itself; nothing is rendered by pages that load from elsewhere."""
+    return OpenAPIConfig(
+        title="OpenTSM",
+        version=version("opentsm"),
+        description=DESCRIPTION,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        components=Components(
+            security_schemes={
+                BEARER: SecurityScheme(
+                    type="http", scheme="bearer", description="a party's or device's token"
+                )
+            }
+        ),
+        use_handler_docstrings=True,
+        render_plugins=[],
+        path="/.openapi",
+    )
+
+
+def document(app: Litestar) -> bytes:
+    """Return the description as JSON, indented and in a fixed order."""
+    text = msgspec.json.encode(app.openapi_schema.to_schema(), order="sorted")
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def main(path: str) -> None:
+    """Write the description of our own API, without the standard's."""
+    from opentsm.api.app import create_app
+    from opentsm.api.blank import BlankContainer
+
+    Path(path).write_bytes(document(create_app(BlankContainer(), sptsm=False)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,189 @@
+"""The one place where errors become HTTP: RFC 9457 problem documents with a stable code.
+
+A caller's error says what, why and what to do; an error of ours says nothing, and is logged under the
+request's id.
+"""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from opentsm.card.errors import CardError
+from opentsm.tsm.kernel.errors import InternalError, StaleVersionError, TsmError, UnauthenticatedError
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+_POINTER_MARK = re.compile(r"\s*-? at `(?:key in )?\$(?P<path>[^`]*)`$")
+_PATH_PART = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
+_CODES = {
+    400: "invalid_input",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+_log = structlog.get_logger(__name__)
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem document (RFC 9457); `field` is a JSON pointer or parameter name, `code` never changes."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    advice: str | None = None
+    field: str | None = None
+
+
+def request_id_of(scope: Any) -> str:
+    """Return the id under which this request is logged."""
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Turn any error into a problem document; unknown ones tell the client nothing."""
+    if isinstance(error, StaleVersionError):
+        return _retry_later(request, error)
+    if isinstance(error, TsmError) and not isinstance(error, InternalError):
+        return _told(request, error)
+    if isinstance(error, ValidationException):
+        return _validation(request, error)
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return _http(request, error)
+    if isinstance(error, CardError):
+        return _answer(request, 400, "Bad Request", code="invalid_input", detail=str(error))
+    _log.error("request.failed", error=type(error).__name__, exc_info=error)
+    return _answer(
+        request,
+        500,
+        "An error of the server itself.",
+        code="internal_error",
+        detail="It was logged under the request's id.",
+    )
+
+
+def _told(request: Request[Any, Any, Any], error: TsmError) -> Response[Problem]:
+    title = (type(error).__doc__ or "").splitlines()[0]
+    response = _answer(
+        request,
+        error.status,
+        title,
+        code=error.code,
+        detail=error.detail,
+        advice=error.advice,
+        field=error.field,
+    )
+    if isinstance(error, UnauthenticatedError):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="opentsm"'
+    return response
+
+
+def _retry_later(request: Request[Any, Any, Any], error: StaleVersionError) -> Response[Problem]:
+    """Lost races and lost database connections: nothing is wrong with the request."""
+    _log.warning("request.retry-later", reason=error.detail)
+    response = _answer(
+        request,
+        503,
+        "The server could not do this now.",
+        code="try_again",
+        detail="The stored state moved or could not be reached.",
+        advice="Repeat the request, with the same Idempotency-Key.",
+    )
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
+    cause = error.__cause__ or error
+    if isinstance(cause.__cause__, msgspec.DecodeError) and not isinstance(
+        cause.__cause__, msgspec.ValidationError
+    ):
+        return _answer(
+            request,
+            400,
+            "Bad Request",
+            code="malformed_json",
+            detail=f"The body is not JSON: {cause.__cause__}.",
+        )
+    faults = [_fault(entry) for entry in error.extra] if isinstance(error.extra, list) else []
+    if not faults:
+        return _http(request, error)
+    detail = "; ".join(f"{field}: {text}" if field else text for field, text in faults)
+    return _answer(
+        request, 400, "Bad Request", code="invalid_input", detail=f"{detail}.", field=faults[0][0] or None
+    )
+
+
+def _fault(entry: object) -> tuple[str, str]:
+    """Return (field, what is wrong) of one entry of Litestar's list."""
+    if not isinstance(entry, dict):
+        return "", str(entry)
+    message, key = str(entry.get("message", "")), str(entry.get("key", ""))
+    source = entry.get("source")
+    source = getattr(source, "value", source)
+    if source in (None, "body"):
+        pointer, text = split_path(message)
+        if not pointer and key and key != "data":
+            pointer = "/" + key.removeprefix("data.").replace(".", "/")
+        return pointer, text
+    return key, split_path(message)[1]
+
+
+def split_path(message: str) -> tuple[str, str]:
+    """Split msgspec's message into a JSON pointer and the text: `… - at `$.a[0].b`` gives `/a/0/b`."""
+    mark = _POINTER_MARK.search(message)
+    text = message if mark is None else message[: mark.start()]
+    pointer = ""
+    for part in _PATH_PART.finditer(mark["path"] if mark else ""):
+        name = part[1] if part[1] is not None else part[2]
+        pointer += f"/{name or '*'}"
+    missing = re.search(r"(?:required|unknown) field `([^`]+)`", text)
+    if missing:
+        pointer += f"/{missing[1]}"
+    return pointer, text
+
+
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+    status = error.status_code
+    title = HTTPStatus(status).phrase
+    detail = error.detail or title
+    response = _answer(request, status, title, code=_CODES.get(status, "bad_request"), detail=detail)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _answer(
+    request: Request[Any, Any, Any],
+    status: int,
+    title: str,
+    *,
+    code: str,
+    detail: str,
+    advice: str | None = None,
+    field: str | None = None,
+) -> Response[Problem]:
+    document = Problem(
+        type=f"urn:opentsm:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id_of(request.scope),
+        advice=advice,
+        field=field,
+    )
+    return Response(
+        document, status_code=status, media_type=PROBLEM_TYPE, headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,134 @@
+"""Service instances: deploy, look, suspend, resume, terminate, rotate keys, top up."""
+
+import hashlib
+from typing import Annotated, Any
+
+import structlog
+from litestar import Request, Response, get, post
+from litestar.params import Parameter
+
+from opentsm.api.container import Services
+from opentsm.api.idempotency import HEADER
+from opentsm.api.v1 import messages as m
+from opentsm.api.v1 import views
+from opentsm.api.v1.operations import accepted
+from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.operation import OperationType
+from opentsm.tsm.domain.tenant import Principal
+from opentsm.tsm.kernel.errors import NotFoundError
+from opentsm.tsm.kernel.ids import InstanceId, SeId
+
+_TAG = ["instances"]
+CHANGES = {
+    "suspensions": OperationType.SUSPEND,
+    "resumptions": OperationType.RESUME,
+    "terminations": OperationType.TERMINATE,
+    "key-rotations": OperationType.ROTATE_KEYS,
+    "deployments": OperationType.DEPLOY,
+}
+ChangeName = Annotated[str, Parameter(description=f"one of {', '.join(CHANGES)}")]
+
+
+@post("/instances", tags=_TAG, status_code=202, summary="Deploy a service (provider)")
+async def deploy(
+    principal: Principal, container: Services, data: m.NewInstance
+) -> Response[m.DeployedInstance]:
+    """Create an instance of a service on a secure element and ask for its deployment."""
+    instance, operation = await container.requests.deploy(
+        principal,
+        se_id=SeId(data.se_id),
+        service_id=data.service_id,
+        version=data.version,
+        data=data.data,
+        valid_until=data.valid_until,
+    )
+    structlog.contextvars.bind_contextvars(operation_id=operation.id)
+    return Response(
+        m.DeployedInstance(instance=views.instance(instance), operation=views.operation(operation)),
+        status_code=202,
+        headers={"Location": f"/v1/operations/{operation.id}"},
+    )
+
+
+@get("/instances", tags=_TAG, summary="List instances (provider)")
+async def list_instances(
+    principal: Principal,
+    container: Services,
+    se_id: str | None = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> m.InstancePage:
+    """Return the provider's instances by id."""
+    items, following = await read_page(
+        lambda page: container.requests.instances(principal, page, None if se_id is None else SeId(se_id)),
+        lambda instance: instance.id,
+        limit,
+        after,
+    )
+    return m.InstancePage(items=[views.instance(instance) for instance in items], next=following)
+
+
+@get("/instances/{instance_id:str}", tags=_TAG, summary="Show an instance")
+async def show_instance(
+    principal: Principal, container: Services, instance_id: str
+) -> Response[m.InstanceAnswer]:
+    """Return an instance with its version as ETag."""
+    found = await container.requests.instance(principal, InstanceId(instance_id))
+    return Response(views.instance(found), headers={"ETag": f'"{found.version}"'})
+
+
+@post("/instances/{instance_id:str}/top-ups", tags=_TAG, status_code=202, summary="Credit a purse")
+async def top_up(
+    principal: Principal,
+    container: Services,
+    request: Request[Any, Any, Any],
+    instance_id: str,
+    data: m.TopUp,
+) -> Response[m.OperationAnswer]:
+    """Ask for a credit of a purse, exactly once for each transaction id or idempotency key."""
+    operation = await container.requests.top_up(
+        principal,
+        InstanceId(instance_id),
+        amount=data.amount,
+        application=None if data.application is None else Aid.from_hex(data.application),
+        transaction=data.transaction or _transaction(principal, instance_id, request.headers.get(HEADER)),
+        valid_until=data.valid_until,
+    )
+    return accepted(operation)
+
+
+@post(
+    "/instances/{instance_id:str}/{change:str}",
+    tags=_TAG,
+    status_code=202,
+    summary="Suspend, resume, terminate, rotate keys, or deploy again",
+)
+async def change_instance(
+    principal: Principal,
+    container: Services,
+    instance_id: str,
+    change: ChangeName,
+    data: m.Change | None = None,
+) -> Response[m.OperationAnswer]:
+    """Ask for a change; the issuer of the secure element may also suspend and resume."""
+    type_ = CHANGES.get(change)
+    if type_ is None:
+        raise NotFoundError(f"An instance has no {change}.")
+    wanted = data or m.Change()
+    return accepted(
+        await container.requests.change(
+            principal,
+            InstanceId(instance_id),
+            type_,
+            loss=wanted.reason == "LOSS",
+            valid_until=wanted.valid_until,
+        )
+    )
+
+
+def _transaction(principal: Principal, instance_id: str, key: str | None) -> str | None:
+    """Derive the transaction id from the idempotency key: a repeated request can never credit twice."""
+    if key is None:
+        return None
+    return hashlib.sha256(f"{principal.tenant_id}\0{instance_id}\0{key}".encode()).hexdigest()[:16]

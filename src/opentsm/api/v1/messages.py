@@ -1,0 +1,353 @@
+"""Bodies of the `/v1` API. Requests refuse unknown fields; bytes travel as upper-case hex."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Hex = Annotated[str, Meta(pattern="^([0-9A-Fa-f]{2})*$", description="bytes in hex")]
+AidHex = Annotated[str, Meta(pattern="^([0-9A-Fa-f]{2}){5,16}$", description="application identifier in hex")]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+IdentifierType = Literal["CIN", "ICCID", "CPLC", "EID", "GENERIC"]
+SeType = Literal["eSE", "iSE", "uicc", "euicc", "ieuicc", "undefined"]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request body."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A response body."""
+
+
+# --- parties -------------------------------------------------------------------------------------------
+
+
+class NewParty(Body, frozen=True, kw_only=True):
+    """A party to register."""
+
+    kind: Literal["SE_ISSUER", "SERVICE_PROVIDER"]
+    name: Name
+
+
+class Party(Answer, frozen=True, kw_only=True):
+    """A party."""
+
+    id: str
+    kind: str
+    name: str
+    created_at: datetime
+
+
+class RegisteredParty(Party, frozen=True, kw_only=True):
+    """A party and its long-term token, which is shown only once."""
+
+    token: str
+
+
+class PartyPage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[Party]
+    next: str | None
+
+
+# --- secure elements -----------------------------------------------------------------------------------
+
+
+class Identifier(Body, frozen=True, kw_only=True):
+    """One name of a secure element; the first one is the `seId` that device agents use."""
+
+    type: IdentifierType
+    value: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class DiversifiedSource(Body, frozen=True, kw_only=True, tag_field="type", tag="diversified"):
+    """Keys that follow from a master key in the issuer's keystore and the card's diversification data."""
+
+    master: str
+    method: Literal["EMV", "VISA2", "KDF3"]
+    kdd: Hex
+
+
+class WrappedSource(Body, frozen=True, kw_only=True, tag_field="type", tag="wrapped"):
+    """ENC ‖ MAC ‖ DEK, wrapped under a transport key of the issuer's keystore (RFC 3394)."""
+
+    transport: str
+    blob: Hex
+
+
+class KeySetBody(Body, frozen=True, kw_only=True):
+    """A key set of the issuer security domain; `counter` is the last sequence counter, if it is known."""
+
+    kvn: Annotated[int, Meta(ge=1, le=127)]
+    source: DiversifiedSource | WrappedSource
+    kcvs: list[Hex] = []
+    counter: Annotated[int, Meta(ge=0, le=0xFFFFFF)] | None = None
+
+
+class NewSecureElementBody(Body, frozen=True, kw_only=True):
+    """A secure element to register; sessions open with the first key set."""
+
+    identifiers: Annotated[list[Identifier], Meta(min_length=1)]
+    profile: str
+    key_sets: Annotated[list[KeySetBody], Meta(min_length=1)]
+    isd_aid: AidHex | None = None
+
+
+class SecureElementAnswer(Answer, frozen=True, kw_only=True):
+    """A secure element; a service provider sees only `id`, `profile` and `state`."""
+
+    id: str
+    profile: str
+    state: str
+    identifiers: list[Identifier] | msgspec.UnsetType = msgspec.UNSET
+    device_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    content_url: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SecureElementPage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[SecureElementAnswer]
+    next: str | None
+
+
+class ImportedLine(Answer, frozen=True, kw_only=True):
+    """A line that was taken."""
+
+    line: int
+    id: str
+
+
+class RefusedLine(Answer, frozen=True, kw_only=True):
+    """A line that was refused, and why."""
+
+    line: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+class ImportReport(Answer, frozen=True, kw_only=True):
+    """What became of an import; every line stands for itself, empty lines count but are skipped."""
+
+    lines: int
+    registered: list[ImportedLine]
+    refused: list[RefusedLine]
+
+
+class CardObjectAnswer(Answer, frozen=True, kw_only=True):
+    """An entry of the card's registry; `owned` tells whether this TSM put it there."""
+
+    aid: str
+    kind: str
+    state: int
+    state_name: str
+    privileges: list[str]
+    load_file: str | None
+    security_domain: str | None
+    owned: bool
+
+
+class CardContentAnswer(Answer, frozen=True, kw_only=True):
+    """The card's registry as last read; `fresh` is false when it may have changed since."""
+
+    objects: list[CardObjectAnswer]
+    free_memory: int | None
+    fresh: bool
+
+
+# --- devices -------------------------------------------------------------------------------------------
+
+
+class NewEnrolment(Body, frozen=True, kw_only=True):
+    """An enrolment to offer; with `se_id` the device may work only for that secure element."""
+
+    se_id: str | None = None
+
+
+class Enrolment(Answer, frozen=True, kw_only=True):
+    """A one-time code, which is shown only once."""
+
+    code: str
+    expires_at: datetime
+
+
+class NewDevice(Body, frozen=True, kw_only=True):
+    """A device that enrols: its code, its public key (JWK, P-256), its name."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=200)]
+    public_key: dict[str, str]
+    name: Name
+
+
+class EnrolledDevice(Answer, frozen=True, kw_only=True):
+    """An enrolled device."""
+
+    id: str
+
+
+class AssertionBody(Body, frozen=True, kw_only=True):
+    """A JWS (compact, ES256; header `kid` = device id; sub, aud "opentsm", iat, exp ≤ 60 s, jti)."""
+
+    assertion: str
+
+
+class DeviceToken(Answer, frozen=True, kw_only=True):
+    """A short-term bearer token."""
+
+    token: str
+    expires_in: float
+
+
+class SessionElement(Body, frozen=True, kw_only=True):
+    """The secure element of a session, as SERAM names it."""
+
+    type: SeType
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class NewDeviceSession(Body, frozen=True, kw_only=True):
+    """A session to open."""
+
+    se: SessionElement
+
+
+class OpenedDeviceSession(Answer, frozen=True, kw_only=True):
+    """A session: its id goes into the query of the SERAM requests and is a secret."""
+
+    session_id: str
+    expires_in: float
+
+
+# --- instances and operations --------------------------------------------------------------------------
+
+
+class NewInstance(Body, frozen=True, kw_only=True):
+    """A service to deploy; `data` is personalisation data by field name and is never shown again."""
+
+    service_id: str
+    se_id: str
+    version: str | None = None
+    data: dict[str, str] = {}
+    valid_until: datetime | None = None
+
+
+class Change(Body, frozen=True, kw_only=True):
+    """A change of an instance; a reported loss overtakes everything that waits for the card."""
+
+    reason: Literal["LOSS"] | None = None
+    valid_until: datetime | None = None
+
+
+class TopUp(Body, frozen=True, kw_only=True):
+    """A credit, in minor units, exactly once for each `transaction` (8 bytes in hex)."""
+
+    amount: Annotated[int, Meta(ge=1, le=0x7FFFFFFF)]
+    application: AidHex | None = None
+    transaction: Annotated[str, Meta(pattern="^[0-9A-Fa-f]{16}$")] | None = None
+    valid_until: datetime | None = None
+
+
+class ApplicationAnswer(Answer, frozen=True, kw_only=True):
+    """An application of an instance."""
+
+    instance_aid: str
+    load_file: str
+    module: str
+    make_selectable: bool
+    personalization: str | None
+
+
+class InstanceAnswer(Answer, frozen=True, kw_only=True):
+    """A service instance; `state_code` is the number of TR-03165."""
+
+    id: str
+    state: str
+    state_code: int
+    se_id: str
+    service_id: str
+    version: str
+    flavor_id: str
+    sd_aid: str
+    applications: list[ApplicationAnswer]
+    created_at: datetime
+
+
+class InstancePage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[InstanceAnswer]
+    next: str | None
+
+
+class FailureAnswer(Answer, frozen=True, kw_only=True):
+    """Why an operation failed; `status_word` is the card's."""
+
+    code: str
+    detail: str
+    advice: str
+    status_word: str | None
+    step: str | None
+
+
+class OperationAnswer(Answer, frozen=True, kw_only=True):
+    """An operation and how far it has come; `plan` has one line a step."""
+
+    id: str
+    type: str
+    state: str
+    se_id: str
+    instance_id: str | None
+    plan: list[str]
+    apdus: int
+    bytes: int
+    round_trips: int
+    duration_ms: int | None
+    result: dict[str, str | int]
+    failure: FailureAnswer | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    valid_until: datetime | None
+
+
+class OperationPage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[OperationAnswer]
+    next: str | None
+
+
+class DeployedInstance(Answer, frozen=True, kw_only=True):
+    """A new instance and the operation that deploys it."""
+
+    instance: InstanceAnswer
+    operation: OperationAnswer
+
+
+# --- audit ---------------------------------------------------------------------------------------------
+
+
+class AuditEntryAnswer(Answer, frozen=True, kw_only=True):
+    """An audit entry; `digest` covers the entry and `previous`, the digest before it in its shard."""
+
+    cursor: str
+    shard: int
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    details: dict[str, str | int]
+    previous: str
+    digest: str
+
+
+class AuditPage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[AuditEntryAnswer]
+    next: str | None

@@ -1,0 +1,195 @@
+"""Secure elements: registration, import, look-up, content, audits, reinstatement."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import Parameter
+
+from opentsm.api.container import ApiContainer, Services
+from opentsm.api.idempotency import STREAMED
+from opentsm.api.problems import split_path
+from opentsm.api.v1 import messages as m
+from opentsm.api.v1 import views
+from opentsm.api.v1.operations import accepted
+from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.secure_element import (
+    DiversifiedKeys,
+    SeIdentifier,
+    SeIdentifierType,
+    WrappedKeys,
+)
+from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.errors import CallerError, ForbiddenError
+from opentsm.tsm.kernel.ids import KeyHandle, SeId
+from opentsm.tsm.roles.hub.mandate import require
+from opentsm.tsm.roles.hub.registration import NewKeySet, NewSecureElement
+
+MAX_LINE = 65_536
+MAX_REFUSED = 1_000
+_TAG = ["secure elements"]
+_LINE = msgspec.json.Decoder(m.NewSecureElementBody)
+IdentifierQuery = Annotated[
+    str | None, Parameter(description="only the secure element that goes by this name, of any type")
+]
+
+
+@post("/secure-elements", tags=_TAG, summary="Register a secure element (issuer)")
+async def register_secure_element(
+    principal: Principal, container: Services, data: m.NewSecureElementBody
+) -> Response[m.SecureElementAnswer]:
+    """Register a secure element; the keystore must be able to use every key set. Its card is not touched."""
+    se = await container.onboarding.register_secure_element(principal, _new(data))
+    return Response(
+        views.secure_element(principal, se),
+        status_code=201,
+        headers={"Location": f"/v1/secure-elements/{se.id}"},
+    )
+
+
+@post(
+    "/secure-elements/import",
+    opt=STREAMED,
+    tags=_TAG,
+    status_code=200,
+    summary="Register secure elements from a file (issuer)",
+    description="The body is one JSON document a line, each as for POST /v1/secure-elements. Every line has "
+    "its own result; a repeated line is refused, because its identifiers are taken.",
+    request_max_body_size=None,
+)
+async def import_secure_elements(
+    principal: Principal, container: Services, request: Request[Any, Any, Any]
+) -> m.ImportReport:
+    """Read the body as it comes, line by line."""
+    require(principal, TenantKind.SE_ISSUER)
+    report = m.ImportReport(lines=0, registered=[], refused=[])
+    number = 0
+    async for number, line in _lines(request):
+        if len(report.refused) >= MAX_REFUSED:
+            break
+        if line is not None and not line.strip():
+            continue
+        result = await _import_line(container, principal, number, line)
+        if isinstance(result, m.ImportedLine):
+            report.registered.append(result)
+        else:
+            report.refused.append(result)
+    return msgspec.structs.replace(report, lines=number)
+
+
+@get("/secure-elements", tags=_TAG, summary="List or find secure elements")
+async def list_secure_elements(
+    principal: Principal,
+    container: Services,
+    identifier: IdentifierQuery = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> m.SecureElementPage:
+    """Return the issuer's secure elements; a service provider finds one by its identifier."""
+    if identifier is not None:
+        found = await container.onboarding.find_secure_element(principal, identifier)
+        items = [] if found is None else [views.secure_element(principal, found)]
+        return m.SecureElementPage(items=items, next=None)
+    if principal.kind is TenantKind.SERVICE_PROVIDER:
+        raise ForbiddenError(
+            "A service provider does not see the secure elements of others.",
+            advice="Look one up with ?identifier=.",
+            field="identifier",
+        )
+    page, following = await read_page(
+        lambda page: container.onboarding.secure_elements(principal, page), lambda se: se.id, limit, after
+    )
+    return m.SecureElementPage(items=[views.secure_element(principal, se) for se in page], next=following)
+
+
+@get("/secure-elements/{se_id:str}", tags=_TAG, summary="Show a secure element (issuer)")
+async def show_secure_element(principal: Principal, container: Services, se_id: str) -> m.SecureElementAnswer:
+    """Return a secure element of the caller."""
+    return views.secure_element(principal, await container.onboarding.secure_element(principal, SeId(se_id)))
+
+
+@get("/secure-elements/{se_id:str}/content", tags=_TAG, summary="Show what is on the card (issuer)")
+async def show_content(principal: Principal, container: Services, se_id: str) -> m.CardContentAnswer:
+    """Return the card's registry as last read; ask for an audit to read it again."""
+    return views.card_content(*await container.onboarding.card_content(principal, SeId(se_id)))
+
+
+@post("/secure-elements/{se_id:str}/audits", tags=_TAG, status_code=202, summary="Read the card (issuer)")
+async def audit_secure_element(
+    principal: Principal, container: Services, se_id: str
+) -> Response[m.OperationAnswer]:
+    """Ask for a fresh reading of the card's registry."""
+    return accepted(await container.requests.audit_secure_element(principal, SeId(se_id)))
+
+
+@post(
+    "/secure-elements/{se_id:str}/reinstate",
+    tags=_TAG,
+    status_code=200,
+    summary="End a quarantine (issuer)",
+)
+async def reinstate_secure_element(
+    principal: Principal, container: Services, se_id: str
+) -> m.SecureElementAnswer:
+    """Let a quarantined secure element prove itself again."""
+    se = await container.onboarding.reinstate_secure_element(principal, SeId(se_id))
+    return views.secure_element(principal, se)
+
+
+async def _import_line(
+    container: ApiContainer, principal: Principal, number: int, line: bytes | None
+) -> m.ImportedLine | m.RefusedLine:
+    if line is None:
+        return m.RefusedLine(line=number, code="too_large", detail=f"The line has over {MAX_LINE} bytes.")
+    try:
+        se = await container.onboarding.register_secure_element(principal, _new(_LINE.decode(line)))
+    except msgspec.ValidationError as error:
+        pointer, text = split_path(str(error))
+        return m.RefusedLine(line=number, code="invalid_input", detail=f"{text}.", field=pointer or None)
+    except msgspec.DecodeError as error:
+        return m.RefusedLine(line=number, code="malformed_json", detail=f"The line is not JSON: {error}.")
+    except CallerError as error:
+        return m.RefusedLine(line=number, code=error.code, detail=error.detail, field=error.field)
+    return m.ImportedLine(line=number, id=se.id)
+
+
+async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[tuple[int, bytes | None]]:
+    """Cut a streamed body into numbered lines; None stands for a line that is too long."""
+    number, rest, skipping = 0, b"", False
+    async for chunk in request.stream():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            yield number, None if skipping or len(line) > MAX_LINE else line
+            skipping = False
+        if len(rest) > MAX_LINE:
+            rest, skipping = b"", True
+    if rest or skipping:
+        yield number + 1, None if skipping else rest
+
+
+def _new(data: m.NewSecureElementBody) -> NewSecureElement:
+    return NewSecureElement(
+        identifiers=tuple(
+            SeIdentifier(type=SeIdentifierType(i.type), value=i.value) for i in data.identifiers
+        ),
+        profile=data.profile,
+        key_sets=tuple(_key_set(given) for given in data.key_sets),
+        isd_aid=None if data.isd_aid is None else Aid.from_hex(data.isd_aid),
+    )
+
+
+def _key_set(given: m.KeySetBody) -> NewKeySet:
+    source = given.source
+    return NewKeySet(
+        kvn=given.kvn,
+        source=DiversifiedKeys(
+            master=KeyHandle(source.master), method=source.method, kdd=bytes.fromhex(source.kdd)
+        )
+        if isinstance(source, m.DiversifiedSource)
+        else WrappedKeys(transport=KeyHandle(source.transport), blob=bytes.fromhex(source.blob)),
+        kcvs=tuple(map(bytes.fromhex, given.kcvs)),
+        counter=given.counter,
+    )

@@ -1,0 +1,153 @@
+"""What the domain's records look like from outside. Nothing sealed, no key and no personalisation data."""
+
+from datetime import datetime
+
+from opentsm.api.v1 import messages as m
+from opentsm.card.gp import lifecycle
+from opentsm.card.gp.privileges import Privilege
+from opentsm.tsm.domain.audit import AuditEntry
+from opentsm.tsm.domain.card_content import CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.domain.operation import Failure, Operation
+from opentsm.tsm.domain.secure_element import SecureElement
+from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.tenant import Principal, Tenant
+from opentsm.tsm.roles.hub.mandate import may_see
+
+_STATE_NAMES = {
+    ObjectKind.ISSUER_SECURITY_DOMAIN: lifecycle.card_state_name,
+    ObjectKind.SECURITY_DOMAIN: lifecycle.security_domain_state_name,
+    ObjectKind.APPLICATION: lifecycle.application_state_name,
+    ObjectKind.LOAD_FILE: lifecycle.load_file_state_name,
+}
+
+
+def party(tenant: Tenant) -> m.Party:
+    """Show a party."""
+    return m.Party(id=tenant.id, kind=tenant.kind.value, name=tenant.name, created_at=tenant.created_at)
+
+
+def registered_party(tenant: Tenant, token: str) -> m.RegisteredParty:
+    """Show a party with its token, the only time."""
+    return m.RegisteredParty(
+        id=tenant.id, kind=tenant.kind.value, name=tenant.name, created_at=tenant.created_at, token=token
+    )
+
+
+def secure_element(principal: Principal, se: SecureElement) -> m.SecureElementAnswer:
+    """Show a secure element, whole only to its issuer and the operator."""
+    if not may_see(principal, se):
+        return m.SecureElementAnswer(id=se.id, profile=se.profile, state=se.state.value)
+    return m.SecureElementAnswer(
+        id=se.id,
+        profile=se.profile,
+        state=se.state.value,
+        identifiers=[m.Identifier(type=name.type.value, value=name.value) for name in se.identifiers],
+        device_id=se.device_id,
+        content_url=f"/v1/secure-elements/{se.id}/content",
+    )
+
+
+def card_content(content: ObservedContent, claims: tuple[Claim, ...]) -> m.CardContentAnswer:
+    """Show what is known to be on a card."""
+    owned = {claim.aid for claim in claims}
+    return m.CardContentAnswer(
+        objects=[_card_object(entry, entry.aid in owned) for entry in content.objects],
+        free_memory=content.free_memory,
+        fresh=content.fresh,
+    )
+
+
+def _card_object(entry: CardObject, owned: bool) -> m.CardObjectAnswer:
+    return m.CardObjectAnswer(
+        aid=str(entry.aid),
+        kind=entry.kind.value,
+        state=entry.state,
+        state_name=_STATE_NAMES[entry.kind](entry.state),
+        privileges=list(Privilege(entry.privileges).names),
+        load_file=None if entry.load_file is None else str(entry.load_file),
+        security_domain=None if entry.security_domain is None else str(entry.security_domain),
+        owned=owned,
+    )
+
+
+def instance(found: ServiceInstance) -> m.InstanceAnswer:
+    """Show a service instance."""
+    description = found.description
+    return m.InstanceAnswer(
+        id=found.id,
+        state=found.state.name,
+        state_code=found.state.value,
+        se_id=found.se_id,
+        service_id=description.service_id,
+        version=description.version_tag,
+        flavor_id=description.flavor_id,
+        sd_aid=str(description.sd_aid),
+        applications=[
+            m.ApplicationAnswer(
+                instance_aid=str(app.instance_aid),
+                load_file=str(app.load_file),
+                module=str(app.module),
+                make_selectable=app.make_selectable,
+                personalization=app.personalization,
+            )
+            for app in description.applications
+        ],
+        created_at=found.created_at,
+    )
+
+
+def operation(found: Operation) -> m.OperationAnswer:
+    """Show an operation."""
+    return m.OperationAnswer(
+        id=found.id,
+        type=found.type.value,
+        state=found.state.value,
+        se_id=found.se_id,
+        instance_id=found.instance_id,
+        plan=list(found.plan),
+        apdus=found.traffic.apdus,
+        bytes=found.traffic.bytes,
+        round_trips=found.traffic.round_trips,
+        duration_ms=_milliseconds(found.started_at or found.created_at, found.ended_at),
+        result=found.result,
+        failure=None if found.failure is None else _failure(found.failure),
+        created_at=found.created_at,
+        started_at=found.started_at,
+        ended_at=found.ended_at,
+        valid_until=found.valid_until,
+    )
+
+
+def _failure(failure: Failure) -> m.FailureAnswer:
+    return m.FailureAnswer(
+        code=failure.code,
+        detail=failure.detail,
+        advice=failure.advice,
+        status_word=failure.status_word,
+        step=failure.step,
+    )
+
+
+def _milliseconds(begun: datetime, ended: datetime | None) -> int | None:
+    return None if ended is None else round((ended - begun).total_seconds() * 1000)
+
+
+def audit_cursor(entry: AuditEntry) -> str:
+    """Return the cursor of an audit entry."""
+    return f"{entry.shard}.{entry.number}"
+
+
+def audit_entry(entry: AuditEntry) -> m.AuditEntryAnswer:
+    """Show an audit entry."""
+    return m.AuditEntryAnswer(
+        cursor=audit_cursor(entry),
+        shard=entry.shard,
+        number=entry.number,
+        at=entry.at,
+        actor=entry.actor,
+        action=entry.action,
+        subject=entry.subject,
+        details=entry.details,
+        previous=entry.previous.hex().upper(),
+        digest=entry.digest().hex().upper(),
+    )
