@@ -20,7 +20,10 @@ ALLOWED_FILTERS = re.compile(
     r"version = |expires_at [<>] |jti <> |^(NOT )?claimed$|IS NULL\) OR ",
 )
 PLANNER = (
-    "enable_seqscan = off; enable_sort = off; enable_bitmapscan = off; plan_cache_mode = force_generic_plan"
+    "enable_seqscan = off",
+    "enable_sort = off",
+    "enable_bitmapscan = off",
+    "plan_cache_mode = force_generic_plan",
 )
 
 
