@@ -121,6 +121,7 @@ class Device:
     before: Callable[[int], None] = lambda _: None
     after: Callable[[int], None] = lambda _: None
     sent: int = 0
+    reports_loss: bool = True
     answered: dict[int, Report] = field(default_factory=dict)
 
     def run(self, delivery: Delivery) -> Report:
@@ -144,6 +145,8 @@ class Device:
             if delivery.sequence is not None and not fits(command, answer):
                 stopped, index = StopReason.MISMATCH, number
                 break
+        if stopped is StopReason.CARD_LOST and not self.reports_loss:
+            return Report(polling=True)
         report = Report(
             polling=False,
             responses=tuple(responses),
@@ -194,6 +197,9 @@ class Bench:
         self.profiles = {profile: host_profile(profile)}
         self.principal = Principal(tenant_id=self.provider, kind=TenantKind.SERVICE_PROVIDER)
         self.issuer_principal = Principal(tenant_id=self.issuer, kind=TenantKind.SE_ISSUER)
+        self.device_principal = Principal(
+            tenant_id=self.issuer, kind=TenantKind.SE_ISSUER, device_id=self.device_id
+        )
         self.master = Secret(self.world.random(16))
         self.wrap_storage: Callable[[Storage], Storage] = lambda storage: storage
 
@@ -344,6 +350,11 @@ class Bench:
             await tx.commit()
         return await self.requests.change(self.principal, self.instance_id, OperationType.DEPLOY)
 
+    async def negotiate(self) -> None:
+        """Make the handshake again, with or without our extension."""
+        session = await self.link.session(self.device_principal, self.session_id)
+        await self.link.handshake(session, extended=self.extended)
+
     # --- running ----------------------------------------------------------------------------------------
 
     async def work(self) -> None:
@@ -358,8 +369,7 @@ class Bench:
         await worker.drain()
 
     async def exchange(self, report: Report) -> Delivery:
-        principal = Principal(tenant_id=self.issuer, kind=TenantKind.SE_ISSUER, device_id=self.device_id)
-        session = await self.link.session(principal, self.session_id)
+        session = await self.link.session(self.device_principal, self.session_id)
         return await self.link.exchange(session, report, wait_s=0.0)
 
     async def run(self, operation_id: OperationId, *, most_orders: int = 60) -> Operation:

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from tests.machine.bench import Crash
+
+from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 
 
 @dataclass

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
 
 from opentsm.tsm.domain.card_content import ObservedContent
 from opentsm.tsm.domain.operation import OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState
-from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
 
 
 @pytest.fixture

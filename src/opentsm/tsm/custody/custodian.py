@@ -21,7 +21,13 @@ from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Fills, Grouping, PlainCommand, compile_step
 from opentsm.tsm.engine.plan import SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
-from opentsm.tsm.kernel.errors import InvariantError, NotFoundError, WrongCardError
+from opentsm.tsm.kernel.errors import (
+    ConflictError,
+    InvariantError,
+    NotFoundError,
+    StaleVersionError,
+    WrongCardError,
+)
 from opentsm.tsm.kernel.ids import KeyHandle, SegmentId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
@@ -74,6 +80,13 @@ class Custodian:
         if known is not None:
             return (await self._open(known)).opening
         work = await self._first_work(request)
+        try:
+            await self._begin(request, work)
+        except ConflictError as error:
+            raise StaleVersionError("Another worker opened the same segment at the same time.") from error
+        return work.opening
+
+    async def _begin(self, request: SegmentRequest, work: SegmentWork) -> None:
         async with self._c.storage.transaction() as tx:
             await self._take_over_keys(tx, request)
             await tx.segments.add(
@@ -88,7 +101,6 @@ class Custodian:
                 )
             )
             await tx.commit()
-        return work.opening
 
     async def _first_work(self, request: SegmentRequest) -> SegmentWork:
         profile = self._profile(request)

@@ -55,7 +55,7 @@ def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> Observe
     return _confirmed(replace(observed, unproven=proven), step, through)
 
 
-def _confirmed(observed: ObservedContent, step: s.Step, through: Aid) -> ObservedContent:  # noqa: PLR0911
+def _confirmed(observed: ObservedContent, step: s.Step, through: Aid) -> ObservedContent:
     match step:
         case s.CreateSecurityDomain():
             entry = CardObject(

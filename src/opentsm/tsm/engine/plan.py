@@ -23,7 +23,7 @@ from opentsm.tsm.domain.card_content import (
 )
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.documents import Record
-from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.kernel.ids import TenantId
 
 LOCKED = 0x80
@@ -105,7 +105,7 @@ def plan(
         claims: which objects OpenTSM put there, and for which instances.
 
     Raises:
-        ConflictError: an object that OpenTSM did not put there stands in the way, or the card's state
+        PlanRefusedError: an object that OpenTSM did not put there stands in the way, or the card's state
             does not allow what is wanted.
     """
     if not observed.fresh:
@@ -167,13 +167,13 @@ class _Planner:
         shared = [lf.aid for lf in self.description.load_files]
         for aid in (*own, *shared):
             if self.observed.find(aid) is not None and aid not in self.claims:
-                raise ConflictError(
+                raise PlanRefusedError(
                     f"The secure element already holds {aid}, which this TSM did not put there.",
                     advice="Adopt the object explicitly, or remove it through whoever owns it.",
                 )
         for aid in own:
             if self.observed.find(aid) is not None and not self._ours(aid):
-                raise ConflictError(
+                raise PlanRefusedError(
                     f"{aid} on this secure element belongs to another service instance.",
                     advice="Terminate that instance first, or give this service other AIDs.",
                 )
@@ -222,7 +222,7 @@ class _Planner:
             return Plan()
         entry = self.observed.find(transaction.application)
         if entry is None or entry.state & LOCKED or not entry.state & 0x04:
-            raise ConflictError(
+            raise PlanRefusedError(
                 f"The application {transaction.application} cannot take value in its present state.",
                 advice="Resume or deploy the service first.",
             )

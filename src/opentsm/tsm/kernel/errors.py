@@ -91,6 +91,12 @@ class IllegalTransitionError(ConflictError):
     code = "illegal_transition"
 
 
+class PlanRefusedError(ConflictError):
+    """What is on the card does not allow what is wanted."""
+
+    code = "plan_refused"
+
+
 class IdempotencyConflictError(ConflictError):
     """The idempotency key was used before with another body."""
 

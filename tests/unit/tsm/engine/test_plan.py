@@ -21,7 +21,7 @@ from opentsm.tsm.domain.card_content import (
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import Plan, SessionKind, Topology, plan
-from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
 
 replace = msgspec.structs.replace
@@ -177,13 +177,13 @@ def test_plan_when_personalisation_is_in_doubt_and_cannot_be_probed_builds_the_i
 
 def test_plan_when_an_object_is_foreign_refuses_and_names_it() -> None:
     foreign = CardObject(aid=APP, kind=ObjectKind.APPLICATION, state=0x07, seen_through=ISD)
-    with pytest.raises(ConflictError, match=str(APP)):
+    with pytest.raises(PlanRefusedError, match=str(APP)):
         plan(desired(), replace(EMPTY, objects=(*EMPTY.objects, foreign)), TOPOLOGY, ())
 
 
 def test_plan_when_an_application_belongs_to_another_instance_refuses() -> None:
     theirs = tuple(replace(claim, instance_ids=(OTHER,)) for claim in CLAIMS)
-    with pytest.raises(ConflictError, match="another service instance"):
+    with pytest.raises(PlanRefusedError, match="another service instance"):
         plan(desired(), DEPLOYED, TOPOLOGY, theirs)
 
 
@@ -238,7 +238,7 @@ def test_plan_when_topping_up_credits_once_and_asks_the_purse_when_in_doubt() ->
 
 def test_plan_when_topping_up_a_locked_purse_refuses() -> None:
     suspended = carried_out(DEPLOYED, planned(DEPLOYED, Goal.SUSPENDED))
-    with pytest.raises(ConflictError, match="cannot take value"):
+    with pytest.raises(PlanRefusedError, match="cannot take value"):
         planned(suspended, Goal.SUSPENDED, transaction=TRANSACTION)
 
 

@@ -28,7 +28,13 @@ from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine.plan import Plan, SessionKind, plan
 from opentsm.tsm.kernel.documents import from_json, to_json
-from opentsm.tsm.kernel.errors import CallerError, NotFoundError, TsmError, WrongCardError
+from opentsm.tsm.kernel.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PlanRefusedError,
+    TsmError,
+    WrongCardError,
+)
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.notifier import Notifier
@@ -100,7 +106,7 @@ class Conductor:
             await (self._withdraw(case) if in_flight else self._work(case))
         except WrongCardError as error:
             await self._quarantine(case, error)
-        except CallerError as error:
+        except (PlanRefusedError, NotFoundError, InvalidInputError) as error:
             await self._fail(case, _failure(error))
 
     # --- taking turns ----------------------------------------------------------------------------------
