@@ -7,7 +7,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from opentsm.api.docs_page import render
-from opentsm.api.openapi import document
+from opentsm.api.openapi import describe, document
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -19,7 +19,7 @@ def _document(app: Litestar) -> bytes:
 
 @lru_cache(maxsize=4)
 def _page(app: Litestar) -> str:
-    return render(app.openapi_schema.to_schema())
+    return render(describe(app))
 
 
 @get("/openapi.json", include_in_schema=False, media_type="application/json")

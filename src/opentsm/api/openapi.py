@@ -6,11 +6,15 @@
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme
+
+from opentsm.api.idempotency import HEADER, MAX_KEY
+from opentsm.api.problems import PROBLEM_TYPE, Problem
 
 BEARER = "bearer"
 DESCRIPTION = """\
@@ -19,6 +23,18 @@ Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`.
 Lists are pages: `limit` and `after` in, `items` and `next` out. Times are RFC 3339 in UTC.
 Operations are answered with 202 and followed at `/v1/operations/{id}`.
 """
+
+_PROBLEM = {
+    "description": "A problem document",
+    "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "the same key and request give the same answer",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
 
 
 def config() -> OpenAPIConfig:
@@ -41,9 +57,25 @@ def config() -> OpenAPIConfig:
     )
 
 
+def describe(app: Litestar) -> dict[str, Any]:
+    """Return the description, with the errors and headers that every request has in common."""
+    found = app.openapi_schema.to_schema()
+    _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
+    found["components"]["schemas"]["Problem"] = components["Problem"]
+    for path, item in found["paths"].items():
+        for method, operation in item.items():
+            operation["responses"] = {
+                status: response for status, response in operation["responses"].items() if status < "400"
+            }
+            operation["responses"]["default"] = _PROBLEM
+            if method == "post" and path.startswith("/v1/") and operation.get("security"):
+                operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+    return found
+
+
 def document(app: Litestar) -> bytes:
     """Return the description as JSON, indented and in a fixed order."""
-    text = msgspec.json.encode(app.openapi_schema.to_schema(), order="sorted")
+    text = msgspec.json.encode(describe(app), order="sorted")
     return msgspec.json.format(text, indent=2) + b"\n"
 
 
