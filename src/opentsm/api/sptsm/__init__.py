@@ -1,0 +1,1 @@
+"""The TSM backend of BSI TR-03165, version 1.0.4: the service provider's door."""

@@ -1,0 +1,46 @@
+"""Application keys: master keys that a provider brings along, for its terminals to know them too."""
+
+from typing import Annotated
+
+from litestar import put
+from litestar.params import Dependency, Parameter
+
+from opentsm.api.sptsm.exchange import SpContainer
+from opentsm.api.v1 import messages as m
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
+
+_Container = Annotated[SpContainer, Dependency(skip_validation=True)]
+_Name = Annotated[str, Parameter(description="as personalisation recipes call the key")]
+
+
+class ApplicationKey(m.Body, frozen=True, kw_only=True):
+    """A master key in the clear: over TLS or the loopback interface only."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "<application key>"
+
+
+@put(
+    "/application-keys/{name:str}",
+    tags=["application keys"],
+    status_code=204,
+    summary="Import an application master key (provider)",
+)
+async def import_application_key(
+    principal: Principal, container: _Container, name: _Name, data: ApplicationKey
+) -> None:
+    """Import a master key of 16 bytes; the same key again changes nothing, another one is refused."""
+    if principal.kind is not TenantKind.SERVICE_PROVIDER:
+        raise ForbiddenError("This needs the token of a service provider.")
+    try:
+        key = Secret(bytes.fromhex(data.key))
+    except ValueError:
+        raise InvalidInputError("The key must be bytes in hex.", field="/key") from None
+    await container.catalogue.scripts.import_application_key(principal.tenant_id, name, key)
+
+
+router = import_application_key
