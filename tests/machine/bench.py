@@ -105,7 +105,7 @@ class NoCatalogue:
         raise AssertionError("not asked for here")
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The server is to die here."""
 
 
@@ -114,7 +114,7 @@ class Device:
     """A device with a card: runs orders as docs/reference/agent-protocol.md says.
 
     `before` is called with the number of the command (from 1, over all orders) before it is sent and
-    `after` after it was answered; either may raise TornError (the card was lost) or Crash.
+    `after` after it was answered; either may raise TornError (the card was lost) or CrashError.
     """
 
     card: VirtualCard
@@ -381,7 +381,7 @@ class Bench:
                 if operation.state in ENDED:
                     return operation
                 report = await self._turn(report)
-            except Crash:
+            except CrashError:
                 await self.crash()
         raise AssertionError(f"still {operation.state} after {most_orders} exchanges: {operation}")
 

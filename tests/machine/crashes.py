@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.machine.bench import Crash
+from tests.machine.bench import CrashError
 
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 
@@ -24,7 +24,7 @@ class CommitFault:
             return
         if self.durable:
             await really.commit()
-        raise Crash
+        raise CrashError
 
 
 class DyingUnitOfWork:

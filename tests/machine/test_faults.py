@@ -5,6 +5,7 @@ not happen twice happened twice.
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
 from tests.machine.crashes import CommitFault, DyingStorage
 
 from opentsm.card import purse
+from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import ResponseApdu
 from opentsm.card.gp import commands as gp
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
@@ -109,7 +111,7 @@ async def assert_settled(bench: Bench, story: Story, operation: Operation, where
     assert current == [kvn], where
     assert picture.keys[str(DOMAIN)] == (kvn,), where
     known = {o.aid: o.state for o in picture.objects}
-    on_card = {i.aid: i.state for i in image.instances}
+    on_card = {Aid(i.aid): i.state for i in image.instances}
     assert {aid: known[aid] for aid in on_card if aid in known} == on_card, where
     assert set(on_card) <= set(known), where
 
@@ -166,7 +168,7 @@ async def test_server_when_it_dies_at_any_commit_goes_on_from_what_is_stored(
         bench = await story.bench()
         operation = await story.request(bench)
         fault = CommitFault(at=number, durable=durable)
-        bench.wrap_storage = lambda storage, fault=fault: DyingStorage(storage, fault)
+        bench.wrap_storage = partial(DyingStorage, fault=fault)
         await bench.crash()
         ended = await bench.run(operation.id)
         happened = fault.commits >= number
@@ -195,7 +197,7 @@ async def test_server_when_it_dies_while_the_card_is_torn_recovers_from_both(sto
         bench.device.after = torn_at(number)
         operation = await story.request(bench)
         fault = CommitFault(at=number % 7 + 2, durable=bool(number % 2))
-        bench.wrap_storage = lambda storage, fault=fault: DyingStorage(storage, fault)
+        bench.wrap_storage = partial(DyingStorage, fault=fault)
         await bench.crash()
         ended = await bench.run(operation.id)
         await assert_settled(bench, story, ended, f"torn after {number}, died at commit {fault.at}")

@@ -1,1 +1,1 @@
-"""What every holder of key sets does: open, wrap and check its own sessions. Shared by the roles sei and sp."""
+"""What every holder of key sets does: open, wrap and check its own sessions; for the roles sei and sp."""

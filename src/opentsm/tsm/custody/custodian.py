@@ -189,7 +189,7 @@ class Custodian:
             return
         raise WrongCardError(
             f"The card's sequence counter is {counter}, although {keys.counter} was seen before.",
-            advice="The card was replaced or rolled back, or the answer is a replay. Investigate before reinstating it.",
+            advice="The card was replaced or rolled back, or the answer is a replay: find out which.",
         )
 
     async def _note_session(self, tx: UnitOfWork, work: SegmentWork) -> None:
@@ -219,7 +219,7 @@ class Custodian:
         return keys
 
     async def _new_key_set(self, request: SegmentRequest) -> KeySet | None:
-        """Return the key set that this session puts on the card: the one written down before, or a new one."""
+        """Return the key set that this session puts on the card: one written down before, or a new one."""
         puts = [step for step in request.session.steps if isinstance(step, s.PutFirstKeys | s.ReplaceKeys)]
         if not puts:
             return None

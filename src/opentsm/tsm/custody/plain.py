@@ -1,4 +1,4 @@
-"""Sessions without a secure channel: probes that anybody may make, and value transactions with their own MACs.
+"""Sessions without a secure channel: probes that anybody may make, value transactions with their own MACs.
 
 Nothing here trusts an unprotected answer with value: a credit counts when the purse's TAC or log MAC
 verifies, and a purse refuses a transaction id that it holds already.

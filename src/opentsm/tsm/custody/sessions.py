@@ -98,7 +98,7 @@ def open_channel(
     except CardCryptogramError as error:
         raise WrongCardError(
             "The card's cryptogram does not verify: it does not hold the keys on record.",
-            advice="Nothing was sent after INITIALIZE UPDATE. Check the key set, its version and its derivation data.",
+            advice="Nothing was sent after INITIALIZE UPDATE. Check key set, version and derivation data.",
         ) from error
 
 

@@ -51,7 +51,7 @@ class Segment(Record, frozen=True, kw_only=True):
 
 
 class OrderState(Enum):
-    """IN_FLIGHT: stored and perhaps delivered. ANSWERED: the report is stored. CONSUMED: it was acted upon."""
+    """IN_FLIGHT: stored, perhaps delivered. ANSWERED: the report is stored. CONSUMED: it was acted upon."""
 
     IN_FLIGHT = "IN_FLIGHT"
     ANSWERED = "ANSWERED"
@@ -69,7 +69,7 @@ class StopReason(Enum):
 
 
 class OrderAnswer(Record, frozen=True, kw_only=True):
-    """What came back: R-APDUs in hex in the order sent; `stopped` when not all commands were answered well."""
+    """What came back: R-APDUs in hex in the order sent; `stopped` when not all were answered well."""
 
     responses: tuple[str, ...] = ()
     stopped: StopReason | None = None

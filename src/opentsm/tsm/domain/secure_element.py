@@ -85,7 +85,7 @@ class SecureElement(Record, frozen=True, kw_only=True):
 
 
 class DiversifiedKeys(Record, frozen=True, kw_only=True, tag="diversified"):
-    """A key set derived from a master key inside the keystore (`method`: EMV, VISA2, KDF3; `kdd`: 10 bytes)."""
+    """A key set derived from a master key in the keystore (`method`: EMV, VISA2, KDF3; `kdd`: 10 bytes)."""
 
     master: KeyHandle
     method: str

@@ -55,7 +55,9 @@ def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> Observe
     return _confirmed(replace(observed, unproven=proven), step, through)
 
 
-def _confirmed(observed: ObservedContent, step: s.Step, through: Aid) -> ObservedContent:
+def _confirmed(  # noqa: PLR0912 - one case a step
+    observed: ObservedContent, step: s.Step, through: Aid
+) -> ObservedContent:
     match step:
         case s.CreateSecurityDomain():
             entry = CardObject(

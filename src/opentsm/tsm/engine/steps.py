@@ -8,7 +8,7 @@ from opentsm.tsm.kernel.documents import Record
 
 
 class ReadRegistry(Record, frozen=True, kw_only=True, tag="read_registry"):
-    """Read the card's registry and free memory through the session's domain (at most `pages` answers a list)."""
+    """Read registry and free memory through the session's domain, at most `pages` answers a list."""
 
     changes: ClassVar[bool] = False
     pages: int = 1
@@ -53,7 +53,8 @@ class ReplaceKeys(Record, frozen=True, kw_only=True, tag="replace_keys"):
     new_kvn: int
 
     def describe(self) -> str:
-        return f"replace keys {self.old_kvn:02X} of {self.domain} by its owner's own (version {self.new_kvn:02X})"
+        old, new = f"{self.old_kvn:02X}", f"{self.new_kvn:02X}"
+        return f"replace keys {old} of {self.domain} by its owner's own (version {new})"
 
 
 class ProveKeys(Record, frozen=True, kw_only=True, tag="prove_keys"):

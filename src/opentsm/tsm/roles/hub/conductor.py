@@ -299,7 +299,7 @@ class Conductor:
     # --- giving up -------------------------------------------------------------------------------------
 
     def _withdrawable(self, case: Case) -> bool:
-        """An order that nobody got can be withdrawn at will, one that was handed out when its time is over."""
+        """An order that nobody got can be withdrawn at will; one handed out, when its time is over."""
         handed_out = case.order is not None and bool(case.order.delivered)
         return self._expired(case) if handed_out else self._stop_wanted(case)
 

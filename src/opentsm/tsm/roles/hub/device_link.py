@@ -182,7 +182,7 @@ class DeviceLink:
 
 
 def _slice_end(commands: tuple[Command, ...], first: int) -> int:
-    """Return where a slice ends: before the next command that needs everything before it to have succeeded."""
+    """Return where a slice ends: before the next command that needs all before it to have succeeded."""
     end = first + 1
     while end < len(commands) and not commands[end].barrier:
         end += 1

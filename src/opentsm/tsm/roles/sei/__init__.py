@@ -1,1 +1,1 @@
-"""The SE issuer's TSM: holds the keys of issuer security domains and of new domains until they are handed over."""
+"""The SE issuer's TSM: holds issuer security domains' keys, and new domains' keys until hand-over."""
