@@ -4,6 +4,7 @@ GlobalPlatform SERAM 2.0.0; docs/reference/agent-protocol.md for the extension. 
 it is handed out, and handed out again, byte for byte, until its answer is stored.
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 
@@ -75,10 +76,16 @@ class DeviceLink:
         """Take a report, then return the next order, waiting for one up to `wait_s` seconds."""
         await self._take(session, report)
         start = not session.ready
-        delivery = await self._deliver(session, start)
-        if delivery.commands or start:
-            return delivery
-        await self._s.notifier.wait(device_topic(session.se_id), wait_s)
+        # the wait begins before the look: a hint that comes in between is not missed
+        hint = asyncio.ensure_future(self._s.notifier.wait(device_topic(session.se_id), wait_s))
+        try:
+            await asyncio.sleep(0)
+            delivery = await self._deliver(session, start)
+            if delivery.commands or start:
+                return delivery
+            await hint
+        finally:
+            hint.cancel()
         return await self._deliver(session, start)
 
     # --- answers in ------------------------------------------------------------------------------------
