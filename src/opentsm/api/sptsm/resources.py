@@ -1,6 +1,7 @@
 """Load files, application configurations and personalisation scripts (TR-03165 §4.1.6.5 to 4.1.6.7)."""
 
 from litestar import Response, delete, get, post
+from litestar.params import FromPath
 
 from opentsm.api.sptsm.exchange import (
     AnyRequest,
@@ -33,14 +34,18 @@ async def upload_elf(request: AnyRequest, provider: Provider, catalogue: Catalog
 
 
 @get(_ELF)
-async def get_elf(request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: str) -> Document:
+async def get_elf(
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: FromPath[str]
+) -> Document:
     """Return one load file's document."""
     await refuse_body(request)
     return await catalogue.load_files.get(provider, elf_id)
 
 
 @delete(_ELF)
-async def delete_elf(request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: str) -> None:
+async def delete_elf(
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: FromPath[str]
+) -> None:
     """Delete a load file that no flavor uses."""
     await refuse_body(request)
     await catalogue.load_files.delete(provider, elf_id)
@@ -48,7 +53,7 @@ async def delete_elf(request: AnyRequest, provider: Provider, catalogue: Catalog
 
 @get(f"{_ELF}/binary")
 async def get_elf_binary(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: FromPath[str]
 ) -> Response[bytes]:
     """Return the file as uploaded."""
     await refuse_body(request)
@@ -57,7 +62,7 @@ async def get_elf_binary(
 
 @get(f"{_ELF}/executable-modules")
 async def list_ems(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: FromPath[str]
 ) -> list[Document]:
     """Return the modules of a load file."""
     await refuse_body(request)
@@ -66,7 +71,7 @@ async def list_ems(
 
 @get(f"{_ELF}/executable-modules/{{em_id:str}}")
 async def get_em(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: str, em_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, elf_id: FromPath[str], em_id: FromPath[str]
 ) -> Document:
     """Return one module."""
     await refuse_body(request)
@@ -91,7 +96,7 @@ async def create_app_config(request: AnyRequest, provider: Provider, catalogue: 
 
 @get(_CONFIG)
 async def get_app_config(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, config_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, config_id: FromPath[str]
 ) -> Document:
     """Return one application configuration."""
     await refuse_body(request)
@@ -100,7 +105,7 @@ async def get_app_config(
 
 @delete(_CONFIG)
 async def delete_app_config(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, config_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, config_id: FromPath[str]
 ) -> None:
     """Delete an application configuration that no flavor uses."""
     await refuse_body(request)
@@ -126,7 +131,7 @@ async def upload_script(request: AnyRequest, provider: Provider, catalogue: Cata
 
 @get(_SCRIPT)
 async def get_script(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: FromPath[str]
 ) -> Document:
     """Return one script's document."""
     await refuse_body(request)
@@ -135,7 +140,7 @@ async def get_script(
 
 @delete(_SCRIPT)
 async def delete_script(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: FromPath[str]
 ) -> None:
     """Delete a script that no application configuration uses."""
     await refuse_body(request)
@@ -144,7 +149,7 @@ async def delete_script(
 
 @get(f"{_SCRIPT}/binary")
 async def get_script_binary(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, script_id: FromPath[str]
 ) -> Response[bytes]:
     """Return the script as uploaded."""
     await refuse_body(request)

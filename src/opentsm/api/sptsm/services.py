@@ -1,6 +1,7 @@
 """Services, flavors and versions (TR-03165 §4.1.6.4)."""
 
 from litestar import delete, get, post, put
+from litestar.params import FromPath
 
 from opentsm.api.sptsm.exchange import AnyRequest, Catalogue, Provider, read_json, refuse_body
 from opentsm.tsm.roles.sp.forms import Document
@@ -26,7 +27,7 @@ async def create_service(request: AnyRequest, provider: Provider, catalogue: Cat
 
 @get("/services/{service_id:str}")
 async def get_service(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> Document:
     """Return one service."""
     await refuse_body(request)
@@ -35,7 +36,7 @@ async def get_service(
 
 @put("/services/{service_id:str}")
 async def modify_service(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> Document:
     """Replace what may be edited."""
     return await catalogue.services.modify(provider, service_id, await read_json(request))
@@ -43,7 +44,7 @@ async def modify_service(
 
 @delete("/services/{service_id:str}")
 async def delete_service(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> None:
     """Delete a service with its versions and flavors."""
     await refuse_body(request)
@@ -55,7 +56,7 @@ async def delete_service(
 
 @get(_FLAVORS)
 async def list_flavors(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> list[Document]:
     """Return the flavors of a service."""
     await refuse_body(request)
@@ -64,7 +65,7 @@ async def list_flavors(
 
 @post(_FLAVORS, status_code=200)
 async def create_flavor(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> Document:
     """Create a flavor."""
     return await catalogue.flavors.create(provider, service_id, await read_json(request))
@@ -72,7 +73,11 @@ async def create_flavor(
 
 @get(_FLAVOR)
 async def get_flavor(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> Document:
     """Return one flavor."""
     await refuse_body(request)
@@ -81,7 +86,11 @@ async def get_flavor(
 
 @delete(_FLAVOR)
 async def delete_flavor(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> None:
     """Delete a flavor that no version uses."""
     await refuse_body(request)
@@ -90,7 +99,11 @@ async def delete_flavor(
 
 @get(f"{_FLAVOR}/executable-load-files")
 async def list_linked_elfs(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> list[Document]:
     """Return the load files of a flavor."""
     await refuse_body(request)
@@ -99,7 +112,11 @@ async def list_linked_elfs(
 
 @post(f"{_FLAVOR}/executable-load-files", status_code=200)
 async def link_elfs(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> Document:
     """Add load files to a flavor."""
     return await catalogue.flavors.link(provider, service_id, flavor_id, await read_json(request))
@@ -107,7 +124,11 @@ async def link_elfs(
 
 @put(f"{_FLAVOR}/executable-load-files")
 async def unlink_elfs(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> Document:
     """Take load files out of a flavor: in TR-03165 PUT removes."""
     return await catalogue.flavors.unlink(provider, service_id, flavor_id, await read_json(request))
@@ -115,7 +136,11 @@ async def unlink_elfs(
 
 @post(f"{_FLAVOR}/publish", status_code=200)
 async def publish_flavor(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, flavor_id: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    flavor_id: FromPath[str],
 ) -> Document:
     """Publish a flavor."""
     await refuse_body(request)
@@ -127,7 +152,7 @@ async def publish_flavor(
 
 @get(_VERSIONS)
 async def list_versions(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> list[Document]:
     """Return the versions of a service."""
     await refuse_body(request)
@@ -136,7 +161,7 @@ async def list_versions(
 
 @post(_VERSIONS, status_code=200)
 async def create_version(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str
+    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: FromPath[str]
 ) -> Document:
     """Create a version."""
     return await catalogue.versions.create(provider, service_id, await read_json(request))
@@ -144,7 +169,11 @@ async def create_version(
 
 @get(_VERSION)
 async def get_version(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, tag: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    tag: FromPath[str],
 ) -> Document:
     """Return one version."""
     await refuse_body(request)
@@ -153,7 +182,11 @@ async def get_version(
 
 @delete(_VERSION)
 async def delete_version(
-    request: AnyRequest, provider: Provider, catalogue: Catalogue, service_id: str, tag: str
+    request: AnyRequest,
+    provider: Provider,
+    catalogue: Catalogue,
+    service_id: FromPath[str],
+    tag: FromPath[str],
 ) -> None:
     """Delete a version."""
     await refuse_body(request)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import put
-from litestar.params import Dependency, Parameter
+from litestar.params import Dependency, PathParameter
 
 from opentsm.api.sptsm.exchange import SpContainer
 from opentsm.api.v1 import messages as m
@@ -12,7 +12,7 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
 
 _Container = Annotated[SpContainer, Dependency(skip_validation=True)]
-_Name = Annotated[str, Parameter(description="as personalisation recipes call the key")]
+_Name = Annotated[str, PathParameter(description="as personalisation recipes call the key")]
 
 
 class ApplicationKey(m.Body, frozen=True, kw_only=True):

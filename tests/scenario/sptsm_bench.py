@@ -1,0 +1,190 @@
+"""The TR-03165 API over a real database, with two service providers and a client for each."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+from litestar import Litestar
+
+from opentsm.api.sptsm.routes import PATH, router
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
+from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
+from opentsm.tsm.adapters.postgres import EmbeddedPostgres
+from opentsm.tsm.adapters.storage.migrate import apply_migrations
+from opentsm.tsm.adapters.storage.postgres import PostgresStorage
+from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind, TokenKind
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.sp.catalogue import SpCatalogue
+
+SOURCE = Path(__file__).parents[2] / "src/opentsm"
+CAPS = SOURCE / "demo/caps"
+PROFILES = {
+    name: SeProfile.from_dict(json.loads((SOURCE / f"card/profiles_data/{name}.json").read_text()))
+    for name in ("scp03-i70", "scp03-i60", "scp02-i55")
+}
+
+
+@dataclass(slots=True)
+class Bench:
+    """Everything that a test of the API needs."""
+
+    storage: PostgresStorage
+    world: World
+    catalogue: SpCatalogue
+    keystores: dict[TenantId, SoftwareKeystore]
+    directory: Path
+    app: Litestar
+
+    async def tenant(self, kind: TenantKind = TenantKind.SERVICE_PROVIDER) -> tuple[TenantId, str]:
+        """Register a party; return its id and its long-term token."""
+        id_ = TenantId(self.world.new_id())
+        token = f"long-{id_}"
+        async with self.storage.transaction() as tx:
+            await tx.tenants.add(Tenant(id=id_, kind=kind, name=f"party {id_}", created_at=self.world.now()))
+            digest = hashlib.sha256(token.encode()).digest()
+            await tx.tenants.add_token(AccessToken(digest=digest, tenant_id=id_, kind=TokenKind.LONG_TERM))
+            await tx.commit()
+        unlock = KeyFile(Secret(bytes(32)))
+        path = self.directory / f"{id_}.keys"
+        self.keystores[id_] = await SoftwareKeystore.create(path, id_, unlock)
+        return id_, token
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        """Return a client that sends this token."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        transport = httpx.ASGITransport(app=self.app)  # type: ignore[arg-type]  # another spelling of ASGI
+        return httpx.AsyncClient(transport=transport, base_url=f"http://tsm{PATH}", headers=headers)
+
+    async def provider(self) -> tuple[TenantId, httpx.AsyncClient]:
+        """Register a provider and return a client with its short-term token."""
+        id_, long_term = await self.tenant()
+        answer = await self.client(long_term).post("/auth")
+        return id_, self.client(answer.json())
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Start an empty database."""
+    directory = Path(tempfile.mkdtemp(prefix="opentsm-sptsm-"))
+    directory.chmod(0o755)  # under root the server runs as nobody
+    server = EmbeddedPostgres(directory)
+    url = server.start_blocking()
+    try:
+        asyncio.run(_migrate(url))
+        yield url
+    finally:
+        server.stop_blocking()
+        shutil.rmtree(directory)
+
+
+async def _migrate(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await apply_migrations(connection)
+    await connection.close()
+
+
+@asynccontextmanager
+async def opened(dsn: str, directory: Path, world: World | None = None) -> AsyncIterator[Bench]:
+    """Open the API over a database."""
+    world = world or SystemWorld()
+    storage = PostgresStorage(dsn, world=world, max_connections=4)
+    await storage.open()
+    keystores: dict[TenantId, SoftwareKeystore] = {}
+    catalogue = SpCatalogue(storage, world, PROFILES, keystores.__getitem__)
+    bench = Bench(storage, world, catalogue, keystores, directory, Litestar())
+    bench.app = Litestar([router(bench)])
+    yield bench
+    await storage.close()
+
+
+async def upload(client: httpx.AsyncClient, cap: str) -> httpx.Response:
+    """Upload a load file of the demo."""
+    files = {"elfFile": (cap, (CAPS / cap).read_bytes(), "application/octet-stream")}
+    return await client.post("/executable-load-files", data={"elfFilename": cap}, files=files)
+
+
+async def upload_script(client: httpx.AsyncClient, recipe: object) -> httpx.Response:
+    """Upload a personalisation script."""
+    content = recipe if isinstance(recipe, bytes) else json.dumps(recipe).encode()
+    files = {"scriptFile": ("a.json", content, "application/octet-stream")}
+    return await client.post("/personalization-scripts", data={"scriptFilename": "a.json"}, files=files)
+
+
+@dataclass(slots=True)
+class Published:
+    """A service with one published flavor in version 1.0.0."""
+
+    service: dict[str, object]
+    elf: dict[str, object]
+    module: dict[str, object]
+    config: dict[str, object]
+    flavor: dict[str, object]
+
+    @property
+    def path(self) -> str:
+        """The service's path."""
+        return f"/services/{self.service['id']}"
+
+    @property
+    def flavor_path(self) -> str:
+        """The flavor's path."""
+        return f"{self.path}/flavors/{self.flavor['id']}"
+
+
+async def good(answer: httpx.Response) -> dict[str, object]:
+    """Return the document of an answer that must be good."""
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert isinstance(document, dict)
+    return document
+
+
+async def configure(
+    client: httpx.AsyncClient,
+    cap: str = "bank.cap",
+    *,
+    instance: str = "F04F54534D0101AA",
+    script_id: str | None = None,
+    config: dict[str, object] | None = None,
+    features: dict[str, object] | None = None,
+) -> Published:
+    """Upload a load file and make a service with a flavor of it, not published yet."""
+    elf = await good(await upload(client, cap))
+    modules = (await client.get(f"/executable-load-files/{elf['id']}/executable-modules")).json()
+    body: dict[str, object] = {"instanceAid": instance, **(config or {})}
+    if script_id is not None:
+        body["personalizationConfig"] = {"personalizationScriptId": script_id}
+    settings = await good(await client.post("/application-configs", json=body))
+    service = await good(await client.post("/services", json={"name": "A service"}))
+    link = {"executableModuleId": modules[0]["id"], "applicationConfigId": settings["id"]}
+    draft: dict[str, object] = {
+        "executableLoadFileIds": [elf["id"]],
+        "applicationInstantiationConfigs": [link],
+    }
+    if features is not None:
+        draft["featureConfig"] = features
+    flavor = await good(await client.post(f"/services/{service['id']}/flavors", json=draft))
+    return Published(service, elf, modules[0], settings, flavor)
+
+
+async def release(
+    client: httpx.AsyncClient, made: Published, profile: str = "scp03-i70", tag: str = "1.0.0"
+) -> dict[str, object]:
+    """Publish the flavor and allow it for a card profile."""
+    await good(await client.post(f"{made.flavor_path}/publish"))
+    profiles = (await client.get("/secure-component-profiles")).json()
+    profile_id = next(one["id"] for one in profiles if one["name"] == profile)
+    body = {"tag": tag, "allowedDeployments": {made.flavor["id"]: [profile_id]}}
+    return await good(await client.post(f"{made.path}/versions", json=body))
