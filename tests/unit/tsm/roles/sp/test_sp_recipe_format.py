@@ -1,0 +1,183 @@
+"""Recipes at upload: what is read, and which fault is named at which place."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentsm.tsm.roles.sp.recipe_format import MAX_BYTES, RecipeError, is_key_name, read_recipe
+from opentsm.tsm.roles.sp.recipes import Constant, DerivedKey, Encoding, FieldValue, Wrapped
+
+PURSE: dict[str, Any] = {
+    "format": "opentsm-personalization/1",
+    "version": "2026-1",
+    "fields": [
+        {"name": "purse_id", "type": "hex", "length": 8, "generated": "random:8"},
+        {"name": "label", "type": "ascii", "min": 1, "max": 16},
+        {"name": "limit", "type": "integer", "length": 4, "max": 50000},
+    ],
+    "groupings": [
+        {"dgi": "5001", "value": [{"hex": "01010978"}]},
+        {"dgi": "5002", "value": [{"field": "purse_id", "encoding": "hex"}]},
+        {"dgi": "5003", "value": [{"field": "label"}]},
+        {"dgi": "5004", "value": [{"field": "limit", "encoding": "binary"}]},
+        {
+            "dgi": "8001",
+            "value": [{"key": "purse-load", "diversify": [{"field": "purse_id"}]}],
+            "encrypted": True,
+        },
+        {"dgi": "DF01", "value": [{"recipe_version": True}]},
+        {"dgi": "7FFF", "value": []},
+    ],
+    "probe": {"get_data": "DF01"},
+}
+
+
+def changed(**members: Any) -> bytes:
+    return json.dumps({**PURSE, **members}).encode()
+
+
+def with_grouping(number: int, **members: Any) -> bytes:
+    recipe = copy.deepcopy(PURSE)
+    recipe["groupings"][number] |= members
+    return json.dumps(recipe).encode()
+
+
+def with_field(number: int, **members: Any) -> bytes:
+    recipe = copy.deepcopy(PURSE)
+    recipe["fields"][number] |= members
+    recipe["fields"][number] = {k: v for k, v in recipe["fields"][number].items() if v is not None}
+    return json.dumps(recipe).encode()
+
+
+def test_recipe_when_in_order_then_read_whole() -> None:
+    recipe = read_recipe(json.dumps(PURSE).encode())
+    assert recipe.version == "2026-1"
+    assert recipe.probe == 0xDF01
+    assert recipe.keys == {"purse-load"}
+    assert list(recipe.fields) == ["purse_id", "label", "limit"]
+    assert recipe.fields["limit"].high == 50000
+    assert [grouping.dgi for grouping in recipe.groupings][:2] == [0x5001, 0x5002]
+    assert recipe.groupings[0].parts == (Constant(bytes.fromhex("01010978")),)
+    assert recipe.groupings[3].parts == (FieldValue("limit", Encoding.BINARY),)
+    (key,) = recipe.groupings[4].parts
+    assert isinstance(key, DerivedKey)
+    assert recipe.groupings[4].encrypted
+
+
+def test_recipe_when_parts_are_nested_then_keys_are_found_inside() -> None:
+    part = {"tlv": "BF0C", "value": [{"tlv": "57", "value": [{"key": "k", "diversify": [{"hex": "01"}]}]}]}
+    recipe = read_recipe(with_grouping(0, value=[part], encrypted=True))
+    assert recipe.keys == {"k", "purse-load"}
+    outer = recipe.groupings[0].parts[0]
+    assert isinstance(outer, Wrapped)
+    assert outer.tag == 0xBF0C
+
+
+FAULTS = {
+    b"": "not JSON",
+    b"\xff": "not JSON",
+    b"[" * 5000: "not JSON",
+    b"[]": "recipe: must be an object",
+    b"{}": "format: must be 'opentsm-personalization/1'",
+    changed(format="opentsm-personalization/2"): "format:",
+    changed(version=""): "version: must be 1 to 16",
+    changed(version="x" * 17): "version:",
+    changed(version="ä"): "version:",
+    changed(version=1): "version:",
+    changed(extra=1): "recipe: there is no member 'extra'",
+    changed(fields={}): "fields: must be a list",
+    changed(fields=[1]): r"fields\[0\]: must be an object",
+    changed(groupings=[]): "groupings: must not be empty",
+    changed(groupings=None): "groupings: must be a list",
+    changed(probe={"get_data": "DF"}): "probe.get_data:",
+    changed(probe={}): "probe.get_data:",
+    changed(probe=7): "probe: must be an object",
+    with_field(0, name="9"): r"fields\[0\].name:",
+    with_field(0, name="label"): r"fields\[1\].name: 'label' occurs twice",
+    with_field(0, type="text"): r"fields\[0\].type: must be one of hex, digits, ascii, integer",
+    with_field(0, min=1): r"fields\[0\]: length stands for min and max",
+    with_field(0, length=None, generated=None): r"fields\[0\]: give length, or max",
+    with_field(0, length=0): r"fields\[0\].length:",
+    with_field(0, length=True): r"fields\[0\].length:",
+    with_field(0, generated="random:9"): r"fields\[0\].generated: 9 is not among",
+    with_field(0, generated="uuid"): r"fields\[0\].generated: must be random:N",
+    with_field(1, generated="random:4"): r"fields\[1\].generated: must be random:N",
+    with_field(1, min=20): r"fields\[1\].min:",
+    with_field(0, secret=1): r"fields\[0\].secret:",
+    with_field(2, length=9): r"fields\[2\].length:",
+    with_field(2, max=2**32): r"fields\[2\].max:",
+    with_field(0, surprise=1): r"fields\[0\]: there is no member 'surprise'",
+    with_grouping(0, dgi="50"): r"groupings\[0\].dgi:",
+    with_grouping(0, dgi="5002"): r"groupings\[1\].dgi: 5002 occurs twice",
+    with_grouping(0, dgi="7FFF", value=[]): r"groupings\[0\]: 7FFF completes, it must be the last",
+    with_grouping(6, value=[{"hex": "00"}]): r"groupings\[6\]: 7FFF must be empty",
+    with_grouping(6, encrypted=True): r"groupings\[6\]: 7FFF must be empty",
+    with_grouping(4, encrypted=False): r"groupings\[4\].encrypted: must be true, the grouping holds a key",
+    with_grouping(0, encrypted="yes"): r"groupings\[0\].encrypted:",
+    with_grouping(0, value=[{}]): r"groupings\[0\].value\[0\]: must be one of hex, field",
+    with_grouping(0, value=[{"recipe_version": False}]): r"groupings\[0\].value\[0\]: must be one of",
+    with_grouping(0, value=[[]]): r"groupings\[0\].value\[0\]: must be an object",
+    with_grouping(0, value=[{"hex": "0"}]): r"groupings\[0\].value\[0\].hex: must be bytes in hex",
+    with_grouping(0, value=[{"hex": "00", "x": 1}]): r"groupings\[0\].value\[0\]: there is no member 'x'",
+    with_grouping(0, value=[{"field": "pan"}]): r"groupings\[0\].value\[0\].field: there is no such field",
+    with_grouping(1, value=[{"field": "purse_id", "encoding": "bcd"}]): "a field of type hex allows hex",
+    with_grouping(2, value=[{"hex": "00"}]): r"fields\[1\]: no grouping uses 'label'",
+    with_grouping(0, value=[{"tlv": "5F", "value": []}]): r"value\[0\].tlv: must be a BER tag",
+    with_grouping(0, value=[{"tlv": "5A5A", "value": []}]): r"value\[0\].tlv: must be a BER tag",
+    with_grouping(0, value=[{"tlv": "", "value": []}]): r"value\[0\].tlv: must be a BER tag",
+    with_grouping(4, value=[{"key": "Load", "diversify": [{"hex": "01"}]}]): r"value\[0\].key: must be",
+    with_grouping(4, value=[{"key": "k", "diversify": []}]): r"value\[0\].diversify:",
+    with_grouping(4, value=[{"key": "k"}]): r"value\[0\].diversify:",
+    with_grouping(0, value=[{"nibbles": ["5G"]}]): r"nibbles\[0\]: must be hex digits",
+    with_grouping(0, value=[{"nibbles": [{"field": "label"}]}]): "must be of type digits or hex",
+    with_grouping(0, value=[{"nibbles": ["12"], "last": 3}]): r"value\[0\].last: must be even",
+}
+
+
+@pytest.mark.parametrize("recipe", FAULTS, ids=list(FAULTS.values()))
+def test_recipe_when_faulty_then_refused_with_the_place(recipe: bytes) -> None:
+    with pytest.raises(RecipeError, match=f"^.*{FAULTS[recipe]}"):
+        read_recipe(recipe)
+
+
+def test_recipe_when_too_long_or_too_deep_then_refused() -> None:
+    with pytest.raises(RecipeError, match="more than"):
+        read_recipe(b" " * (MAX_BYTES + 1))
+    part: dict[str, Any] = {"hex": "00"}
+    for _ in range(10):
+        part = {"tlv": "70", "value": [part]}
+    with pytest.raises(RecipeError, match="nested deeper"):
+        read_recipe(with_grouping(0, value=[part]))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["5001", "hex", "00"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["dgi", "value", "hex", "field", "tlv", "key", "diversify", "nibbles", "name", "type"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(fields=JSON, groupings=st.lists(JSON, max_size=3) | JSON, probe=JSON)
+def test_recipe_when_anything_at_all_then_read_or_refused(fields: Any, groupings: Any, probe: Any) -> None:
+    try:
+        read_recipe(changed(fields=fields, groupings=groupings, probe=probe))
+    except RecipeError as error:
+        assert str(error)
+
+
+def test_key_name_when_it_could_be_a_path_then_refused() -> None:
+    assert is_key_name("purse-load")
+    assert not any(is_key_name(name) for name in ("", "../x", "a/b", "A", "a" * 65, "a\n"))
