@@ -16,7 +16,15 @@ from opentsm.api.idempotency import Idempotency
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
 from opentsm.api.problems import problem_response
-from opentsm.api.v1 import devices, instances, operations, parties, secure_elements
+from opentsm.api.v1 import (
+    application_keys,
+    devices,
+    instances,
+    master_keys,
+    operations,
+    parties,
+    secure_elements,
+)
 
 SPTSM = "opentsm.api.sptsm"
 
@@ -65,6 +73,8 @@ def _v1() -> Router:
             secure_elements.show_content,
             secure_elements.audit_secure_element,
             secure_elements.reinstate_secure_element,
+            master_keys.import_master_key,
+            application_keys.import_application_key,
             devices.offer_enrolment,
             devices.enrol_device,
             devices.issue_device_token,

@@ -25,6 +25,7 @@ from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.personalization import RecipePersonalization
 
@@ -44,6 +45,7 @@ class Container:
     device_link: DeviceLink
     onboarding: Onboarding
     catalogue: SpCatalogue
+    master_keys: MasterKeys
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
 
 
@@ -121,6 +123,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
             ),
         ),
         catalogue=catalogue,
+        master_keys=MasterKeys(storage, ring.of),
         handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
     )
 

@@ -1,0 +1,74 @@
+"""Master keys: an issuer's keys, from which the keys of its cards are derived."""
+
+import ipaddress
+from typing import Annotated, Any, Protocol
+
+from litestar import Request, put
+from litestar.params import Dependency, Parameter
+
+from opentsm.api.v1 import messages as m
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.domain.tenant import Principal
+from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
+from opentsm.tsm.roles.sei.master_keys import MasterKeys
+
+
+class SeiContainer(Protocol):
+    """What this route needs of the application."""
+
+    @property
+    def master_keys(self) -> MasterKeys:
+        """Return the use cases about master keys."""
+        ...
+
+
+_Container = Annotated[SeiContainer, Dependency(skip_validation=True)]
+_Handle = Annotated[str, Parameter(description="as key sets name the key")]
+
+
+class MasterKey(m.Body, frozen=True, kw_only=True):
+    """A master key in the clear, in place of a key ceremony: over TLS or the loopback interface only."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "<master key>"
+
+
+@put(
+    "/master-keys/{handle:str}",
+    tags=["master keys"],
+    status_code=204,
+    summary="Import a master key (issuer)",
+)
+async def import_master_key(
+    request: Request[Any, Any, Any],
+    principal: Principal,
+    container: _Container,
+    handle: _Handle,
+    data: MasterKey,
+) -> None:
+    """Import a master key of 16, 24 or 32 bytes; the same key again changes nothing, another is refused."""
+    _require_protected(request)
+    try:
+        key = Secret(bytes.fromhex(data.key))
+    except ValueError:
+        raise InvalidInputError("The key must be bytes in hex.", field="/key") from None
+    await container.master_keys.import_master_key(principal, handle, key)
+
+
+def _require_protected(request: Request[Any, Any, Any]) -> None:
+    """Refuse a key that came in the clear from another machine."""
+    if request.scope["scheme"] == "https" or (request.client and _is_loopback(request.client.host)):
+        return
+    raise ForbiddenError(
+        "A master key is taken over TLS or from this machine only.",
+        advice="Treat the key that was just sent as disclosed.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
