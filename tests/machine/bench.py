@@ -46,6 +46,7 @@ from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import ADVANCE, Conductor, HubServices
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink, Report
+from opentsm.tsm.roles.hub.expiry import sweep_expired
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.topology import first_key_version
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
@@ -258,10 +259,8 @@ class Bench:
         for name in ("purse-load", "purse-purchase", "purse-tac"):
             await provider.generate(application_key_handle(self.provider, name))
         identity = CardIdentity.from_serial(self.serial)
-        keys = diversify(self.master, identity.kdd, method_of(profile))
-        vse_profile = load_profile(self.profile_name)
         self.card = VirtualCard.issue(
-            vse_profile, identity, KeyMaterial(keys.enc, keys.mac, keys.dek), MemoryNvm()
+            load_profile(self.profile_name), identity, self.issuer_keys(), MemoryNvm()
         )
         self.card.power_on()
         self.factory_instances = {i.aid for i in self.card.image().instances}
@@ -333,6 +332,16 @@ class Bench:
                 ),
             ),
         )
+
+    def issuer_keys(self) -> KeyMaterial:
+        """Return the card's factory keys, as derived from the issuer's master key."""
+        kdd = CardIdentity.from_serial(self.serial).kdd
+        keys = diversify(self.master, kdd, method_of(self.profiles[self.profile_name]))
+        return KeyMaterial(keys.enc, keys.mac, keys.dek)
+
+    async def sweep(self) -> None:
+        """Look for operations whose validity is over."""
+        await sweep_expired(self.storage, self.world)
 
     async def deploy(self, description: ServiceDescription | None = None) -> Operation:
         """Create an instance and ask for its deployment."""

@@ -113,6 +113,9 @@ class Conductor:
 
     async def _start(self, case: Case) -> None:
         operation, se = case.operation, case.se
+        if self._expired(case):
+            await self._stop(case)
+            return
         if se.state in (SeState.QUARANTINED, SeState.RETIRED):
             await self._fail(
                 case,

@@ -1,0 +1,280 @@
+"""What goes wrong and may go wrong: named ends, agreeing pictures, nothing sent that should not be."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.machine.bench import PURSE, PURSE_PACKAGE, Bench, Device
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.domain.card_content import ApplicationSpecification, ObservedContent
+from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
+from opentsm.tsm.domain.secure_element import SeState
+from opentsm.tsm.domain.service import InstanceState
+from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
+from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.roles.hub.device_link import Delivery, Report
+from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.nvm import MemoryNvm
+from opentsm.vse.profiles import load_profile
+
+replace = msgspec.structs.replace
+
+
+@pytest.fixture
+async def bench(dsn: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(dsn, tmp_path)
+    await made.open()
+    await made.seed()
+    yield made
+    await made.close()
+
+
+async def picture(bench: Bench) -> ObservedContent:
+    async with bench.storage.transaction() as tx:
+        return await tx.secure_elements.content(bench.se_id)
+
+
+async def change(bench: Bench, type_: OperationType, *, loss: bool = False) -> Operation:
+    return await bench.requests.change(bench.principal, bench.instance_id, type_, loss=loss)
+
+
+def insert_card(bench: Bench, profile: str, secret: bytes) -> VirtualCard:
+    keys = KeyMaterial(Secret(secret), Secret(secret), Secret(secret))
+    card = VirtualCard.issue(load_profile(profile), CardIdentity.from_serial(bench.serial), keys, MemoryNvm())
+    card.power_on()
+    bench.card = card
+    bench.device = Device(card)
+    return card
+
+
+async def test_deploy_when_the_card_holds_other_keys_quarantines_it_after_one_try(bench: Bench) -> None:
+    card = insert_card(bench, "scp03-i70", bytes(range(16)))
+    operation = await bench.run((await bench.deploy()).id)
+    assert operation.state is OperationState.FAILED
+    assert operation.failure is not None
+    assert operation.failure.code == "wrong_card"
+    async with bench.storage.transaction() as tx:
+        se = await tx.secure_elements.get(bench.se_id)
+    assert se is not None
+    assert se.state is SeState.QUARANTINED
+    assert bench.device.sent == 2, "only SELECT and INITIALIZE UPDATE"
+    assert card.image().isd.domain is not None
+    assert (await bench.instance()).state is InstanceState.NOT_DEPLOYED
+
+
+async def test_operation_when_the_secure_element_is_quarantined_fails_without_sending(bench: Bench) -> None:
+    insert_card(bench, "scp03-i70", bytes(range(16)))
+    await bench.run((await bench.deploy()).id)
+    sent = bench.device.sent
+    operation = await bench.requests.audit_secure_element(bench.issuer_principal, bench.se_id)
+    ended = await bench.run(operation.id)
+    assert (ended.state, bench.device.sent) == (OperationState.FAILED, sent)
+    assert ended.failure is not None
+    assert ended.failure.code == "secure_element_quarantined"
+
+
+async def test_deploy_when_the_card_was_rolled_back_quarantines_it(bench: Bench) -> None:
+    """An old image of the card, with its old sequence counter, is not the card that was seen before."""
+    nvm = bench.card._nvm
+    old = nvm.load()
+    assert old is not None
+    await bench.run((await bench.deploy()).id)
+    nvm.save(old)
+    bench.card.power_off()
+    bench.card.power_on()
+    operation = await bench.requests.audit_secure_element(bench.issuer_principal, bench.se_id)
+    ended = await bench.run(operation.id)
+    assert ended.failure is not None
+    assert "sequence counter" in ended.failure.detail
+
+
+async def test_deploy_when_the_card_is_full_fails_with_the_cards_word_and_the_pictures_agree(
+    bench: Bench, tmp_path: Path
+) -> None:
+    big = b"\x00" * 60_000
+    digest = hashlib.sha256(big).hexdigest()
+    reference = replace(bench.description.load_files[0], sha256=digest, size=len(big))
+    async with bench.storage.transaction() as tx:
+        await tx.load_files.put_block(digest, big)
+        await tx.commit()
+    keys = bench.issuer_keys()
+    kind = load_profile({**load_profile("scp03-i70").to_dict(), "memory": 20_000})
+    card = VirtualCard.issue(kind, CardIdentity.from_serial(bench.serial), keys, MemoryNvm())
+    card.power_on()
+    bench.card, bench.device = card, Device(card)
+    operation = await bench.run((await bench.deploy(replace(bench.description, load_files=(reference,)))).id)
+    assert operation.state is OperationState.FAILED
+    assert operation.failure is not None
+    assert operation.failure.status_word == "6A84"
+    assert "load" in operation.failure.detail
+    assert (await bench.instance()).state is InstanceState.IN_ERROR
+    known = await picture(bench)
+    assert known.fresh
+    assert {o.aid for o in known.objects} == {
+        *(i.aid for i in card.image().instances),
+        *(f.aid for f in card.image().load_files),
+    }
+    ended = await bench.run((await change(bench, OperationType.TERMINATE)).id)
+    assert ended.state is OperationState.SUCCEEDED
+    assert {i.aid for i in card.image().instances} == bench.factory_instances
+
+
+async def test_deploy_when_the_module_is_not_in_the_load_file_fails_and_names_the_step(bench: Bench) -> None:
+    app = bench.description.applications[0]
+    wrong = replace(app, module=Aid.from_hex("F04F54534D02FF"))
+    operation = await bench.run((await bench.deploy(replace(bench.description, applications=(wrong,)))).id)
+    assert operation.state is OperationState.FAILED
+    assert operation.failure is not None
+    assert operation.failure.step is not None
+    assert str(PURSE) in operation.failure.step
+    assert operation.failure.status_word in ("6A88", "6A80")
+
+
+async def test_deploy_when_the_aid_is_taken_by_a_foreign_object_refuses_and_leaves_it(bench: Bench) -> None:
+    """The factory's PPSE is nobody's of ours: a service with its AID is refused before anything is sent."""
+    ppse = Aid.from_hex("325041592E5359532E4444463031")
+    app = ApplicationSpecification(
+        instance_aid=ppse, load_file=PURSE_PACKAGE, module=bench.description.applications[0].module
+    )
+    operation = await bench.run((await bench.deploy(replace(bench.description, applications=(app,)))).id)
+    assert operation.state is OperationState.FAILED
+    assert operation.failure is not None
+    assert operation.failure.code == "plan_refused"
+    assert str(ppse) in operation.failure.detail
+    assert not operation.changed_card
+    assert {i.aid for i in bench.card.image().instances} == bench.factory_instances
+
+
+async def test_queue_when_a_loss_is_reported_overtakes_what_waits(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    rotate = await change(bench, OperationType.ROTATE_KEYS)
+    audit = await bench.requests.audit_secure_element(bench.issuer_principal, bench.se_id)
+    loss = await change(bench, OperationType.SUSPEND, loss=True)
+    await bench.run(loss.id)
+    ended = await bench.operation(loss.id)
+    assert ended.state is OperationState.SUCCEEDED
+    assert (await bench.operation(audit.id)).state is not OperationState.SUCCEEDED
+    await bench.run(audit.id)
+    await bench.run(rotate.id)
+
+
+async def test_cancel_when_nothing_was_sent_ends_at_once_and_sends_nothing(bench: Bench) -> None:
+    operation = await bench.deploy()
+    cancelled = await bench.requests.cancel(bench.principal, operation.id)
+    assert cancelled.state is OperationState.CANCELLED
+    await bench.work()
+    assert not (await bench.exchange(Report(polling=True))).commands
+    with pytest.raises(ConflictError, match="ended"):
+        await bench.requests.cancel(bench.principal, operation.id)
+
+
+async def test_cancel_when_an_order_waits_for_a_device_withdraws_it(bench: Bench) -> None:
+    operation = await bench.deploy()
+    await bench.work()
+    await bench.requests.cancel(bench.principal, operation.id)
+    await bench.work()
+    assert (await bench.operation(operation.id)).state is OperationState.CANCELLED
+    assert not (await bench.exchange(Report(polling=True))).commands
+
+
+async def test_cancel_when_the_card_was_changed_already_fails_and_says_what_to_do(bench: Bench) -> None:
+    operation = await bench.deploy()
+    report = Report(polling=True)
+    for _ in range(7):
+        await bench.work()
+        delivery = await bench.exchange(report)
+        report = bench.device.run(delivery) if delivery.commands else Report(polling=True)
+    await bench.requests.cancel(bench.principal, operation.id)
+    ended = await bench.run(operation.id)
+    assert ended.state is OperationState.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code == "cancelled"
+    assert (await bench.instance()).state is InstanceState.IN_ERROR
+    ended = await bench.run((await change(bench, OperationType.DEPLOY)).id)
+    assert ended.state is OperationState.SUCCEEDED
+    assert (await bench.instance()).state is InstanceState.OPERATIONAL
+
+
+async def test_operation_when_its_validity_ends_without_a_device_fails_as_expired(bench: Bench) -> None:
+    await bench.deploy()
+    instance = await bench.instance()
+    soon = bench.world.now() + timedelta(seconds=5)
+    operation = await bench.requests.change(
+        bench.principal, instance.id, OperationType.TERMINATE, valid_until=soon
+    )
+    bench.world.shift += timedelta(seconds=10)
+    await bench.sweep()
+    await bench.work()
+    ended = await bench.operation(operation.id)
+    assert ended.state is OperationState.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code == "expired"
+
+
+async def test_request_when_made_by_another_tenant_finds_nothing(bench: Bench) -> None:
+    operation = await bench.deploy()
+    stranger = Principal(tenant_id=TenantId(bench.world.new_id()), kind=TenantKind.SERVICE_PROVIDER)
+    other_issuer = Principal(tenant_id=TenantId(bench.world.new_id()), kind=TenantKind.SE_ISSUER)
+    for principal in (stranger, other_issuer):
+        with pytest.raises(NotFoundError):
+            await bench.requests.operation(principal, operation.id)
+        with pytest.raises(NotFoundError):
+            await bench.requests.instance(principal, bench.instance_id)
+        with pytest.raises(NotFoundError):
+            await bench.requests.cancel(principal, operation.id)
+        with pytest.raises(NotFoundError):
+            await bench.requests.change(principal, bench.instance_id, OperationType.SUSPEND)
+
+
+async def test_top_up_when_the_amount_or_transaction_is_bad_names_the_field(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    for amount in (0, -1, 2**31):
+        with pytest.raises(InvalidInputError, match="amount"):
+            await bench.requests.top_up(bench.principal, bench.instance_id, amount=amount)
+    with pytest.raises(InvalidInputError, match="transaction"):
+        await bench.requests.top_up(bench.principal, bench.instance_id, amount=1, transaction="xyz")
+
+
+async def test_top_up_when_the_same_transaction_is_asked_for_twice_credits_once(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    for _ in range(2):
+        operation = await bench.requests.top_up(
+            bench.principal, bench.instance_id, amount=700, transaction="0011223344556677"
+        )
+        assert (await bench.run(operation.id)).state is OperationState.SUCCEEDED
+    other = await bench.requests.top_up(bench.principal, bench.instance_id, amount=1)
+    assert (await bench.run(other.id)).result == {"balance": 701}
+
+
+async def test_suspend_when_the_instance_is_not_deployed_refuses(bench: Bench) -> None:
+    await bench.deploy()
+    with pytest.raises(ConflictError, match="NOT_DEPLOYED"):
+        await change(bench, OperationType.SUSPEND)
+
+
+async def test_answers_when_a_relay_changes_one_do_not_count(bench: Bench) -> None:
+    """R-MAC: an answer that was changed on the way is not believed; the card is read and work goes on."""
+    operation = await bench.deploy()
+    really = bench.device.run
+    tampered: list[bool] = []
+
+    def relay(delivery: Delivery) -> Report:
+        report = really(delivery)
+        if len(report.responses) > 4 and not tampered:
+            tampered.append(True)
+            changed = "00" + report.responses[3][2:]
+            responses = (*report.responses[:3], changed, *report.responses[4:])
+            return Report(**{**{f: getattr(report, f) for f in report.__slots__}, "responses": responses})
+        return report
+
+    bench.device.run = relay  # type: ignore[method-assign]
+    ended = await bench.run(operation.id)
+    assert tampered
+    assert ended.state is OperationState.SUCCEEDED
+    assert ended.plan.count(ended.plan[0]) > 1, "the registry was read again"
