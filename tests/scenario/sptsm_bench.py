@@ -1,16 +1,12 @@
 """The TR-03165 API over a real database, with two service providers and a client for each."""
 
-import asyncio
 import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import httpx
 from litestar import Litestar
 
@@ -19,8 +15,6 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
 from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
-from opentsm.tsm.adapters.postgres import EmbeddedPostgres
-from opentsm.tsm.adapters.storage.migrate import apply_migrations
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind, TokenKind
@@ -72,27 +66,6 @@ class Bench:
         id_, long_term = await self.tenant()
         answer = await self.client(long_term).post("/auth")
         return id_, self.client(answer.json())
-
-
-@contextmanager
-def database() -> Iterator[str]:
-    """Start an empty database."""
-    directory = Path(tempfile.mkdtemp(prefix="opentsm-sptsm-"))
-    directory.chmod(0o755)  # under root the server runs as nobody
-    server = EmbeddedPostgres(directory)
-    url = server.start_blocking()
-    try:
-        asyncio.run(_migrate(url))
-        yield url
-    finally:
-        server.stop_blocking()
-        shutil.rmtree(directory)
-
-
-async def _migrate(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    await apply_migrations(connection)
-    await connection.close()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """From an empty account to a description of what a card gets, through the TR-03165 API."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,9 @@ from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFound
 from opentsm.tsm.ports.repositories import Page
 
 
-@pytest.fixture(scope="module")
-def dsn() -> Iterator[str]:
-    with b.database() as url:
-        yield url
-
-
 @pytest.fixture
-async def bench(dsn: str, tmp_path: Path) -> AsyncIterator[b.Bench]:
-    async with b.opened(dsn, tmp_path) as bench:
+async def bench(scenario_dsn: str, tmp_path: Path) -> AsyncIterator[b.Bench]:
+    async with b.opened(scenario_dsn, tmp_path) as bench:
         yield bench
 
 

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 
 from opentsm.tsm.kernel.errors import CallerError, StaleVersionError
 from opentsm.tsm.kernel.ids import TenantId
@@ -36,8 +37,8 @@ class SpContainer(Protocol):
         ...
 
 
-Catalogue = Annotated[SpCatalogue, Dependency(skip_validation=True)]
-Provider = Annotated[TenantId, Dependency(skip_validation=True)]
+Catalogue = NamedDependency[SkipValidation[SpCatalogue]]
+Provider = NamedDependency[SkipValidation[TenantId]]
 
 
 async def provide_provider(request: AnyRequest, catalogue: Catalogue) -> TenantId:

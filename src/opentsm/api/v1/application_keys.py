@@ -3,7 +3,8 @@
 from typing import Annotated
 
 from litestar import put
-from litestar.params import Dependency, PathParameter
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, SkipValidation
 
 from opentsm.api.sptsm.exchange import SpContainer
 from opentsm.api.v1 import messages as m
@@ -11,7 +12,7 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
 
-_Container = Annotated[SpContainer, Dependency(skip_validation=True)]
+_Container = NamedDependency[SkipValidation[SpContainer]]
 _Name = Annotated[str, PathParameter(description="as personalisation recipes call the key")]
 
 
