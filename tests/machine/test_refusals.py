@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.machine.bench import PURSE, PURSE_PACKAGE, Bench, Device
+from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench, Device
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
@@ -18,8 +18,10 @@ from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.roles.hub.device_link import Delivery, Report
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.faults import TornError
 from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.profiles import load_profile
 
@@ -278,3 +280,69 @@ async def test_answers_when_a_relay_changes_one_do_not_count(bench: Bench) -> No
     assert tampered
     assert ended.state is OperationState.SUCCEEDED
     assert ended.plan.count(ended.plan[0]) > 1, "the registry was read again"
+
+
+async def test_card_when_it_loses_power_between_orders_is_no_wrong_card(bench: Bench) -> None:
+    """Between two orders a phone may cut the power: the session is gone, EXTERNAL AUTHENTICATE refused."""
+    orders = 0
+    while True:
+        orders += 1
+        await renew(bench)
+        operation = await bench.deploy()
+        really, seen = bench.device.run, 0
+
+        def cycle(delivery: Delivery, run=really, at=orders) -> Report:  # type: ignore[no-untyped-def]
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                bench.card.power_off()
+                bench.card.power_on()
+            return run(delivery)  # type: ignore[no-any-return]
+
+        bench.device.run = cycle  # type: ignore[method-assign]
+        ended = await bench.run(operation.id)
+        assert ended.state is OperationState.SUCCEEDED, f"power lost before order {orders}: {ended.failure}"
+        if seen < orders:
+            break
+    assert orders > 5
+
+
+async def renew(bench: Bench) -> None:
+    """Put another new card into the bench, as another secure element."""
+    await bench.close()
+    fresh = Bench(bench.dsn, bench.directory)
+    bench.__dict__.update(fresh.__dict__)
+    await bench.open()
+    await bench.seed()
+
+
+async def test_operation_when_the_card_dies_at_the_same_command_for_ever_gives_up(bench: Bench) -> None:
+    def die(_: int) -> None:
+        if bench.card.image().instance(bytes(DOMAIN)) is not None:
+            raise TornError
+
+    operation = await bench.deploy()
+    bench.device.before = die
+    ended = await bench.run(operation.id)
+    assert ended.state is OperationState.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code == "no_progress"
+
+
+async def test_audit_when_an_operation_ran_has_every_change_of_state(bench: Bench) -> None:
+    operation = await bench.run((await bench.deploy()).id)
+    page = Page(limit=200)
+    async with bench.storage.transaction() as tx:
+        about_operation = [e.action for e in await tx.audit.list(bench.provider, page, subject=operation.id)]
+        about_instance = [
+            e.action for e in await tx.audit.list(bench.provider, page, subject=bench.instance_id)
+        ]
+        about_se = [e.action for e in await tx.audit.list(bench.issuer, page, subject=bench.se_id)]
+    assert about_operation[:2] == ["operation.requested", "operation.started"]
+    assert about_operation[-1] == "operation.succeeded"
+    assert about_operation.count("operation.order-stored") == operation.traffic.round_trips
+    assert about_instance == [
+        "instance.initialized", "instance.installed", "instance.personalized", "instance.operational",
+    ]  # fmt: skip
+    assert "secure-element.verified" in about_se
+    assert "secure-element.bound-to-device" in about_se

@@ -9,18 +9,17 @@ from typing import Annotated, Literal
 import msgspec
 import structlog
 from litestar import Response, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
-from opentsm.api.authentication import DEVICES
+from opentsm.api.authentication import DEVICES, Caller
 from opentsm.api.container import Services
 from opentsm.api.drain import MAX_WAIT_S, Drain, Waits
 from opentsm.api.health import Counters
 from opentsm.tsm.domain.device import DeviceSession
 from opentsm.tsm.domain.exchange import Command, Expected, StopReason
-from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import CallerError
-from opentsm.tsm.roles.hub.conductor import device_topic
 from opentsm.tsm.roles.hub.device_link import Delivery, Report
+from opentsm.tsm.roles.hub.services import device_topic
 
 PLAIN = "2.0.0"
 EXTENDED = "2.0.0+opentsm.1"
@@ -32,7 +31,7 @@ MAX_ANSWERS = 5000
 SeType = Literal["eSE", "iSE", "uicc", "euicc", "ieuicc", "undefined"]
 Status = Literal["PROCESSED", "POLLING", "UNAVAILABLE_SE", "UNKNOWN_FAILURE", "UNGRANTED_ACCESS"]
 Apdu = Annotated[str, msgspec.Meta(pattern="^([0-9A-Fa-f]{2})*$", max_length=200_000)]
-SessionId = Annotated[str, Parameter(query="sessionId", max_length=64)]
+SessionId = Annotated[str, QueryParameter(name="sessionId", max_length=64)]
 
 _log = structlog.get_logger(__name__)
 _TAG = ["SERAM"]
@@ -149,7 +148,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     summary="Negotiate version, data format and transport (device)",
 )
 async def handshake(
-    principal: Principal, container: Services, session_id: SessionId, data: HandshakeCommand
+    principal: Caller, container: Services, session_id: SessionId, data: JSONBody[HandshakeCommand]
 ) -> HandshakeResponse:
     """Choose our extension when it is offered, else 2.0.0; the next exchange begins with ramStartCommand."""
     session = await container.device_link.session(principal, session_id)
@@ -167,12 +166,12 @@ async def handshake(
 )
 async def remote_management(
     *,
-    principal: Principal,
+    principal: Caller,
     container: Services,
     drain: Waits,
     metrics: Counters,
     session_id: SessionId,
-    data: AgentReport,
+    data: JSONBody[AgentReport],
 ) -> Response[Order]:
     """Take a report and give the next order, waiting for one for up to 25 s."""
     session = await container.device_link.session(principal, session_id)

@@ -20,11 +20,12 @@ from opentsm.tsm.kernel.ids import OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
-from opentsm.tsm.roles.hub.conductor import ADVANCE, Conductor, HubServices
+from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.personalization import RecipePersonalization

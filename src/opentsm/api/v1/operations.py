@@ -7,9 +7,10 @@ from typing import Annotated
 import msgspec
 import structlog
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from opentsm.api.authentication import Caller
 from opentsm.api.container import ApiContainer, Services
 from opentsm.api.drain import MAX_WAIT_S, Drain, Waits
 from opentsm.api.v1 import messages as m
@@ -18,16 +19,16 @@ from opentsm.api.v1.paging import After, Limit, read_page
 from opentsm.tsm.domain.operation import ENDED, Operation
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
-from opentsm.tsm.roles.hub.conductor import operation_topic
+from opentsm.tsm.roles.hub.services import operation_topic
 
 LOOK_AGAIN_S = 1.0
 KEEP_ALIVE_S = 15.0
 _TAG = ["operations"]
 Wait = Annotated[
     float,
-    Parameter(ge=0, le=MAX_WAIT_S, description="seconds to wait until it has changed or ended"),
+    QueryParameter(ge=0, le=MAX_WAIT_S, description="seconds to wait until it has changed or ended"),
 ]
-IfNoneMatch = Annotated[str | None, Parameter(header="If-None-Match")]
+IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match")]
 
 
 def accepted(operation: Operation) -> Response[m.OperationAnswer]:
@@ -43,10 +44,10 @@ def accepted(operation: Operation) -> Response[m.OperationAnswer]:
 @get("/operations", tags=_TAG, summary="List operations")
 async def list_operations(
     *,
-    principal: Principal,
+    principal: Caller,
     container: Services,
-    se_id: str | None = None,
-    instance_id: str | None = None,
+    se_id: FromQuery[str | None] = None,
+    instance_id: FromQuery[str | None] = None,
     limit: Limit = 50,
     after: After = None,
 ) -> m.OperationPage:
@@ -68,10 +69,10 @@ async def list_operations(
 @get("/operations/{operation_id:str}", tags=_TAG, summary="Show an operation, or wait for it")
 async def show_operation(
     *,
-    principal: Principal,
+    principal: Caller,
     container: Services,
     drain: Waits,
-    operation_id: str,
+    operation_id: FromPath[str],
     if_none_match: IfNoneMatch = None,
     wait: Wait = 0,
 ) -> Response[m.OperationAnswer] | Response[None]:
@@ -98,7 +99,7 @@ async def show_operation(
     media_type="text/event-stream",
 )
 async def follow_operation(
-    principal: Principal, container: Services, drain: Waits, operation_id: str
+    principal: Caller, container: Services, drain: Waits, operation_id: FromPath[str]
 ) -> ServerSentEvent:
     """Send the operation now and at every change, as events named `operation`, until it has ended."""
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
@@ -113,7 +114,7 @@ async def follow_operation(
     summary="Cancel an operation",
 )
 async def cancel_operation(
-    principal: Principal, container: Services, operation_id: str
+    principal: Caller, container: Services, operation_id: FromPath[str]
 ) -> Response[m.OperationAnswer]:
     """Cancel at once when nothing was sent to the card, else at the next safe point."""
     return accepted(await container.requests.cancel(principal, OperationId(operation_id)))

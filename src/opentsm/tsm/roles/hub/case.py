@@ -1,6 +1,6 @@
 """Everything the hub knows about one operation at one moment, loaded in one transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -27,6 +27,16 @@ _GOALS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An audit entry that is written with the case."""
+
+    tenant_id: TenantId
+    action: str
+    subject: str
+    details: dict[str, str | int]
+
+
 @dataclass(slots=True)
 class Case:
     """One operation with its secure element, instance, the card's content and the order in work.
@@ -40,6 +50,31 @@ class Case:
     content: ObservedContent
     claims: tuple[Claim, ...]
     order: DeviceOrder | None
+    notes: list[Note] = field(default_factory=list)
+    loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded = (self.se, self.instance)
+
+    def note(self, action: str, details: dict[str, str | int]) -> None:
+        """Note a fact about the operation for its requester's audit."""
+        self.notes.append(Note(self.operation.tenant_id, action, str(self.operation.id), details))
+
+    def changes(self) -> list[Note]:
+        """Return all notes, with one for every change of state since the case was loaded."""
+        se, instance = self.loaded
+        notes = list(self.notes)
+        if self.se.state is not se.state:
+            action = f"secure-element.{self.se.state.value.lower()}"
+            notes.append(Note(se.issuer_id, action, str(se.id), {"operation": str(self.operation.id)}))
+        if self.se.device_id != se.device_id:
+            details: dict[str, str | int] = {"device": str(self.se.device_id), "before": str(se.device_id)}
+            notes.append(Note(se.issuer_id, "secure-element.bound-to-device", str(se.id), details))
+        if instance is not None and self.instance is not None and instance.state is not self.instance.state:
+            action = f"instance.{self.instance.state.name.lower()}"
+            details = {"operation": str(self.operation.id)}
+            notes.append(Note(instance.provider_id, action, str(instance.id), details))
+        return notes
 
     @property
     def provider_id(self) -> TenantId:

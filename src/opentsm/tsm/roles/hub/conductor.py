@@ -5,20 +5,16 @@ transaction. What goes to a device was committed before (write-ahead); what came
 owner of the keys before it counts.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import Goal
-from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderAnswer, OrderState, StopReason
+from opentsm.tsm.domain.exchange import Command, OrderAnswer, OrderState, StopReason
 from opentsm.tsm.domain.operation import (
     ENDED,
-    OPERATION_STATES,
     Failure,
-    Operation,
     OperationEvent,
     OperationState,
     OperationType,
@@ -36,48 +32,16 @@ from opentsm.tsm.kernel.errors import (
     WrongCardError,
 )
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
-from opentsm.tsm.ports.keystore import Keystore
-from opentsm.tsm.ports.notifier import Notifier
-from opentsm.tsm.ports.peer import Peers, SegmentOwner, SegmentReport, SegmentRequest
-from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
-from opentsm.tsm.ports.world import World
+from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
+from opentsm.tsm.roles.hub.ledger import Ledger, moved
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
 
 replace = msgspec.structs.replace
 
 MAX_ATTEMPTS = 8
-ADVANCE = "hub.advance"
-
-
-def device_topic(se_id: str) -> str:
-    """Return the topic on which devices wait for a secure element's next order."""
-    return f"orders:{se_id}"
-
-
-def operation_topic(operation_id: str) -> str:
-    """Return the topic on which people wait for an operation."""
-    return f"operation:{operation_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class HubServices:
-    """What the hub's use cases work with."""
-
-    storage: Storage
-    keystore: Keystore
-    peers: Peers
-    world: World
-    notifier: Notifier
-    profiles: Mapping[str, SeProfile]
-
-
-@dataclass(slots=True)
-class _Next:
-    """What the next order will hold."""
-
-    commands: list[Command]
-    body: int
+AUTHENTICATION = "authenticate to the card"
 
 
 class Conductor:
@@ -85,6 +49,7 @@ class Conductor:
 
     def __init__(self, services: HubServices) -> None:
         self._s = services
+        self._ledger = Ledger(services)
 
     async def advance(self, operation_id: OperationId) -> None:
         """Do whatever is the TSM's turn to do; nothing when it is not.
@@ -130,16 +95,16 @@ class Conductor:
             first = await tx.operations.next_queued(se.id)
             if se.active_operation_id not in (None, operation.id):
                 if operation.state is OperationState.REQUESTED:
-                    await tx.operations.save(_moved(operation, OperationEvent.WAIT))
+                    await tx.operations.save(moved(operation, OperationEvent.WAIT))
                     await tx.commit()
                 return
             if first is not None and first.id != operation.id:
                 await tx.outbox.publish(ADVANCE, first.id, {"operation": first.id})
                 if operation.state is OperationState.REQUESTED:
-                    await tx.operations.save(_moved(operation, OperationEvent.WAIT))
+                    await tx.operations.save(moved(operation, OperationEvent.WAIT))
                 await tx.commit()
                 return
-            started = replace(_moved(operation, OperationEvent.START), started_at=self._s.world.now())
+            started = replace(moved(operation, OperationEvent.START), started_at=self._s.world.now())
             await tx.operations.save(started)
             await tx.secure_elements.save(replace(se, active_operation_id=operation.id))
             if operation.type is OperationType.AUDIT:
@@ -172,10 +137,8 @@ class Conductor:
             owner = self._s.peers.segment_owner(session.owner_id)
             report = await owner.check_segment(self._segment_id(case), answer.responses[:body])
             if not report.authenticated:
-                raise WrongCardError(
-                    "The secure element did not accept the session: EXTERNAL AUTHENTICATE was refused.",
-                    advice="Nothing else was sent. Check the key set before the retry limit is reached.",
-                )
+                await self._not_authenticated(case, answer)
+                return
             if not await self._session_ended(case, planned, report, answer, good < body):
                 return
         if good < len(commands):
@@ -192,7 +155,9 @@ class Conductor:
         self._take_in(case, planned, report, stopped)
         if all(outcome.done for outcome in report.steps):
             operation = case.operation
-            case.operation = replace(operation, session=operation.session + 1, attempts=0)
+            # only a session that changed the card is progress: reading it again and again is none
+            attempts = 0 if any(step.changes for step in session.steps) else operation.attempts
+            case.operation = replace(operation, session=operation.session + 1, attempts=attempts)
             return True
         case.operation = replace(
             case.operation,
@@ -209,6 +174,27 @@ class Conductor:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
         if case.instance is not None:
             case.instance = milestone(case.instance, case.content)
+
+    async def _not_authenticated(self, case: Case, answer: OrderAnswer) -> None:
+        """EXTERNAL AUTHENTICATE was refused: the card lost the session, or somebody else opened one.
+
+        The card's own cryptogram had verified, so this is no wrong card; but each refusal may cost a retry
+        of the key set, so a second one in a row ends the attempts.
+        """
+        before = case.operation.refused
+        if before is not None and before.step == AUTHENTICATION:
+            raise WrongCardError(
+                "The secure element refused to authenticate this TSM twice.",
+                advice="Nothing else was sent. Check its key set before its retry limit is reached.",
+            )
+        word = answer.responses[0][-4:]
+        case.operation = replace(
+            case.operation,
+            refused=card_failure(word, AUTHENTICATION),
+            attempts=case.operation.attempts + 1,
+        )
+        case.content = replace(case.content, fresh=False)
+        await self._again(case)
 
     async def _opening_failed(
         self, case: Case, commands: tuple[Command, ...], answer: OrderAnswer, good: int
@@ -237,7 +223,7 @@ class Conductor:
                 ),
             )
             return
-        case.operation = _moved(case.operation, OperationEvent.DOUBT)
+        case.operation = moved(case.operation, OperationEvent.DOUBT)
         await self._plan_and_send(case)
 
     async def _go_on(self, case: Case, planned: Plan, opening: tuple[str, ...]) -> None:
@@ -254,21 +240,22 @@ class Conductor:
         if not body:
             report = await owner.check_segment(self._segment_id(case), opening)
             if await self._session_ended(case, planned, report, OrderAnswer(), cut=False):
-                await self._open_next(case, planned, _Next([], 0))
+                await self._open_next(case, planned, ())
             return
         if Plan(sessions=(session,)).changes_card():
             self._touched(case)
-        await self._open_next(case, planned, _Next(list(body), len(body)), ahead=1)
+        await self._open_next(case, planned, body)
 
-    async def _open_next(self, case: Case, planned: Plan, order: _Next, ahead: int = 0) -> None:
-        """Add the opening of the session that follows, and send; plan again when none does."""
-        following = case.operation.session + ahead
+    async def _open_next(self, case: Case, planned: Plan, body: tuple[Command, ...]) -> None:
+        """Send the session's body with the opening of the one after it; plan when nothing is left."""
+        following = case.operation.session + (1 if body else 0)
+        opening: tuple[Command, ...] = ()
         if following < len(planned.sessions):
-            order.commands += await self._prepare(case, planned, following)
-        if not order.commands:
+            opening = await self._prepare(case, planned, following)
+        if body or opening:
+            await self._ledger.send(case, (*body, *opening), len(body))
+        else:
             await self._plan_and_send(case)
-            return
-        await self._send(case, order)
 
     async def _prepare(self, case: Case, planned: Plan, index: int) -> tuple[Command, ...]:
         session = planned.sessions[index]
@@ -312,7 +299,7 @@ class Conductor:
             session = from_json(Plan, case.operation.plan_document).sessions[case.operation.session]
             for step in session.steps:
                 case.content = c.doubt(case.content, step)
-        case.operation = _moved(case.operation, OperationEvent.DOUBT)
+        case.operation = moved(case.operation, OperationEvent.DOUBT)
         await self._stop(case)
 
     # --- planning --------------------------------------------------------------------------------------
@@ -329,7 +316,7 @@ class Conductor:
                 return
             case.operation = replace(case.operation, refused=None)
         if case.operation.state is OperationState.IN_DOUBT and (made.empty or made.changes_card()):
-            case.operation = _moved(case.operation, OperationEvent.RESOLVE)
+            case.operation = moved(case.operation, OperationEvent.RESOLVE)
         if made.empty:
             await self._succeed(case)
             return
@@ -344,7 +331,7 @@ class Conductor:
         if case.instance is not None:
             made_here = [o for s_ in made.sessions for step in s_.steps if (o := c.created_by(step))]
             case.claims = c.claim(case.claims, case.instance.id, made_here)
-        await self._send(case, _Next(list(await self._prepare(case, made, 0)), 0))
+        await self._ledger.send(case, await self._prepare(case, made, 0), 0)
 
     def _stop_wanted(self, case: Case) -> bool:
         return case.operation.cancel_requested or self._expired(case)
@@ -356,8 +343,8 @@ class Conductor:
     async def _stop(self, case: Case) -> None:
         if case.operation.cancel_requested and not case.operation.changed_card:
             if case.operation.state is OperationState.IN_DOUBT:
-                case.operation = _moved(case.operation, OperationEvent.RESOLVE)
-            await self._end(case, OperationEvent.CANCEL, None)
+                case.operation = moved(case.operation, OperationEvent.RESOLVE)
+            await self._ledger.end(case, OperationEvent.CANCEL, None)
             return
         code = "cancelled" if case.operation.cancel_requested else "expired"
         detail = "It was cancelled" if code == "cancelled" else "Its validity ended"
@@ -370,42 +357,7 @@ class Conductor:
             ),
         )
 
-    # --- storing ---------------------------------------------------------------------------------------
-
-    async def _send(self, case: Case, order: _Next) -> None:
-        sequence = case.se.next_order
-        sealed = await self._s.keystore.seal(
-            to_json(tuple(order.commands)), context=f"operation:{case.operation.id}"
-        )
-        case.operation = _moved(case.operation, OperationEvent.SEND)
-        async with self._s.storage.transaction() as tx:
-            case.se = await tx.secure_elements.save(replace(case.se, next_order=sequence + 1))
-            await self._store(tx, case)
-            await tx.orders.add(
-                DeviceOrder(
-                    se_id=case.se.id,
-                    sequence=sequence,
-                    operation_id=case.operation.id,
-                    state=OrderState.IN_FLIGHT,
-                    sealed_commands=sealed,
-                    body=order.body,
-                )
-            )
-            await tx.commit()
-        self._s.notifier.notify(device_topic(case.se.id))
-        self._s.notifier.notify(operation_topic(case.operation.id))
-
-    async def _store(self, tx: UnitOfWork, case: Case) -> None:
-        if case.order is not None:
-            await tx.orders.save(
-                replace(case.order, state=OrderState.CONSUMED, sealed_commands=b"", sealed_answer=b"")
-            )
-            case.order = None
-        await tx.operations.save(case.operation)
-        if case.instance is not None:
-            await tx.instances.save(case.instance)
-        await tx.secure_elements.save_content(case.se.id, case.content)
-        await tx.secure_elements.save_claims(case.se.id, case.claims)
+    # --- ending ----------------------------------------------------------------------------------------
 
     async def _succeed(self, case: Case) -> None:
         if case.instance is not None:
@@ -414,7 +366,7 @@ class Conductor:
             case.instance = replace(finish(case.instance, goal, case.content), key_version=version)
             if goal is Goal.ABSENT:
                 await self._forget(case)
-        await self._end(case, OperationEvent.SUCCEED, None)
+        await self._ledger.end(case, OperationEvent.SUCCEED, None)
 
     async def _forget(self, case: Case) -> None:
         assert case.instance is not None
@@ -426,57 +378,16 @@ class Conductor:
         case.instance = replace(case.instance, sealed_data=b"", handover=b"")
 
     async def _fail(self, case: Case, failure: Failure) -> None:
-        if case.instance is not None and case.operation.changed_card:
+        # a top-up that failed leaves the service as usable as it was
+        breaks = case.operation.changed_card and case.operation.type is not OperationType.TOP_UP
+        if case.instance is not None and breaks:
             case.instance = broken(case.instance)
-        await self._end(case, OperationEvent.FAIL, failure)
+        await self._ledger.end(case, OperationEvent.FAIL, failure)
 
     async def _quarantine(self, case: Case, error: WrongCardError) -> None:
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
         case.content = replace(case.content, fresh=False)
-        failure = _failure(error)
-        async with self._s.storage.transaction() as tx:
-            await tx.audit.append(
-                case.se.issuer_id,
-                actor="tsm",
-                action="secure-element.quarantined",
-                subject=str(case.se.id),
-                details={"reason": failure.detail},
-            )
-            await self._end_in(tx, case, OperationEvent.FAIL, failure)
-
-    async def _end(self, case: Case, event: OperationEvent, failure: Failure | None) -> None:
-        async with self._s.storage.transaction() as tx:
-            await self._end_in(tx, case, event, failure)
-
-    async def _end_in(
-        self, tx: UnitOfWork, case: Case, event: OperationEvent, failure: Failure | None
-    ) -> None:
-        case.operation = replace(
-            _moved(case.operation, event),
-            failure=failure,
-            ended_at=self._s.world.now(),
-            plan_document=b"",
-        )
-        released = case.se.active_operation_id == case.operation.id
-        changed = replace(case.se, active_operation_id=None if released else case.se.active_operation_id)
-        case.se = await tx.secure_elements.save(changed)
-        await self._store(tx, case)
-        details: dict[str, str | int] = {"type": case.operation.type.value}
-        if failure is not None:
-            details["code"] = failure.code
-        await tx.audit.append(
-            case.operation.tenant_id,
-            actor="tsm",
-            action=f"operation.{case.operation.state.value.lower()}",
-            subject=str(case.operation.id),
-            details=details,
-        )
-        following = await tx.operations.next_queued(case.se.id)
-        if following is not None and following.id != case.operation.id:
-            await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
-        await tx.commit()
-        self._s.notifier.notify(operation_topic(case.operation.id))
-        self._s.notifier.notify(device_topic(case.se.id))
+        await self._fail(case, _failure(error))
 
     # --- small things ----------------------------------------------------------------------------------
 
@@ -500,10 +411,6 @@ class Conductor:
 
     async def _open(self, case: Case, sealed: bytes) -> bytes:
         return await self._s.keystore.open(sealed, context=f"operation:{case.operation.id}")
-
-
-def _moved(operation: Operation, event: OperationEvent) -> Operation:
-    return replace(operation, state=OPERATION_STATES.next(operation.state, event))
 
 
 def _first_changes(made: Plan) -> set[str]:

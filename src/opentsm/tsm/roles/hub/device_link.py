@@ -17,7 +17,7 @@ from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.conductor import ADVANCE, HubServices, device_topic
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, device_topic
 
 replace = msgspec.structs.replace
 
@@ -144,6 +144,16 @@ class DeviceLink:
                     traffic=_with_order(operation.traffic, commands, answer),
                     device_id=session.device_id,
                 )
+            )
+            details: dict[str, str | int] = {"order": order.sequence, "answers": len(answer.responses)}
+            if answer.stopped is not None:
+                details["stopped"] = answer.stopped.value
+            await tx.audit.append(
+                operation.tenant_id,
+                actor=f"device:{session.device_id}",
+                action="operation.order-answered",
+                subject=order.operation_id,
+                details=details,
             )
             await tx.outbox.publish(ADVANCE, order.operation_id, {"operation": order.operation_id})
         await tx.commit()

@@ -2,7 +2,7 @@
 
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
-from opentsm.tsm.roles.hub.conductor import ADVANCE
+from opentsm.tsm.roles.hub.services import ADVANCE
 
 _BATCH = 200
 

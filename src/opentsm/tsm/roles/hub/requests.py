@@ -30,7 +30,7 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.conductor import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version, next_key_version
 
 replace = msgspec.structs.replace

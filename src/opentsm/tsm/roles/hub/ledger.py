@@ -1,0 +1,108 @@
+"""The hub's ledger: stores what became of a case, its audit entries and its messages, in one transaction."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderState
+from opentsm.tsm.domain.operation import OPERATION_STATES, Failure, Operation, OperationEvent
+from opentsm.tsm.kernel.documents import to_json
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.case import Case
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, device_topic, operation_topic
+
+replace = msgspec.structs.replace
+
+
+def moved(operation: Operation, event: OperationEvent) -> Operation:
+    """Return the operation after an event.
+
+    Raises:
+        IllegalTransitionError: its state does not accept the event.
+    """
+    return replace(operation, state=OPERATION_STATES.next(operation.state, event))
+
+
+class Ledger:
+    """Writes cases down."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._s = services
+
+    async def send(self, case: Case, commands: Sequence[Command], body: int) -> None:
+        """Store an order for the device, then wake it (write-ahead: it is durable before it is seen).
+
+        Args:
+            case: the operation; moved on by SEND.
+            commands: the order.
+            body: how many of them belong to the session in work; the rest opens the next one.
+        """
+        sequence = case.se.next_order
+        sealed = await self._s.keystore.seal(
+            to_json(tuple(commands)), context=f"operation:{case.operation.id}"
+        )
+        case.operation = moved(case.operation, OperationEvent.SEND)
+        case.note("operation.order-stored", {"order": sequence, "commands": len(commands)})
+        async with self._s.storage.transaction() as tx:
+            case.se = await tx.secure_elements.save(replace(case.se, next_order=sequence + 1))
+            await self._store(tx, case)
+            await tx.orders.add(
+                DeviceOrder(
+                    se_id=case.se.id,
+                    sequence=sequence,
+                    operation_id=case.operation.id,
+                    state=OrderState.IN_FLIGHT,
+                    sealed_commands=sealed,
+                    body=body,
+                )
+            )
+            await tx.commit()
+        self._wake(case)
+
+    async def end(self, case: Case, event: OperationEvent, failure: Failure | None) -> None:
+        """Bring an operation to its end, release the secure element, and start what waits for it."""
+        case.operation = replace(
+            moved(case.operation, event),
+            failure=failure,
+            ended_at=self._s.world.now(),
+            plan_document=b"",
+        )
+        details: dict[str, str | int] = {"type": case.operation.type.value}
+        if failure is not None:
+            details["code"] = failure.code
+        case.note(f"operation.{case.operation.state.value.lower()}", details)
+        active = case.se.active_operation_id
+        async with self._s.storage.transaction() as tx:
+            case.se = await tx.secure_elements.save(
+                replace(case.se, active_operation_id=None if active == case.operation.id else active)
+            )
+            await self._store(tx, case)
+            following = await tx.operations.next_queued(case.se.id)
+            if following is not None and following.id != case.operation.id:
+                await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
+            await tx.commit()
+        self._wake(case)
+
+    async def _store(self, tx: UnitOfWork, case: Case) -> None:
+        if case.order is not None:
+            await tx.orders.save(
+                replace(case.order, state=OrderState.CONSUMED, sealed_commands=b"", sealed_answer=b"")
+            )
+            case.order = None
+        await tx.operations.save(case.operation)
+        if case.instance is not None:
+            await tx.instances.save(case.instance)
+        await tx.secure_elements.save_content(case.se.id, case.content)
+        await tx.secure_elements.save_claims(case.se.id, case.claims)
+        for note in case.changes():
+            await tx.audit.append(
+                note.tenant_id,
+                actor="tsm",
+                action=note.action,
+                subject=note.subject,
+                details=note.details,
+            )
+
+    def _wake(self, case: Case) -> None:
+        self._s.notifier.notify(operation_topic(case.operation.id))
+        self._s.notifier.notify(device_topic(case.se.id))

@@ -1,0 +1,35 @@
+"""What the hub's use cases work with, and the names of its messages and topics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.notifier import Notifier
+from opentsm.tsm.ports.peer import Peers
+from opentsm.tsm.ports.unit_of_work import Storage
+from opentsm.tsm.ports.world import World
+
+ADVANCE = "hub.advance"
+
+
+def device_topic(se_id: str) -> str:
+    """Return the topic on which devices wait for a secure element's next order."""
+    return f"orders:{se_id}"
+
+
+def operation_topic(operation_id: str) -> str:
+    """Return the topic on which people wait for an operation."""
+    return f"operation:{operation_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubServices:
+    """Ports and card profiles."""
+
+    storage: Storage
+    keystore: Keystore
+    peers: Peers
+    world: World
+    notifier: Notifier
+    profiles: Mapping[str, SeProfile]
