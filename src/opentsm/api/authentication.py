@@ -9,7 +9,9 @@ from typing import Any
 
 import structlog
 from litestar import Request
+from litestar.di import NamedDependency
 from litestar.enums import ScopeType
+from litestar.params import SkipValidation
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from opentsm.api.container import container_of
@@ -58,6 +60,9 @@ def _check_kind(principal: Principal, callers: str) -> None:
         raise ForbiddenError("This needs a device's token.")
     if callers == "parties" and principal.device_id is not None:
         raise ForbiddenError("A device's token does not allow this.")
+
+
+Caller = NamedDependency[SkipValidation[Principal]]
 
 
 async def provide_principal(request: Request[Any, Any, Any]) -> Principal:

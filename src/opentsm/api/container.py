@@ -1,9 +1,10 @@
 """What the HTTP API needs from the application: the attributes of `opentsm.tsm.bootstrap.Container`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Protocol, cast
 
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.types import Scope
 
 from opentsm.card.profiles import SeProfile
@@ -68,4 +69,4 @@ def container_of(scope: Scope) -> ApiContainer:
     return cast("ApiContainer", scope["app"].state["container"])
 
 
-Services = Annotated[ApiContainer, Dependency(skip_validation=True)]
+Services = NamedDependency[SkipValidation[ApiContainer]]

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
 
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from opentsm.tsm.ports.notifier import Notifier
 
@@ -42,4 +42,4 @@ class Drain:
             await asyncio.sleep(_AGAIN_S)
 
 
-Waits = Annotated[Drain, Dependency(skip_validation=True)]
+Waits = NamedDependency[SkipValidation[Drain]]

@@ -1,11 +1,12 @@
 """Is it alive, is it ready, what does it count."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import structlog
 from litestar import Request, Response, get
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from opentsm.api.container import ApiContainer, Services
 from opentsm.api.drain import Waits
@@ -13,7 +14,7 @@ from opentsm.api.metrics import Metrics
 from opentsm.api.problems import PROBLEM_TYPE, Problem, request_id_of
 from opentsm.tsm.ports.repositories import Page
 
-Counters = Annotated[Metrics, Dependency(skip_validation=True)]
+Counters = NamedDependency[SkipValidation[Metrics]]
 _TAG = ["health"]
 _log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
 from opentsm.card.errors import CardError
 from opentsm.tsm.kernel.errors import InternalError, StaleVersionError, TsmError, UnauthenticatedError
@@ -60,7 +60,7 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
     if isinstance(error, ValidationException):
         return _validation(request, error)
     if isinstance(error, HTTPException) and error.status_code < 500:
-        return _http(request, error)
+        return _malformed(request, error) or _http(request, error)
     if isinstance(error, CardError):
         return _answer(request, 400, "Bad Request", code="invalid_input", detail=str(error))
     _log.error("request.failed", error=type(error).__name__, exc_info=error)
@@ -105,17 +105,6 @@ def _retry_later(request: Request[Any, Any, Any], error: StaleVersionError) -> R
 
 
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
-    cause = error.__cause__ or error
-    if isinstance(cause.__cause__, msgspec.DecodeError) and not isinstance(
-        cause.__cause__, msgspec.ValidationError
-    ):
-        return _answer(
-            request,
-            400,
-            "Bad Request",
-            code="malformed_json",
-            detail=f"The body is not JSON: {cause.__cause__}.",
-        )
     faults = [_fault(entry) for entry in error.extra] if isinstance(error.extra, list) else []
     if not faults:
         return _http(request, error)
@@ -123,6 +112,14 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
     return _answer(
         request, 400, "Bad Request", code="invalid_input", detail=f"{detail}.", field=faults[0][0] or None
     )
+
+
+def _malformed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem] | None:
+    """Tell a body that is no JSON at all; None for anything else."""
+    if not isinstance(error.__cause__, SerializationException):
+        return None
+    detail = f"The body is not JSON: {error.__cause__}."
+    return _answer(request, 400, "Bad Request", code="malformed_json", detail=detail)
 
 
 def _fault(entry: object) -> tuple[str, str]:

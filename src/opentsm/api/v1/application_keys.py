@@ -4,12 +4,13 @@ from typing import Annotated
 
 from litestar import put
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, SkipValidation
+from litestar.params import JSONBody, PathParameter, SkipValidation
 
+from opentsm.api.authentication import Caller
 from opentsm.api.sptsm.exchange import SpContainer
 from opentsm.api.v1 import messages as m
 from opentsm.card.crypto.secret import Secret
-from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.domain.tenant import TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
 
 _Container = NamedDependency[SkipValidation[SpContainer]]
@@ -32,7 +33,7 @@ class ApplicationKey(m.Body, frozen=True, kw_only=True):
     summary="Import an application master key (provider)",
 )
 async def import_application_key(
-    principal: Principal, container: _Container, name: _Name, data: ApplicationKey
+    principal: Caller, container: _Container, name: _Name, data: JSONBody[ApplicationKey]
 ) -> None:
     """Import a master key of 16 bytes; the same key again changes nothing, another one is refused."""
     if principal.kind is not TenantKind.SERVICE_PROVIDER:
@@ -42,6 +43,3 @@ async def import_application_key(
     except ValueError:
         raise InvalidInputError("The key must be bytes in hex.", field="/key") from None
     await container.catalogue.scripts.import_application_key(principal.tenant_id, name, key)
-
-
-router = import_application_key

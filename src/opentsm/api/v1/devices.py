@@ -1,19 +1,21 @@
 """Devices: enrolment codes, enrolment, tokens, sessions."""
 
 from litestar import post
+from litestar.params import JSONBody
 
-from opentsm.api.authentication import ANYBODY, DEVICES
+from opentsm.api.authentication import ANYBODY, DEVICES, Caller
 from opentsm.api.container import Services
 from opentsm.api.idempotency import SECRET_ANSWER
 from opentsm.api.v1 import messages as m
-from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.ids import SeId
 
 _TAG = ["devices"]
 
 
 @post("/device-enrolments", opt=SECRET_ANSWER, tags=_TAG, summary="Offer an enrolment (issuer)")
-async def offer_enrolment(principal: Principal, container: Services, data: m.NewEnrolment) -> m.Enrolment:
+async def offer_enrolment(
+    principal: Caller, container: Services, data: JSONBody[m.NewEnrolment]
+) -> m.Enrolment:
     """Make a one-time code. A device that enrols for a secure element ends its binding to an earlier one."""
     se_id = None if data.se_id is None else SeId(data.se_id)
     code, expires_at = await container.onboarding.offer_enrolment(principal, se_id)
@@ -21,7 +23,7 @@ async def offer_enrolment(principal: Principal, container: Services, data: m.New
 
 
 @post("/devices", opt=ANYBODY, tags=_TAG, security=[], summary="Enrol a device (by one-time code)")
-async def enrol_device(container: Services, data: m.NewDevice) -> m.EnrolledDevice:
+async def enrol_device(container: Services, data: JSONBody[m.NewDevice]) -> m.EnrolledDevice:
     """Enrol a device with its public key; the same code and key again give the same device."""
     device = await container.onboarding.enrol_device(data.code, data.public_key, data.name)
     return m.EnrolledDevice(id=device.id)
@@ -35,7 +37,7 @@ async def enrol_device(container: Services, data: m.NewDevice) -> m.EnrolledDevi
     status_code=200,
     summary="Fetch a device's token (by assertion)",
 )
-async def issue_device_token(container: Services, data: m.AssertionBody) -> m.DeviceToken:
+async def issue_device_token(container: Services, data: JSONBody[m.AssertionBody]) -> m.DeviceToken:
     """Exchange an assertion, which is good once, for a short-term token."""
     issued = await container.onboarding.issue_device_token(data.assertion)
     return m.DeviceToken(token=issued.token, expires_in=issued.expires_in_s)
@@ -48,7 +50,7 @@ async def issue_device_token(container: Services, data: m.AssertionBody) -> m.De
     summary="Open a session for a secure element (device)",
 )
 async def open_device_session(
-    principal: Principal, container: Services, data: m.NewDeviceSession
+    principal: Caller, container: Services, data: JSONBody[m.NewDeviceSession]
 ) -> m.OpenedDeviceSession:
     """Open a session; its id is useless without the token of the same device."""
     opened = await container.onboarding.open_device_session(principal, data.se.id)

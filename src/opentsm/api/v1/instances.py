@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import structlog
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, PathParameter
 
+from opentsm.api.authentication import Caller
 from opentsm.api.container import Services
 from opentsm.api.idempotency import HEADER
 from opentsm.api.v1 import messages as m
@@ -27,12 +28,12 @@ CHANGES = {
     "key-rotations": OperationType.ROTATE_KEYS,
     "deployments": OperationType.DEPLOY,
 }
-ChangeName = Annotated[str, Parameter(description=f"one of {', '.join(CHANGES)}")]
+ChangeName = Annotated[str, PathParameter(description=f"one of {', '.join(CHANGES)}")]
 
 
 @post("/instances", tags=_TAG, status_code=202, summary="Deploy a service (provider)")
 async def deploy(
-    principal: Principal, container: Services, data: m.NewInstance
+    principal: Caller, container: Services, data: JSONBody[m.NewInstance]
 ) -> Response[m.DeployedInstance]:
     """Create an instance of a service on a secure element and ask for its deployment."""
     instance, operation = await container.requests.deploy(
@@ -53,9 +54,9 @@ async def deploy(
 
 @get("/instances", tags=_TAG, summary="List instances (provider)")
 async def list_instances(
-    principal: Principal,
+    principal: Caller,
     container: Services,
-    se_id: str | None = None,
+    se_id: FromQuery[str | None] = None,
     limit: Limit = 50,
     after: After = None,
 ) -> m.InstancePage:
@@ -71,7 +72,7 @@ async def list_instances(
 
 @get("/instances/{instance_id:str}", tags=_TAG, summary="Show an instance")
 async def show_instance(
-    principal: Principal, container: Services, instance_id: str
+    principal: Caller, container: Services, instance_id: FromPath[str]
 ) -> Response[m.InstanceAnswer]:
     """Return an instance with its version as ETag."""
     found = await container.requests.instance(principal, InstanceId(instance_id))
@@ -80,11 +81,11 @@ async def show_instance(
 
 @post("/instances/{instance_id:str}/top-ups", tags=_TAG, status_code=202, summary="Credit a purse")
 async def top_up(
-    principal: Principal,
+    principal: Caller,
     container: Services,
     request: Request[Any, Any, Any],
-    instance_id: str,
-    data: m.TopUp,
+    instance_id: FromPath[str],
+    data: JSONBody[m.TopUp],
 ) -> Response[m.OperationAnswer]:
     """Ask for a credit of a purse, exactly once for each transaction id or idempotency key."""
     operation = await container.requests.top_up(
@@ -105,11 +106,11 @@ async def top_up(
     summary="Suspend, resume, terminate, rotate keys, or deploy again",
 )
 async def change_instance(
-    principal: Principal,
+    principal: Caller,
     container: Services,
-    instance_id: str,
+    instance_id: FromPath[str],
     change: ChangeName,
-    data: m.Change | None = None,
+    data: JSONBody[m.Change | None] = None,
 ) -> Response[m.OperationAnswer]:
     """Ask for a change; the issuer of the secure element may also suspend and resume."""
     type_ = CHANGES.get(change)

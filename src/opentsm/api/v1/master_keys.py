@@ -4,11 +4,12 @@ import ipaddress
 from typing import Annotated, Any, Protocol
 
 from litestar import Request, put
-from litestar.params import Dependency, Parameter
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, PathParameter, SkipValidation
 
+from opentsm.api.authentication import Caller
 from opentsm.api.v1 import messages as m
 from opentsm.card.crypto.secret import Secret
-from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 
@@ -22,8 +23,8 @@ class SeiContainer(Protocol):
         ...
 
 
-_Container = Annotated[SeiContainer, Dependency(skip_validation=True)]
-_Handle = Annotated[str, Parameter(description="as key sets name the key")]
+_Container = NamedDependency[SkipValidation[SeiContainer]]
+_Handle = Annotated[str, PathParameter(description="as key sets name the key")]
 
 
 class MasterKey(m.Body, frozen=True, kw_only=True):
@@ -43,10 +44,10 @@ class MasterKey(m.Body, frozen=True, kw_only=True):
 )
 async def import_master_key(
     request: Request[Any, Any, Any],
-    principal: Principal,
+    principal: Caller,
     container: _Container,
     handle: _Handle,
-    data: MasterKey,
+    data: JSONBody[MasterKey],
 ) -> None:
     """Import a master key of 16, 24 or 32 bytes; the same key again changes nothing, another is refused."""
     _require_protected(request)

@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from opentsm.tsm.ports.repositories import Page
 
-Limit = Annotated[int, Parameter(ge=1, le=200, description="most entries of a page")]
-After = Annotated[str | None, Parameter(description="cursor: `next` of the page before")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most entries of a page")]
+After = Annotated[str | None, QueryParameter(description="cursor: `next` of the page before")]
 
 T = TypeVar("T")
 

@@ -3,20 +3,23 @@
 from typing import Annotated
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
+from opentsm.api.authentication import Caller
 from opentsm.api.container import Services
 from opentsm.api.idempotency import SECRET_ANSWER
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.paging import After, Limit, read_page
-from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.domain.tenant import TenantKind
 
-Subject = Annotated[str | None, Parameter(description="only entries about this object")]
+Subject = Annotated[str | None, QueryParameter(description="only entries about this object")]
 
 
 @post("/parties", opt=SECRET_ANSWER, tags=["parties"], summary="Register a party (operator)")
-async def register_party(principal: Principal, container: Services, data: m.NewParty) -> m.RegisteredParty:
+async def register_party(
+    principal: Caller, container: Services, data: JSONBody[m.NewParty]
+) -> m.RegisteredParty:
     """Register an issuer or a service provider. The long-term token is shown only in this answer."""
     tenant, token = await container.onboarding.register_party(principal, TenantKind(data.kind), data.name)
     return views.registered_party(tenant, token)
@@ -24,7 +27,7 @@ async def register_party(principal: Principal, container: Services, data: m.NewP
 
 @get("/parties", tags=["parties"], summary="List the parties (operator)")
 async def list_parties(
-    principal: Principal, container: Services, limit: Limit = 50, after: After = None
+    principal: Caller, container: Services, limit: Limit = 50, after: After = None
 ) -> m.PartyPage:
     """Return a page of parties by id."""
     items, following = await read_page(
@@ -35,7 +38,7 @@ async def list_parties(
 
 @get("/audit", tags=["audit"], summary="Read the caller's audit trail")
 async def read_audit(
-    principal: Principal,
+    principal: Caller,
     container: Services,
     subject: Subject = None,
     limit: Limit = 50,

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
+from opentsm.api.authentication import Caller
 from opentsm.api.container import ApiContainer, Services
 from opentsm.api.idempotency import STREAMED
 from opentsm.api.problems import split_path
@@ -32,13 +33,13 @@ MAX_REFUSED = 1_000
 _TAG = ["secure elements"]
 _LINE = msgspec.json.Decoder(m.NewSecureElementBody)
 IdentifierQuery = Annotated[
-    str | None, Parameter(description="only the secure element that goes by this name, of any type")
+    str | None, QueryParameter(description="only the secure element that goes by this name, of any type")
 ]
 
 
 @post("/secure-elements", tags=_TAG, summary="Register a secure element (issuer)")
 async def register_secure_element(
-    principal: Principal, container: Services, data: m.NewSecureElementBody
+    principal: Caller, container: Services, data: JSONBody[m.NewSecureElementBody]
 ) -> Response[m.SecureElementAnswer]:
     """Register a secure element; the keystore must be able to use every key set. Its card is not touched."""
     se = await container.onboarding.register_secure_element(principal, _new(data))
@@ -60,7 +61,7 @@ async def register_secure_element(
     request_max_body_size=None,
 )
 async def import_secure_elements(
-    principal: Principal, container: Services, request: Request[Any, Any, Any]
+    principal: Caller, container: Services, request: Request[Any, Any, Any]
 ) -> m.ImportReport:
     """Read the body as it comes, line by line."""
     require(principal, TenantKind.SE_ISSUER)
@@ -81,7 +82,7 @@ async def import_secure_elements(
 
 @get("/secure-elements", tags=_TAG, summary="List or find secure elements")
 async def list_secure_elements(
-    principal: Principal,
+    principal: Caller,
     container: Services,
     identifier: IdentifierQuery = None,
     limit: Limit = 50,
@@ -105,20 +106,22 @@ async def list_secure_elements(
 
 
 @get("/secure-elements/{se_id:str}", tags=_TAG, summary="Show a secure element (issuer)")
-async def show_secure_element(principal: Principal, container: Services, se_id: str) -> m.SecureElementAnswer:
+async def show_secure_element(
+    principal: Caller, container: Services, se_id: FromPath[str]
+) -> m.SecureElementAnswer:
     """Return a secure element of the caller."""
     return views.secure_element(principal, await container.onboarding.secure_element(principal, SeId(se_id)))
 
 
 @get("/secure-elements/{se_id:str}/content", tags=_TAG, summary="Show what is on the card (issuer)")
-async def show_content(principal: Principal, container: Services, se_id: str) -> m.CardContentAnswer:
+async def show_content(principal: Caller, container: Services, se_id: FromPath[str]) -> m.CardContentAnswer:
     """Return the card's registry as last read; ask for an audit to read it again."""
     return views.card_content(*await container.onboarding.card_content(principal, SeId(se_id)))
 
 
 @post("/secure-elements/{se_id:str}/audits", tags=_TAG, status_code=202, summary="Read the card (issuer)")
 async def audit_secure_element(
-    principal: Principal, container: Services, se_id: str
+    principal: Caller, container: Services, se_id: FromPath[str]
 ) -> Response[m.OperationAnswer]:
     """Ask for a fresh reading of the card's registry."""
     return accepted(await container.requests.audit_secure_element(principal, SeId(se_id)))
@@ -131,7 +134,7 @@ async def audit_secure_element(
     summary="End a quarantine (issuer)",
 )
 async def reinstate_secure_element(
-    principal: Principal, container: Services, se_id: str
+    principal: Caller, container: Services, se_id: FromPath[str]
 ) -> m.SecureElementAnswer:
     """Let a quarantined secure element prove itself again."""
     se = await container.onboarding.reinstate_secure_element(principal, SeId(se_id))

@@ -1,0 +1,44 @@
+"""A whole TSM in one process over the embedded PostgreSQL, spoken to through its HTTP API."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tests.scenario.api_bench import ApiBench
+
+from opentsm.tsm.adapters.postgres import EmbeddedPostgres
+
+MIGRATIONS = Path(__file__).parents[2] / "src/opentsm/tsm/adapters/storage/migrations"
+
+
+@pytest.fixture(scope="session")
+def scenario_dsn() -> Iterator[str]:
+    """Give the URL of a migrated database."""
+    directory = Path(tempfile.mkdtemp(prefix="opentsm-scenario-"))
+    directory.chmod(0o755)  # under root the server runs as nobody
+    server = EmbeddedPostgres(directory)
+    url = server.start_blocking()
+    try:
+        asyncio.run(_migrate(url))
+        yield url
+    finally:
+        server.stop_blocking()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def api(scenario_dsn: str, tmp_path: Path) -> AsyncIterator[ApiBench]:
+    """Give a TSM with an operator, two issuers and two providers, all of their own."""
+    async with ApiBench.open(scenario_dsn, tmp_path) as bench:
+        yield bench
+
+
+async def _migrate(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    for script in sorted(MIGRATIONS.glob("*.sql")):
+        await connection.execute(script.read_text())
+    await connection.close()

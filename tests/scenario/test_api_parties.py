@@ -1,0 +1,123 @@
+"""Parties, tokens, problems: over HTTP, on a real database."""
+
+import asyncpg
+import pytest
+from tests.scenario.api_bench import ApiBench, problem
+
+from opentsm.tsm.custody.custodian import transport_handle
+from opentsm.tsm.kernel.ids import TenantId
+
+
+async def test_operator_when_registering_a_party_then_its_token_works_and_only_its_digest_is_stored(
+    api: ApiBench, scenario_dsn: str
+) -> None:
+    made = await api.post("operator", "/v1/parties", {"kind": "SE_ISSUER", "name": api.world.new_id()})
+    assert made.status_code == 201
+    token = made.json()["token"]
+    assert made.json()["kind"] == "SE_ISSUER"
+    answer = await api.client.get("/v1/secure-elements", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json() == {"items": [], "next": None}
+    connection = await asyncpg.connect(scenario_dsn)
+    stored = await connection.fetch("SELECT document FROM access_tokens UNION SELECT document FROM tenants")
+    await connection.close()
+    assert not any(token in row["document"] or token[5:] in row["document"] for row in stored)
+
+
+async def test_party_when_the_name_is_taken_then_conflict(api: ApiBench) -> None:
+    body = {"kind": "SERVICE_PROVIDER", "name": api.world.new_id()}
+    assert (await api.post("operator", "/v1/parties", body)).status_code == 201
+    found = problem(await api.post("operator", "/v1/parties", body), 409, "conflict")
+    assert body["name"] in found["detail"]
+
+
+@pytest.mark.parametrize("who", ["issuer", "provider"])
+async def test_parties_when_another_than_the_operator_asks_then_forbidden(api: ApiBench, who: str) -> None:
+    body = {"kind": "SE_ISSUER", "name": "x"}
+    problem(await api.post(who, "/v1/parties", body), 403, "forbidden")
+    problem(await api.get(who, "/v1/parties"), 403, "forbidden")
+
+
+async def test_parties_then_transport_keys_lie_between_every_issuer_and_provider(api: ApiBench) -> None:
+    for issuer in ("issuer", "other-issuer"):
+        for provider in ("provider", "other-provider"):
+            handle = transport_handle(TenantId(api.ids[issuer]), TenantId(api.ids[provider]))
+            shared = [await api.keystore(party).has(handle) for party in (issuer, provider)]
+            assert shared == [True, True], (issuer, provider)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (None, "Authorization"),
+        ("Basic abc", "Bearer <token>"),
+        ("Bearer ", "Bearer <token>"),
+        ("Bearer otsm_unknown", "not known"),
+        ("Bearer " + "x" * 500, "Bearer <token>"),
+    ],
+)
+async def test_request_without_a_good_token_then_401_before_anything_else(
+    api: ApiBench, header: str | None, says: str
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    answer = await api.client.post("/v1/parties", content=b"no json", headers=headers)
+    assert says in problem(answer, 401, "unauthenticated")["detail"]
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_body_when_a_field_is_unknown_missing_or_wrong_then_the_problem_names_it(api: ApiBench) -> None:
+    async def field(body: object) -> str:
+        found = problem(await api.post("operator", "/v1/parties", body), 400, "invalid_input")
+        return str(found["field"])
+
+    assert await field({"kind": "SE_ISSUER", "name": "n", "more": 1}) == "/more"
+    assert await field({"kind": "SE_ISSUER"}) == "/name"
+    assert await field({"kind": "BANK", "name": "n"}) == "/kind"
+    assert await field({"kind": "SE_ISSUER", "name": ""}) == "/name"
+    assert await field({"kind": "SE_ISSUER", "name": " \t "}) == "/name"
+
+
+async def test_body_when_it_is_not_json_then_the_problem_says_so(api: ApiBench) -> None:
+    headers = {"Authorization": f"Bearer {api.tokens['operator']}", "Content-Type": "application/json"}
+    answer = await api.client.post("/v1/parties", content=b'{"kind": ', headers=headers)
+    assert "JSON" in problem(answer, 400, "malformed_json")["detail"]
+
+
+async def test_query_when_out_of_range_then_the_problem_names_it(api: ApiBench) -> None:
+    found = problem(await api.get("operator", "/v1/parties", params={"limit": 201}), 400, "invalid_input")
+    assert found["field"] == "limit"
+
+
+async def test_route_when_unknown_then_a_problem_too(api: ApiBench) -> None:
+    problem(await api.get(None, "/v1/nothing"), 404, "not_found")
+    problem(await api.get(None, "/v1/devices"), 405, "method_not_allowed")
+
+
+async def test_list_when_longer_than_a_page_then_the_cursor_leads_through_it_once(api: ApiBench) -> None:
+    made = [(await api.element())["id"] for _ in range(5)]
+    found: list[str] = []
+    after = None
+    for _ in range(9):
+        params = {"limit": "2"} | ({"after": after} if after else {})
+        page = (await api.get("issuer", "/v1/secure-elements", params=params)).json()
+        found += [se["id"] for se in page["items"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert found == sorted(made)
+
+
+async def test_audit_then_a_party_sees_its_own_entries_only(api: ApiBench) -> None:
+    se = await api.element()
+    page = (await api.get("issuer", "/v1/audit", params={"subject": se["id"]})).json()
+    assert [(e["action"], e["actor"]) for e in page["items"]] == [
+        ("secure-element.registered", api.ids["issuer"])
+    ]
+    others = (await api.get("other-issuer", "/v1/audit", params={"subject": se["id"]})).json()
+    assert others["items"] == []
+
+
+async def test_request_id_when_given_then_kept_when_strange_then_replaced(api: ApiBench) -> None:
+    kept = await api.client.get("/healthz", headers={"X-Request-Id": "my-request-1"})
+    assert kept.headers["x-request-id"] == "my-request-1"
+    strange = await api.client.get("/healthz", headers={"X-Request-Id": "a b\x7f"})
+    assert strange.headers["x-request-id"] != "a b\x7f"
