@@ -71,40 +71,38 @@ class ApiBench:
         app = create_app(container)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://tsm") as client:
-            bench = cls(container, app, client, world, storage)
-            await bench._begin()
-            yield bench
+            yield cls(container, app, client, world, storage)
         await storage.close()
         structlog.contextvars.clear_contextvars()
 
-    async def _begin(self) -> None:
-        suffix = self.world.new_id()
-        self.tokens["operator"] = await self.container.onboarding.issue_operator_token(f"operator {suffix}")
-        for name, kind in (
-            ("issuer", "SE_ISSUER"),
-            ("other-issuer", "SE_ISSUER"),
-            ("provider", "SERVICE_PROVIDER"),
-            ("other-provider", "SERVICE_PROVIDER"),
-        ):
-            made = await self.post("operator", "/v1/parties", {"kind": kind, "name": f"{name} {suffix}"})
+    async def party(self, name: str) -> str:
+        """Return the token of a party, which is registered when a test first needs it."""
+        if name == "operator" and name not in self.tokens:
+            own = f"operator {self.world.new_id()}"
+            self.tokens[name] = await self.container.onboarding.issue_operator_token(own)
+        if name not in self.tokens:
+            kind = "SE_ISSUER" if name.endswith("issuer") else "SERVICE_PROVIDER"
+            body = {"kind": kind, "name": f"{name} {self.world.new_id()}"}
+            made = await self.post("operator", "/v1/parties", body)
             assert made.status_code == 201, made.text
             self.tokens[name], self.ids[name] = made.json()["token"], made.json()["id"]
-        for name in ("issuer", "other-issuer"):
-            await self.keystore(name).import_key(KeyHandle(MASTER), Secret(bytes(range(16))))
+            if kind == "SE_ISSUER":
+                await self.keystore(name).import_key(KeyHandle(MASTER), Secret(bytes(range(16))))
+        return self.tokens[name]
 
     # --- requests --------------------------------------------------------------------------------------
 
     async def get(self, who: str | None, path: str, **more: Any) -> httpx.Response:
         """Send a GET as a party."""
-        return await self.client.get(path, headers=self._headers(who, more), **more)
+        return await self.client.get(path, headers=await self._headers(who, more), **more)
 
     async def post(self, who: str | None, path: str, body: object = None, **more: Any) -> httpx.Response:
         """Send a POST with a JSON body as a party."""
-        return await self.client.post(path, json=body, headers=self._headers(who, more), **more)
+        return await self.client.post(path, json=body, headers=await self._headers(who, more), **more)
 
-    def _headers(self, who: str | None, more: Json) -> dict[str, str]:
+    async def _headers(self, who: str | None, more: Json) -> dict[str, str]:
         headers: dict[str, str] = more.pop("headers", {})
-        return headers if who is None else {"Authorization": f"Bearer {self.tokens[who]}", **headers}
+        return headers if who is None else {"Authorization": f"Bearer {await self.party(who)}", **headers}
 
     # --- things to have --------------------------------------------------------------------------------
 
@@ -126,6 +124,7 @@ class ApiBench:
 
     async def kcvs(self) -> list[str]:
         """Return the check values of the key set that `new_element` describes."""
+        await self.party("issuer")
         source = DiversifiedKeys(master=KeyHandle(MASTER), method="KDF3", kdd=bytes.fromhex(KDD))
         return [kcv.hex() for kcv in await self.keystore("issuer").key_check_values(source, scp=3)]
 
@@ -162,6 +161,7 @@ class ApiBench:
 
     async def instance(self, se_id: str, state: InstanceState = InstanceState.OPERATIONAL) -> ServiceInstance:
         """Store an instance of the provider, as if it had been deployed."""
+        await self.party("provider")
         provider = TenantId(self.ids["provider"])
         instance = ServiceInstance(
             id=InstanceId(self.world.new_id()),
@@ -179,6 +179,7 @@ class ApiBench:
 
     async def operation(self, se_id: str, *, party: str = "provider") -> Operation:
         """Store an operation that nobody works on."""
+        await self.party(party)
         operation = Operation(
             id=OperationId(self.world.new_id()),
             tenant_id=TenantId(self.ids[party]),

@@ -32,7 +32,7 @@ def scenario_dsn() -> Iterator[str]:
 
 @pytest.fixture
 async def api(scenario_dsn: str, tmp_path: Path) -> AsyncIterator[ApiBench]:
-    """Give a TSM with an operator, two issuers and two providers, all of their own."""
+    """Give a TSM with parties of its own."""
     async with ApiBench.open(scenario_dsn, tmp_path) as bench:
         yield bench
 

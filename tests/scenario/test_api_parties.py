@@ -38,6 +38,8 @@ async def test_parties_when_another_than_the_operator_asks_then_forbidden(api: A
 
 
 async def test_parties_then_transport_keys_lie_between_every_issuer_and_provider(api: ApiBench) -> None:
+    for name in ("issuer", "provider", "other-issuer", "other-provider"):
+        await api.party(name)
     for issuer in ("issuer", "other-issuer"):
         for provider in ("provider", "other-provider"):
             handle = transport_handle(TenantId(api.ids[issuer]), TenantId(api.ids[provider]))
@@ -77,7 +79,7 @@ async def test_body_when_a_field_is_unknown_missing_or_wrong_then_the_problem_na
 
 
 async def test_body_when_it_is_not_json_then_the_problem_says_so(api: ApiBench) -> None:
-    headers = {"Authorization": f"Bearer {api.tokens['operator']}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {await api.party('operator')}", "Content-Type": "application/json"}
     answer = await api.client.post("/v1/parties", content=b'{"kind": ', headers=headers)
     assert "JSON" in problem(answer, 400, "malformed_json")["detail"]
 

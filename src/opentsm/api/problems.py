@@ -132,7 +132,7 @@ def _fault(entry: object) -> tuple[str, str]:
     if source in (None, "body"):
         pointer, text = split_path(message)
         if not pointer and key and key != "data":
-            pointer = "/" + key.removeprefix("data.").replace(".", "/")
+            pointer = _pointer("." + key.removeprefix("data."))
         return pointer, text
     return key, split_path(message)[1]
 
@@ -141,14 +141,17 @@ def split_path(message: str) -> tuple[str, str]:
     """Split msgspec's message into a JSON pointer and the text: `… - at `$.a[0].b`` gives `/a/0/b`."""
     mark = _POINTER_MARK.search(message)
     text = message if mark is None else message[: mark.start()]
-    pointer = ""
-    for part in _PATH_PART.finditer(mark["path"] if mark else ""):
-        name = part[1] if part[1] is not None else part[2]
-        pointer += f"/{name or '*'}"
+    pointer = _pointer(mark["path"] if mark else "")
     missing = re.search(r"(?:required|unknown) field `([^`]+)`", text)
     if missing:
         pointer += f"/{missing[1]}"
     return pointer, text
+
+
+def _pointer(path: str) -> str:
+    """Write msgspec's path as a JSON pointer: `.a[0].b` is `/a/0/b`."""
+    parts = (part[1] if part[1] is not None else part[2] for part in _PATH_PART.finditer(path))
+    return "".join(f"/{part or '*'}" for part in parts)
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
