@@ -1,6 +1,8 @@
 """Parties, tokens and requests for the scenarios of the HTTP API."""
 
+import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,25 @@ class MovableWorld(SystemWorld):
         return super().now() + self.shift
 
 
+class WatchedNotifier(LocalNotifier):
+    """Tells a test when somebody waits for a topic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def wait(self, topic: str, timeout_s: float) -> bool:
+        """Wait, and tell."""
+        self._asked[topic].set()
+        return await super().wait(topic, timeout_s)
+
+    async def awaited(self, topic: str) -> None:
+        """Return when somebody waits for the topic, anew for each call."""
+        async with asyncio.timeout(10):
+            await self._asked[topic].wait()
+        self._asked[topic].clear()
+
+
 @dataclass
 class ApiBench:
     """A TSM and a client of it; every token a test may need."""
@@ -55,6 +76,7 @@ class ApiBench:
     client: httpx.AsyncClient
     world: MovableWorld
     storage: PostgresStorage
+    notifier: WatchedNotifier
     keystores: dict[str, SoftwareKeystore] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
@@ -64,14 +86,14 @@ class ApiBench:
     async def open(cls, dsn: str, directory: Path) -> AsyncIterator["ApiBench"]:
         """Start a TSM over a database."""
         settings = load_settings({"data_dir": str(directory)}, environment={})
-        world, notifier = MovableWorld(), LocalNotifier()
+        world, notifier = MovableWorld(), WatchedNotifier()
         storage = PostgresStorage(dsn, world=world, notifier=notifier, max_connections=6)
         await storage.open()
         container = assemble(settings, storage, world, notifier)
         app = create_app(container)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://tsm") as client:
-            yield cls(container, app, client, world, storage)
+            yield cls(container, app, client, world, storage, notifier)
         await storage.close()
         structlog.contextvars.clear_contextvars()
 

@@ -150,11 +150,12 @@ async def _changed(
                 break
             # the wait begins before the look, so that no hint falls in between
             hint = asyncio.ensure_future(container.notifier.wait(topic, min(remaining, LOOK_AGAIN_S)))
-            await asyncio.sleep(0)
-            found = await container.requests.operation(principal, seen.id)
-            if found.version == seen.version:
-                await hint
-            else:
+            try:
+                await asyncio.sleep(0)
+                found = await container.requests.operation(principal, seen.id)
+                if found.version == seen.version:
+                    await hint
+            finally:
                 hint.cancel()
     return found if found.version != seen.version else await container.requests.operation(principal, seen.id)
 
