@@ -22,6 +22,7 @@ from opentsm.agent.errors import (
 )
 from opentsm.agent.messages import EXTENDED_VERSION, PLAIN_VERSION, SecureElement, SeType
 from opentsm.agent.observer import CountingObserver
+from opentsm.cli.attached import AttachedOption, when_input_ends
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, JsonOption, print_json, say
 from opentsm.cli.readers import READER_FORMS, NamedReader, open_reader
@@ -51,6 +52,7 @@ class Assignment:
     patience_s: float
     ca_file: str | None
     versions: tuple[str, ...]
+    attached: bool = False
 
 
 class TerminalObserver(CountingObserver):
@@ -108,13 +110,16 @@ def run(
         str | None, typer.Option(help="File of certificates to trust instead of the system's.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Offer SERAM 2.0.0 only.")] = False,
+    attached: AttachedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Carry the server's orders to the cards until it ends the session, or SIGTERM."""
     readers = [open_reader(form) for form in reader]
     elements = secure_elements(readers, se or [])
     versions = (PLAIN_VERSION,) if plain else (EXTENDED_VERSION, PLAIN_VERSION)
-    assignment = Assignment(server, enrol, state or default_state(), name, forever, patience, ca, versions)
+    assignment = Assignment(
+        server, enrol, state or default_state(), name, forever, patience, ca, versions, attached
+    )
     try:
         summary = asyncio.run(_work(assignment, list(zip(elements, readers, strict=True))))
     except AgentError as error:
@@ -195,7 +200,9 @@ async def _work(assignment: Assignment, cards: list[tuple[SecureElement, NamedRe
             )
             say(f"device {identity.device_id}")
             link = ServerLink(client, identity, settings=settings)
-            rows = await _run_agents(link, state, cards, come_back=assignment.forever)
+            rows = await _run_agents(
+                link, state, cards, come_back=assignment.forever, attached=assignment.attached
+            )
     finally:
         state.close()
     return {"device": identity.device_id, "ses": rows}
@@ -207,6 +214,7 @@ async def _run_agents(
     cards: list[tuple[SecureElement, NamedReader]],
     *,
     come_back: bool,
+    attached: bool,
 ) -> list[dict[str, object]]:
     from opentsm.agent.loop import LocalAgent, LoopSettings
 
@@ -218,7 +226,7 @@ async def _run_agents(
         )
         for (element, named), seen in zip(cards, observers, strict=True)
     ]
-    leave_on_signals(agents)
+    leave_on_signals(agents, attached=attached)
     # One card's trouble is not the others': let all end, then tell the first failure.
     endings = await asyncio.gather(*(agent.run() for agent in agents), return_exceptions=True)
     rows: list[dict[str, object]] = []
@@ -242,13 +250,15 @@ async def _run_agents(
     return rows
 
 
-def leave_on_signals(agents: list[LocalAgent]) -> None:
-    """Let SIGTERM and SIGINT end the agents after their running orders."""
+def leave_on_signals(agents: list[LocalAgent], *, attached: bool = False) -> None:
+    """Let SIGTERM and SIGINT (attached: also the end of input) end the agents after their running orders."""
 
     def leave() -> None:
         for agent in agents:
             agent.leave()
 
+    if attached:
+        when_input_ends(leave)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows has no such handlers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -108,19 +107,6 @@ def _write_private(path: Path, token: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-
-
-def stop_when_input_ends(stop: asyncio.Event) -> None:
-    """Set `stop` when standard input closes: whoever started this process has gone, in whatever way."""
-    descriptor = sys.stdin.fileno()
-    loop = asyncio.get_running_loop()
-
-    def readable() -> None:
-        if not os.read(descriptor, 4096):
-            loop.remove_reader(descriptor)
-            stop.set()
-
-    loop.add_reader(descriptor, readable)
 
 
 async def _prepare_schema(dsn: str, *, embedded: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from opentsm.cli.attached import AttachedOption, when_input_ends
 from opentsm.cli.output import JsonOption, say
 from opentsm.cli.settings import command_settings, database_errors
 
@@ -21,9 +22,6 @@ serve_app = typer.Typer(no_args_is_help=False)
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (server.host).")]
 PortOption = Annotated[int | None, typer.Option(help="TCP port, 0 for any free one (server.port).")]
 DataDirOption = Annotated[str | None, typer.Option(help="Directory of everything that is kept (data_dir).")]
-AttachedOption = Annotated[
-    bool, typer.Option("--attached", help="End also when standard input closes.", hidden=True)
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def serve(
     """
     from opentsm.api.logs import configure_logs
     from opentsm.api.server import run
-    from opentsm.cli.running_server import run_server, stop_when_input_ends
+    from opentsm.cli.running_server import run_server
 
     flags = {"server.host": host, "server.port": None if port is None else str(port), "data_dir": data_dir}
     settings = command_settings(flags)
@@ -67,7 +65,7 @@ def serve(
     async def main() -> None:
         stop = asyncio.Event()
         if attached:
-            stop_when_input_ends(stop)
+            when_input_ends(stop.set)
         await run_server(settings, _Announcement(as_json), stop)
 
     with database_errors():
