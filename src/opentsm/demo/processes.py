@@ -1,7 +1,7 @@
 """The demo's child processes: started in sessions of their own, ended in order, whatever happens.
 
-A child has the other end of a pipe as standard input; the server ends when that closes, so that it also ends
-when the demo is killed.
+A child has the other end of a pipe as standard input and ends when that closes (`--attached`): it does not
+outlive the demo, even one that is killed.
 """
 
 import asyncio

@@ -45,7 +45,13 @@ class Stage:
             code: handed over in the environment, which other users cannot read.
         """
         command = [*self.program, "agent", "run", "--server", self.base_url, "--name", "demo device"]
-        command += ["--state", str(self.directory / "agent"), "--patience", str(AGENT_PATIENCE_S)]
+        command += [
+            "--state",
+            str(self.directory / "agent"),
+            "--patience",
+            str(AGENT_PATIENCE_S),
+            "--attached",
+        ]
         for card in self.cards:
             command += ["--reader", f"vpcd:127.0.0.1:{card.port}", "--se", f"eSE:{card.se_id}"]
         environment = {"OPENTSM_ENROL_CODE": code}

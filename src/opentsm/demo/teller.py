@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -48,7 +49,7 @@ class Teller:
 
     def chapter(self, title: str) -> None:
         """Begin a chapter."""
-        self._console.print(f"\n[bold]{title}[/bold]")
+        self._console.print(f"\n[bold]{escape(title)}[/bold]")
 
     @contextmanager
     def doing(self, text: str) -> Iterator[list[str]]:
@@ -61,14 +62,14 @@ class Teller:
         finally:
             self._progress.remove_task(task)
         self._progress.advance(self._story)
-        note = f"  [dim]{'; '.join(notes)}[/dim]" if notes else ""
-        self._console.print(f"  [green]✔[/green] {text}{note}")
+        note = f"  [dim]{escape('; '.join(notes))}[/dim]" if notes else ""
+        self._console.print(f"  [green]✔[/green] {escape(text)}{note}", soft_wrap=True)
 
     def plan(self, text: str, lines: Sequence[str]) -> None:
         """Print a plan before it is applied."""
-        self._console.print(f"  [cyan]plan[/cyan] for: {text}")
+        self._console.print(f"  [cyan]plan[/cyan] for: {escape(text)}")
         for number, line in enumerate(lines, 1):
-            self._console.print(f"    [dim]{number:2}.[/dim] {line}", markup=True, soft_wrap=True)
+            self._console.print(f"    [dim]{number:2}.[/dim] {escape(line)}", soft_wrap=True)
 
     @contextmanager
     def operation(self, text: str) -> Iterator["OperationLine"]:
@@ -80,7 +81,7 @@ class Teller:
         finally:
             line.close()
         self._progress.advance(self._story)
-        self._console.print(f"  [green]✔[/green] {text}  [dim]{line.note}[/dim]")
+        self._console.print(f"  [green]✔[/green] {escape(text)}  [dim]{line.note}[/dim]", soft_wrap=True)
 
     def summary(self, operations: Sequence[Json], seconds: float) -> None:
         """Print what the operations cost."""
@@ -93,7 +94,7 @@ class Teller:
         for one in operations:
             table.add_row(
                 one["type"],
-                one["service"] or "–",
+                escape(one["service"]) or "–",
                 one["card"],
                 one["state"],
                 *(str(one[name]) for name in ("apdus", "bytes", "round_trips", "duration_ms")),

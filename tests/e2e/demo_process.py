@@ -1,0 +1,43 @@
+"""Runs our command line as a real process, with a temporary directory by which its children are found."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROGRAM = (sys.executable, "-m", "opentsm.cli")
+
+
+def start(directory: str, *words: str) -> subprocess.Popen[str]:
+    """Start a command whose temporary files, and those of its children, are in the directory."""
+    return subprocess.Popen(
+        [*PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": directory, "NO_COLOR": "1"},
+        cwd=directory,
+    )
+
+
+def processes_with(word: str) -> dict[int, str]:
+    """Return the command lines of the processes that name a word in them."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if word in line:
+                found[int(entry.name)] = line
+    return found
+
+
+def require_nothing_left(directory: str, *, within_s: float = 0.0) -> None:
+    """Fail when a process works in the directory after this time."""
+    deadline = time.monotonic() + within_s
+    while left := processes_with(directory):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.05)
