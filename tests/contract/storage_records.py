@@ -186,7 +186,6 @@ def an_instance(
         goal=Goal.ACTIVE,
         key_version=0x20,
         sealed_data=bytes(300),
-        handover=bytes(range(48)),
         created_at=NOW,
     )
 

@@ -148,7 +148,7 @@ async def test_expired_when_asked_then_only_those_not_ended_and_over(storage: Po
 
 async def test_instance_when_saved_then_read_back_whole(storage: PostgresStorage) -> None:
     instance = an_instance()
-    changed = replace(instance, state=InstanceState.OPERATIONAL, sealed_data=b"", handover=b"")
+    changed = replace(instance, state=InstanceState.OPERATIONAL, sealed_data=b"")
     async with storage.transaction() as work:
         await work.instances.add(instance)
         assert await work.instances.get(instance.id) == instance

@@ -68,8 +68,8 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     """One service on one secure element.
 
     `key_version` is the version of the provider's own key set that its security domain should hold.
-    `sealed_data` is the personalisation data, sealed by the provider's keystore. `handover` is the
-    temporary key set of the new security domain, wrapped by the issuer for the provider.
+    `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
+    has proved that it is personalised.
     """
 
     id: InstanceId
@@ -80,6 +80,5 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     goal: Goal = Goal.ACTIVE
     key_version: int
     sealed_data: bytes = b""
-    handover: bytes = b""
     created_at: datetime
     version: int = 0

@@ -62,11 +62,10 @@ def _columns(instance: ServiceInstance) -> tuple[object, ...]:
         instance.provider_id,
         instance.se_id,
         instance.state.name,
-        document(instance, "sealed_data", "handover"),
+        document(instance, "sealed_data"),
         instance.sealed_data,
-        instance.handover,
     )
 
 
 def _instance(row: asyncpg.Record) -> ServiceInstance:
-    return versioned(ServiceInstance, row, "sealed_data", "handover")
+    return versioned(ServiceInstance, row, "sealed_data")

@@ -363,7 +363,12 @@ class Conductor:
         if case.instance is not None:
             goal = case.goal()
             version = int(case.operation.parameters.get("key_version", case.instance.key_version))
-            case.instance = replace(finish(case.instance, goal, case.content), key_version=version)
+            case.instance = replace(
+                finish(case.instance, goal, case.content),
+                key_version=version,
+                # what the card has proved to hold is not kept here
+                sealed_data=b"" if goal is Goal.ACTIVE else case.instance.sealed_data,
+            )
             if goal is Goal.ABSENT:
                 await self._forget(case)
         await self._ledger.end(case, OperationEvent.SUCCEED, None)
@@ -375,7 +380,7 @@ class Conductor:
         if case.instance.description.dedicated_sd:
             for owner in (case.se.issuer_id, case.instance.provider_id):
                 await self._s.peers.segment_owner(owner).forget_domain(case.se.id, domain)
-        case.instance = replace(case.instance, sealed_data=b"", handover=b"")
+        case.instance = replace(case.instance, sealed_data=b"")
 
     async def _fail(self, case: Case, failure: Failure) -> None:
         # a top-up that failed leaves the service as usable as it was

@@ -256,6 +256,7 @@ class RecipePersonalization:
 
         Raises:
             NotFoundError: instance or recipe do not exist for this provider.
+            InvalidInputError: the instance's data were erased after an earlier personalisation.
             InvariantError: the recipe is not the version that was planned.
         """
         async with self._storage.transaction() as tx:
@@ -263,6 +264,11 @@ class RecipePersonalization:
             recipe = await load_recipe(tx, self._provider_id, step.recipe_id)
         if recipe.version != step.personalization:
             raise InvariantError("The recipe on record has another version than the plan.")
+        if not instance.sealed_data:
+            raise InvalidInputError(
+                "The personalisation data of this instance were erased when its card had proved to hold them.",
+                advice="Terminate the instance and deploy the service anew, with its data.",
+            )
         sealed = await self._keystore.open(instance.sealed_data, context=context_of(instance.id))
         clear = await evaluate(recipe, from_json(dict[str, str], sealed), self._key_of)
         return tuple([await self._encrypted(grouping, keys, context) for grouping in clear])

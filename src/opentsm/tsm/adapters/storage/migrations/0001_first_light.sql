@@ -98,7 +98,6 @@ CREATE TABLE service_instances (
     state       text NOT NULL,
     document    text NOT NULL,
     sealed_data bytea NOT NULL,
-    handover    bytea NOT NULL,
     version     bigint NOT NULL
 );
 CREATE INDEX service_instances_provider ON service_instances (provider_id, id);
