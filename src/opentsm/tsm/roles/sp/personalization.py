@@ -266,7 +266,7 @@ class RecipePersonalization:
             raise InvariantError("The recipe on record has another version than the plan.")
         if not instance.sealed_data:
             raise InvalidInputError(
-                "The personalisation data of this instance were erased when its card had proved to hold them.",
+                "This instance's personalisation data were erased when its card had proved to hold them.",
                 advice="Terminate the instance and deploy the service anew, with its data.",
             )
         sealed = await self._keystore.open(instance.sealed_data, context=context_of(instance.id))
