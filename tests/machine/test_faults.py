@@ -158,6 +158,41 @@ async def test_power_when_cut_at_any_write_of_the_card_is_recovered_from(story: 
     assert number > 1
 
 
+@pytest.mark.parametrize("story", ["top-up", "key change"], indirect=True)
+async def test_power_when_cut_between_two_orders_is_recovered_from(story: Story) -> None:
+    """The answers of the order before are known; what the card had in its memory for the next one is gone."""
+    number, happened = 0, True
+    while happened:
+        number += 1
+        bench = await story.bench()
+        cycle = PowerCycle(bench, number)
+        operation = await bench.run((await story.request(bench)).id)
+        happened = cycle.done
+        cycle.end()
+        await assert_settled(bench, story, operation, f"power lost before order {number}")
+    assert number > 2
+
+
+class PowerCycle:
+    """Takes the card's power away before the device runs its n-th order."""
+
+    def __init__(self, bench: Bench, number: int) -> None:
+        self._bench, self._number, self._really = bench, number, bench.device.run
+        self.done = False
+        bench.device.run = self._run  # type: ignore[method-assign]
+
+    def _run(self, delivery: Delivery) -> Report:
+        self._number -= 1
+        if not self._number:
+            self.done = True
+            self._bench.card.power_off()
+            self._bench.card.power_on()
+        return self._really(delivery)
+
+    def end(self) -> None:
+        self._bench.device.run = self._really  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize("durable", [False, True], ids=["before commit", "after commit"])
 async def test_server_when_it_dies_at_any_commit_goes_on_from_what_is_stored(
     story: Story, durable: bool

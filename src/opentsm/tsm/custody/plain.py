@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 TERMINAL = bytes.fromhex("4F54534D0001")
 LOAD_KEY, TAC_KEY = "purse-load", "purse-tac"
+# The purse, or whatever is selected instead of it, knows of no INITIALIZE: the card lost its power since.
+_OFFER_LOST = frozenset({0x6985, 0x6D00, 0x6E00})
 _OK = Expected(status_words=("9000",))
 _ANY = Expected()
 
@@ -108,12 +110,15 @@ class PlainSessions:
     async def _check_credit(
         self, work: SegmentWork, step: s.TopUp, answers: tuple[str, ...], keystore: Keystore
     ) -> SegmentReport:
+        not_known = SegmentReport(steps=(StepReport(done=False, meaning=step.describe()),))
         if not answers or not work.commands:
-            return SegmentReport(steps=(StepReport(done=False, meaning=step.describe()),))
+            return not_known
         try:
             answer = read_answer(answers[0])
         except CardError:
-            return SegmentReport(steps=(StepReport(done=False, meaning=step.describe()),))
+            return not_known
+        if answer.sw in _OFFER_LOST:
+            return not_known
         if answer.sw != 0x9000:
             refused = StepReport(done=False, status_word=f"{answer.sw:04X}", meaning=step.describe())
             return SegmentReport(steps=(refused,))
@@ -130,7 +135,7 @@ class PlainSessions:
                 moment=moment,
             )
         except purse.PurseMacError:
-            return SegmentReport(steps=(StepReport(done=False, meaning=step.describe()),))
+            return not_known
         done = StepReport(done=True, meaning=step.describe())
         return SegmentReport(steps=(done,), values={"balance": offer.balance + step.amount})
 
