@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import structlog
 from litestar import Litestar
+from msgspec.structs import replace
 
 from opentsm.agent.device_key import DeviceKey
 from opentsm.api.app import create_app
@@ -25,10 +26,13 @@ from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.bootstrap import Container, assemble
 from opentsm.tsm.config import load_settings
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ServiceDescription
-from opentsm.tsm.domain.operation import Operation, OperationType
+from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderAnswer, OrderState
+from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import DiversifiedKeys
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
+from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.ids import InstanceId, KeyHandle, OperationId, SeId, TenantId
+from opentsm.tsm.roles.hub.services import device_topic
 from opentsm.workers.outbox import OutboxWorker
 
 Json = dict[str, Any]
@@ -83,9 +87,10 @@ class ApiBench:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, directory: Path) -> AsyncIterator["ApiBench"]:
-        """Start a TSM over a database."""
-        settings = load_settings({"data_dir": str(directory)}, environment={})
+    async def open(cls, dsn: str, directory: Path, **flags: str) -> AsyncIterator["ApiBench"]:
+        """Start a TSM over a database; `flags` are settings, a double underscore for the dot."""
+        chosen = {name.replace("__", "."): value for name, value in flags.items()}
+        settings = load_settings({"data_dir": str(directory), **chosen}, environment={})
         world, notifier = MovableWorld(), WatchedNotifier()
         storage = PostgresStorage(dsn, world=world, notifier=notifier, max_connections=6)
         await storage.open()
@@ -213,6 +218,40 @@ class ApiBench:
             await tx.operations.add(operation)
             await tx.commit()
         return operation
+
+    async def order(self, se_id: str, *commands: Command) -> Operation:
+        """Store an order for a secure element, as the conductor does; return its operation."""
+        operation = replace(await self.operation(se_id), state=OperationState.AWAITING_DEVICE)
+        keystore = self.container.device_link._s.keystore
+        sealed = await keystore.seal(to_json(commands), context=f"operation:{operation.id}")
+        async with self.storage.transaction() as tx:
+            se = await tx.secure_elements.get(SeId(se_id))
+            assert se is not None
+            await tx.operations.save(operation)
+            order = DeviceOrder(
+                se_id=se.id,
+                sequence=se.next_order,
+                operation_id=operation.id,
+                state=OrderState.IN_FLIGHT,
+                sealed_commands=sealed,
+                body=len(commands),
+            )
+            await tx.orders.add(order)
+            await tx.secure_elements.save(replace(se, next_order=se.next_order + 1))
+            await tx.commit()
+        self.notifier.notify(device_topic(se.id))
+        return operation
+
+    async def answer(self, se_id: str, sequence: int = 1) -> OrderAnswer | None:
+        """Return the answer that is stored for an order; None while it is in flight."""
+        async with self.storage.transaction() as tx:
+            order = await tx.orders.get(SeId(se_id), sequence)
+        assert order is not None
+        if order.state is OrderState.IN_FLIGHT:
+            return None
+        keystore = self.container.device_link._s.keystore
+        opened = await keystore.open(order.sealed_answer, context=f"operation:{order.operation_id}")
+        return from_json(OrderAnswer, opened)
 
     async def work(self) -> int:
         """Let the worker do everything that is due."""

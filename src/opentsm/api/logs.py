@@ -12,7 +12,7 @@ from opentsm.tsm.config import LogFormat, LogSettings
 
 HIDDEN = "********"
 _SECRET_NAMES = re.compile(
-    r"token|authorization|session_?id|secret|passphrase|password|assertion|enrolment_?code|(^|_)keys?$|blob",
+    r"token|authorization|session_?id|secret|passphrase|password|assertion|enrolment_?code|_keys?$|blob",
     re.IGNORECASE,
 )
 _SECRET_TEXTS = re.compile(

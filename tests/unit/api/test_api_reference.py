@@ -1,0 +1,108 @@
+"""The API's description: complete, up to date, and a page that loads nothing."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from opentsm.api.app import create_app
+from opentsm.api.blank import BlankContainer
+from opentsm.api.docs_page import render
+from opentsm.api.openapi import describe, document
+
+REFERENCE = Path(__file__).parents[3] / "docs/reference/openapi.json"
+
+
+@pytest.fixture(scope="module")
+def app() -> Litestar:
+    return create_app(BlankContainer(), sptsm=False)
+
+
+def test_reference_then_is_what_the_server_says(app: Litestar) -> None:
+    command = "python -m opentsm.api.openapi docs/reference/openapi.json"
+    assert document(app) == REFERENCE.read_bytes(), f"out of date: {command}"
+
+
+def test_description_then_every_request_can_end_in_a_problem(app: Litestar) -> None:
+    described = describe(app)
+    assert described["openapi"].startswith("3.1")
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            assert "default" in operation["responses"], (method, path)
+            assert operation.get("summary"), (method, path)
+            assert operation.get("tags"), (method, path)
+    assert {"code", "request_id"} <= set(described["components"]["schemas"]["Problem"]["required"])
+
+
+def test_description_then_its_references_lead_somewhere(app: Litestar) -> None:
+    text = document(app).decode()
+    described = json.loads(text)
+    for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
+        assert name in described["components"]["schemas"], name
+
+
+class _Sources(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "action", "data", "srcset"):
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.add(value or "")
+
+
+def test_page_then_loads_nothing_and_its_links_lead_somewhere(app: Litestar) -> None:
+    page = render(describe(app))
+    sources = _Sources()
+    sources.feed(page)
+    assert not sources.tags & {"script", "link", "img", "iframe", "object", "embed", "base"}
+    assert "url(" not in page
+    assert "@import" not in page
+    assert {link for link in sources.links if not link.startswith("#")} == {"openapi.json"}
+    assert {link[1:] for link in sources.links if link.startswith("#")} <= sources.ids
+    for path in describe(app)["paths"]:
+        assert path in page
+
+
+def test_page_when_a_description_holds_markup_then_it_is_text() -> None:
+    page = render(
+        {
+            "info": {"title": "<script>", "version": "1"},
+            "paths": {"/<b>": {"get": {"summary": "<i>", "responses": {}}}},
+        }
+    )
+    assert not re.search(r"<script|<i>|/<b>", page)
+
+
+async def test_server_then_serves_both_with_a_strict_policy(app: Litestar) -> None:
+    transport = httpx.ASGITransport(app=_with_ids(app))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://tsm") as client:
+        page = await client.get("/docs")
+        described = await client.get("/openapi.json")
+        old = await client.get("/schema")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["content-type"].startswith("text/html")
+    assert described.content == REFERENCE.read_bytes()
+    assert old.status_code == 404
+
+
+def _with_ids(app: Litestar) -> Litestar:
+    """Give the application the one thing that it takes of a container without a use case."""
+    from opentsm.api.metrics import Metrics
+    from opentsm.api.observation import Observation
+    from opentsm.tsm.adapters.world import SystemWorld
+
+    inner = app.asgi_handler
+    if isinstance(inner, Observation):
+        app.asgi_handler = Observation(inner._app, world=SystemWorld(), metrics=Metrics())
+    return app
