@@ -84,6 +84,21 @@ async def test_message_when_its_lease_is_over_then_claimed_again(storage: Postgr
     assert (again.id, again.attempts) == (first.id, 2)
 
 
+async def test_messages_when_their_leases_are_released_then_due_at_once_and_waiting_ones_stay(
+    storage: PostgresStorage,
+) -> None:
+    kind = new_id()
+    await publish(storage, kind)
+    await publish(storage, kind, "waiting", not_before=NOW + 60 * SECOND)
+    (leased,) = await claim(storage, kind)
+    async with storage.transaction() as work:
+        assert await work.outbox.release(NOW + SECOND) >= 1
+        await work.commit()
+    assert await claim(storage, kind) == []
+    (again,) = await claim(storage, kind, now=NOW + SECOND)
+    assert again.id == leased.id
+
+
 async def test_message_when_done_then_gone_for_ever(storage: PostgresStorage) -> None:
     kind = new_id()
     await publish(storage, kind)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from opentsm.api.server import serve
+from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, say
 from opentsm.tsm.adapters.postgres import database
 from opentsm.tsm.adapters.storage.migrate import check_schema, connected, migrate_database
@@ -39,8 +40,16 @@ class RunningServer:
     operator_token_file: Path
 
 
+async def _nothing() -> None:
+    """Do nothing at the end."""
+
+
 async def run_server(
-    settings: Settings, on_ready: Callable[[RunningServer], None], stop: asyncio.Event
+    settings: Settings,
+    on_ready: Callable[[RunningServer], None],
+    stop: asyncio.Event,
+    *,
+    at_end: Callable[[], Awaitable[None]] = _nothing,
 ) -> None:
     """Run the server until a signal comes or `stop` is set.
 
@@ -48,6 +57,7 @@ async def run_server(
         settings: all settings.
         on_ready: called once, when requests are accepted.
         stop: setting it ends the server in order.
+        at_end: what is to be ended when no more requests are accepted, before the database is closed.
 
     Raises:
         CliError: the keystores do not open, or the address cannot be had.
@@ -56,7 +66,10 @@ async def run_server(
     async with database(settings.database, say) as dsn:
         await _prepare_schema(dsn, embedded=settings.database.url is None)
         async with _opened(settings, dsn) as parts:
-            await _serve(parts, settings, on_ready, stop)
+            try:
+                await _serve(parts, settings, on_ready, stop)
+            finally:
+                await at_end()
 
 
 async def _serve(
@@ -66,10 +79,9 @@ async def _serve(
     host = settings.server.host
 
     def ready(port: int) -> None:
-        shown = f"[{host}]" if ":" in host else host
-        on_ready(RunningServer(settings.server.public_url or f"http://{shown}:{port}", token_file))
+        on_ready(RunningServer(settings.server.public_url or f"http://{_reachable(host)}:{port}", token_file))
 
-    async with _background(parts, worker=settings.server.worker):
+    async with _background(parts, settings):
         try:
             await serve(parts, host, settings.server.port, on_ready=ready, stop=stop)
         except OSError as error:
@@ -77,7 +89,14 @@ async def _serve(
                 f"cannot listen on {host}:{settings.server.port}",
                 why=str(error),
                 advice="choose another --port, or 0 for any free one",
+                code=ExitCode.UNAVAILABLE,
             ) from error
+
+
+def _reachable(host: str) -> str:
+    """Return the host part of a URL by which this machine reaches what listens on an address."""
+    named = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # not bound
+    return f"[{named}]" if ":" in named else named
 
 
 async def operator_token(parts: Container, directory: Path) -> Path:
@@ -132,12 +151,17 @@ async def _opened(settings: Settings, dsn: str) -> AsyncIterator[Container]:
 
 
 @asynccontextmanager
-async def _background(parts: Container, *, worker: bool) -> AsyncIterator[None]:
-    """Run the worker and the sweeper; at the end the messages in work are finished."""
+async def _background(parts: Container, settings: Settings) -> AsyncIterator[None]:
+    """Run the worker and the sweeper; at the end the messages in work are finished.
+
+    An embedded database has no other worker: what is leased there was leased by one that was killed.
+    """
     ended = asyncio.Event()
     works = [_again_and_again("sweeper", lambda: _sweep(parts, ended), ended)]
-    if worker:
+    if settings.server.worker:
         outbox = OutboxWorker(parts.storage, parts.handlers, parts.world, parts.notifier)
+        if settings.database.url is None:
+            await outbox.release_leases()
         works.append(_again_and_again("worker", lambda: outbox.run(ended), ended))
     tasks = [asyncio.create_task(work) for work in works]
     try:

@@ -18,6 +18,7 @@ Handler = Callable[[dict[str, str]], Awaitable[None]]
 LEASE_S = 10.0
 _BATCH = 32
 _IDLE_S = 1.0
+_SETTLE_AGAIN_S = 0.2
 _MAX_BACK_OFF_S = 60.0
 
 log = structlog.get_logger("opentsm.worker")
@@ -65,6 +66,13 @@ class OutboxWorker:
                 await self._rest(stop)
         if self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def release_leases(self) -> None:
+        """Take over what a dead worker had leased; only for one who knows that no other worker lives."""
+        async with self._storage.transaction() as tx:
+            if await tx.outbox.release(self._world.now()):
+                await tx.commit()
+        self._notifier.notify(OUTBOX_TOPIC)
 
     async def drain(self) -> int:
         """Handle everything that is due now, and what follows from it; return how much that was."""
@@ -122,12 +130,23 @@ class OutboxWorker:
         await self._settle(message, delay_s, type(error).__name__)
 
     async def _settle(self, message: OutboxMessage, delay_s: float | None, error: str) -> None:
-        """Remove or postpone a message; when the database is away its lease runs out and it comes again."""
-        with contextlib.suppress(StaleVersionError):
-            async with self._storage.transaction() as tx:
-                if delay_s is None:
-                    await tx.outbox.done(message.id)
-                else:
-                    not_before = self._world.now() + timedelta(seconds=delay_s)
-                    await tx.outbox.retry(message.id, not_before, error)
-                await tx.commit()
+        """Remove or postpone a message.
+
+        While the database is away, try again; after the lease the message comes again by itself.
+        """
+        lease_ends = self._world.now() + timedelta(seconds=LEASE_S)
+        while self._world.now() < lease_ends:
+            try:
+                await self._settle_once(message, delay_s, error)
+                return
+            except StaleVersionError:
+                await asyncio.sleep(_SETTLE_AGAIN_S)
+
+    async def _settle_once(self, message: OutboxMessage, delay_s: float | None, error: str) -> None:
+        async with self._storage.transaction() as tx:
+            if delay_s is None:
+                await tx.outbox.done(message.id)
+            else:
+                not_before = self._world.now() + timedelta(seconds=delay_s)
+                await tx.outbox.retry(message.id, not_before, error)
+            await tx.commit()

@@ -45,6 +45,10 @@ class PostgresOutbox:
             for row in sorted(rows, key=lambda row: str(row["id"]))
         ]
 
+    async def release(self, now: datetime) -> int:
+        """End all leases: for a worker that knows itself to be the only one."""
+        return await self._session.change(_SQL["release"], now)
+
     async def done(self, message_id: str) -> None:
         """Remove a message."""
         await self._session.change(_SQL["done"], message_id)

@@ -12,6 +12,9 @@ UPDATE outbox o SET claimed = true, due_at = $2, attempts = o.attempts + 1
 FROM due WHERE o.id = due.id
 RETURNING o.id, o.kind, o.key, o.body, o.attempts
 
+-- name: release
+UPDATE outbox SET due_at = $1 WHERE claimed AND due_at > $1
+
 -- name: done
 DELETE FROM outbox WHERE id = $1
 
