@@ -9,14 +9,17 @@ from pathlib import Path
 PROGRAM = (sys.executable, "-m", "opentsm.cli")
 
 
-def start(directory: str, *words: str) -> subprocess.Popen[str]:
+def start(
+    directory: str, *words: str, stdin: int | None = None, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a command whose temporary files, and those of its children, are in the directory."""
     return subprocess.Popen(
         [*PROGRAM, *words],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": directory, "NO_COLOR": "1"},
+        env={**os.environ, "TMPDIR": directory, "NO_COLOR": "1", **(environment or {})},
         cwd=directory,
     )
 

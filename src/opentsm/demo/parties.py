@@ -25,6 +25,7 @@ class Parties:
     provider: Caller
     provider_door: Caller
     provider_token: str
+    issuer_token: str
 
 
 async def register_parties(client: httpx.AsyncClient, operator_token: str, *, names: str) -> Parties:
@@ -45,6 +46,7 @@ async def register_parties(client: httpx.AsyncClient, operator_token: str, *, na
         provider=caller,
         provider_door=await caller.provider_door(),
         provider_token=provider["token"],
+        issuer_token=issuer["token"],
     )
 
 
