@@ -49,7 +49,7 @@ class Operations:
                 except TimeoutError:
                     raise DemoError(
                         f"the operation is still {operation['state']} after {TIMEOUT_S:.0f} s",
-                        advice="the machine may be overloaded; --keep keeps the logs of server and agent",
+                        advice="the machine may be overloaded: try again when it is not",
                     ) from None
                 self._note(operation, card, service)
                 _require_success(operation)
