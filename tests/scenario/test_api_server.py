@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -147,13 +148,34 @@ async def test_log_then_names_request_and_operation_and_no_token_session_or_key(
 
 
 async def test_metrics_then_requests_and_exchanges_are_counted_by_route(api: ApiBench) -> None:
-    await api.element()
+    se = await api.element()
+    await api.operation(se["id"])
     await api.get("issuer", "/v1/nothing/there")
     text = (await api.get(None, "/metrics")).text
     wanted = 'opentsm_http_requests_total{method="POST",route="/v1/secure-elements",status="201"} 1.0'
     assert wanted in text
     assert 'route="unmatched",status="404"' in text
     assert "opentsm_device_exchanges_total" in text
+    requested = next(line for line in text.splitlines() if line.startswith('opentsm_operations{state="REQ'))
+    assert float(requested.split()[1]) >= 1
+    assert "opentsm_outbox_lag_seconds" in text
+
+
+async def test_metrics_when_a_message_is_late_then_the_lag_tells(api: ApiBench) -> None:
+    se = await api.element()
+    await api.post("issuer", f"/v1/secure-elements/{se['id']}/audits")
+    api.world.shift += timedelta(minutes=5)
+    text = (await api.get(None, "/metrics")).text
+    lag = next(line for line in text.splitlines() if line.startswith("opentsm_outbox_lag_seconds "))
+    assert float(lag.split()[1]) >= 300
+
+
+async def test_metrics_when_the_database_is_away_then_the_rest_is_still_told(api: ApiBench) -> None:
+    await api.storage.close()
+    answer = await api.get(None, "/metrics")
+    assert answer.status_code == 200
+    assert "opentsm_outbox_lag_seconds NaN" in answer.text
+    await api.storage.open()
 
 
 async def test_readiness_when_the_database_is_away_then_503(api: ApiBench, tmp_path: Path) -> None:

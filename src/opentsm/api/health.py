@@ -51,9 +51,23 @@ async def readyz(
 
 
 @get("/metrics", tags=_TAG, security=[], summary="Metrics for Prometheus", media_type="text/plain")
-async def show_metrics(metrics: Counters) -> Response[bytes]:
-    """Return the counters of this process in the text format of Prometheus."""
+async def show_metrics(container: Services, metrics: Counters) -> Response[bytes]:
+    """Return the counters of this process, and the database's, in the text format of Prometheus."""
+    await _count_stored(container, metrics)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _count_stored(container: ApiContainer, metrics: Metrics) -> None:
+    now = container.world.now()
+    try:
+        async with container.storage.transaction() as tx:
+            operations = await tx.operations.count_open()
+            due = await tx.outbox.oldest_due(now)
+    except Exception as error:  # the process's own counters are still worth having
+        _log.warning("database.away", error=type(error).__name__)
+        metrics.unknown()
+        return
+    metrics.stored(operations, 0.0 if due is None else max(0.0, (now - due).total_seconds()))
 
 
 async def _database(container: ApiContainer) -> str | None:

@@ -1,6 +1,11 @@
 """Metrics in the format of Prometheus."""
 
+from collections.abc import Mapping
+from math import nan
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from opentsm.tsm.domain.operation import OperationState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
@@ -24,9 +29,24 @@ class Metrics:
         self._exchanges = Counter(
             "opentsm_device_exchanges", "Exchanges with device agents", ("answer",), registry=registry
         )
-        self._waiting = Gauge(
-            "opentsm_waiting_requests", "Requests that wait for something to happen", registry=registry
+
+        self._operations = Gauge(
+            "opentsm_operations", "Operations that have not ended", ("state",), registry=registry
         )
+        self._outbox_lag = Gauge(
+            "opentsm_outbox_lag_seconds", "How long the oldest due message has waited", registry=registry
+        )
+
+    def stored(self, operations: Mapping[OperationState, int], outbox_lag_s: float) -> None:
+        """Take in what the database counts."""
+        for state, count in operations.items():
+            self._operations.labels(state.value).set(count)
+        self._outbox_lag.set(outbox_lag_s)
+
+    def unknown(self) -> None:
+        """Forget what the database counted: it cannot be read."""
+        self._operations.clear()
+        self._outbox_lag.set(nan)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""

@@ -33,8 +33,8 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
         "session_id",
         "sessionId",
         "passphrase",
-        "key",
-        "keys",
+        "master_key",
+        "static_keys",
         "blob",
     ],
 )

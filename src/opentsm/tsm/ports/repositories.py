@@ -4,7 +4,7 @@
 is led by a tenant or a secure element and answered from an index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.card_content import Claim, ObservedContent
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
-from opentsm.tsm.domain.operation import Operation
+from opentsm.tsm.domain.operation import Operation, OperationState
 from opentsm.tsm.domain.secure_element import KeySet, SecureElement, SeIdentifierType
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
@@ -120,6 +120,10 @@ class Operations(Protocol):
         """Return operations not ended whose validity is over."""
         ...
 
+    async def count_open(self) -> Mapping[OperationState, int]:
+        """Return how many operations are in each state that is not an end."""
+        ...
+
 
 class Orders(Protocol):
     async def add(self, order: DeviceOrder) -> None: ...
@@ -192,6 +196,9 @@ class Outbox(Protocol):
 
     async def done(self, message_id: str) -> None: ...
     async def retry(self, message_id: str, not_before: datetime, error: str) -> None: ...
+    async def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the oldest message that is due has waited, or None when none is due."""
+        ...
 
 
 class AuditLog(Protocol):

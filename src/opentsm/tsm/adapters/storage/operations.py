@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from opentsm.tsm.adapters.storage.records import document, page_arguments, versioned
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
-from opentsm.tsm.domain.operation import Operation
+from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
 from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.repositories import Page
@@ -68,6 +68,13 @@ class PostgresOperations:
     async def expired(self, now: datetime, limit: int) -> Sequence[Operation]:
         """Return operations not ended whose validity is over."""
         return [_operation(row) for row in await self._session.rows(_SQL["expired"], now, limit)]
+
+    async def count_open(self) -> dict[OperationState, int]:
+        """Return how many operations are in each state that is not an end."""
+        states = [state.value for state in OperationState if state not in ENDED]
+        rows = await self._session.rows(_SQL["count_open"], states)
+        found = {row["state"]: row["found"] for row in rows}
+        return {OperationState(state): found.get(state, 0) for state in states}
 
 
 def _columns(operation: Operation) -> tuple[object, ...]:

@@ -61,3 +61,8 @@ class PostgresOutbox:
             await self._session.change(_SQL["retry"], message_id, not_before, error)
         except ConflictError as conflict:
             raise StaleVersionError("A newer message of the same key began to wait meanwhile.") from conflict
+
+    async def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the oldest message that is due has waited, or None when none is due."""
+        row = await self._session.row(_SQL["oldest_due"], now)
+        return None if row is None else row["due_at"]

@@ -54,3 +54,8 @@ WHERE issuer_id = $3 AND id > $1 ORDER BY id LIMIT $2
 SELECT document, plan_document, version FROM operations
 WHERE valid_until IS NOT NULL AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND valid_until < $1
 ORDER BY valid_until, id LIMIT $2
+
+-- name: count_open
+SELECT state, count(*) AS found FROM operations
+WHERE state = ANY ($1::text[]) AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+GROUP BY state

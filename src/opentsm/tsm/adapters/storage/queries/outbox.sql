@@ -25,3 +25,6 @@ DELETE FROM outbox o WHERE o.id = $1 AND o.claimed
 
 -- name: retry
 UPDATE outbox SET claimed = false, due_at = $2, last_error = $3 WHERE id = $1
+
+-- name: oldest_due
+SELECT due_at FROM outbox WHERE due_at <= $1 ORDER BY due_at, id LIMIT 1
