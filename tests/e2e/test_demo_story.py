@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.demo_process import processes_with, require_nothing_left, start
 
+from opentsm.demo.story import STEPS
+
 DEMO_S = 120
 
 
@@ -59,6 +61,7 @@ def test_demo_when_a_person_watches_then_plans_come_before_their_results(open_da
     assert "Every step was verified on the cards." in out
     assert "APDUs" in out[out.index("Operations") :]
     assert "\x1b[" not in out
+    assert out.count("✔") == STEPS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

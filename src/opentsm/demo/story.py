@@ -30,7 +30,7 @@ from opentsm.demo.stage import Stage, open_stage
 from opentsm.demo.teller import Teller
 
 PROFILES: Final = ("scp03-i70", "scp02-i55")
-STEPS: Final = 38
+STEPS: Final = 46
 PRICE, TOP_UP, FARE = 1995, 2000, 240
 
 
@@ -71,6 +71,9 @@ class Story:
         first, second = self.stage.cards
         await self.register()
         await self.offer_services()
+        self.teller.chapter("First contact")
+        for card in self.stage.cards:
+            await self.audit(card)
         self.teller.chapter(f"Two services on {first.name} ({first.profile.name})")
         bank, transit = await self.deploy(BANK, first), await self.deploy(TRANSIT, first)
         await self.audit(first)
@@ -101,8 +104,6 @@ class Story:
                 notes.append(f"profile {card.profile.name}, keys by {card.master.method.name}")
         with self.teller.doing("a device enrols with a one-time code; its agent serves both cards"):
             await self.stage.start_agent(await enrolment_code(issuer))
-        for card in self.stage.cards:
-            await self.audit(card)
 
     async def offer_services(self) -> None:
         """Let the provider upload and publish."""
