@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 import opentsm.card.profiles as profiles_package
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
@@ -252,13 +254,30 @@ class Bench:
     # --- the world as it is before the story ------------------------------------------------------------
 
     async def seed(self) -> None:
+        """Register the parties with their keys, and the first card."""
         now = self.world.now()
-        profile = self.profiles[self.profile_name]
         issuer, provider = self.ring.of(self.issuer), self.ring.of(self.provider)
         await issuer.import_key(MASTER, self.master)
         await issuer.share_transport_key(transport_handle(self.issuer, self.provider), provider)
         for name in ("purse-load", "purse-purchase", "purse-tac"):
             await provider.generate(application_key_handle(self.provider, name))
+        async with self.storage.transaction() as tx:
+            for id_, kind in (
+                (self.issuer, TenantKind.SE_ISSUER),
+                (self.provider, TenantKind.SERVICE_PROVIDER),
+            ):
+                await tx.tenants.add(Tenant(id=id_, kind=kind, name=str(id_), created_at=now))
+            await tx.commit()
+        await self.new_card()
+
+    async def new_card(self) -> None:
+        """Put another new card into the device, as another secure element."""
+        self.se_id = SeId(self.world.new_id())
+        self.device_id = DeviceId(self.world.new_id())
+        self.device_principal = msgspec.structs.replace(self.device_principal, device_id=self.device_id)
+        self.session_id = self.world.random(16).hex()
+        self.serial = int.from_bytes(self.world.random(4), "big")
+        now, profile = self.world.now(), self.profiles[self.profile_name]
         identity = CardIdentity.from_serial(self.serial)
         self.card = VirtualCard.issue(
             load_profile(self.profile_name), identity, self.issuer_keys(), MemoryNvm()
@@ -271,11 +290,6 @@ class Bench:
         self.block = file.load_file_data_block()
         digest = hashlib.sha256(self.block).hexdigest()
         async with self.storage.transaction() as tx:
-            for id_, kind in (
-                (self.issuer, TenantKind.SE_ISSUER),
-                (self.provider, TenantKind.SERVICE_PROVIDER),
-            ):
-                await tx.tenants.add(Tenant(id=id_, kind=kind, name=str(id_), created_at=now))
             await tx.secure_elements.add(
                 SecureElement(
                     id=self.se_id,

@@ -36,15 +36,12 @@ class Story:
         self.name = name
         self.kvn, self.balance = 0x34, 0
         self._dsn, self._directory = dsn, directory
-        self._runs = 0
         self._bench: Bench | None = None
 
     async def bench(self) -> Bench:
         """Return a bench on which the operation can be asked for, without any fault."""
-        if self.name == "deployment" or self._bench is None:
-            await self.close()
-            self._runs += 1
-            self._bench = Bench(self._dsn, self._directory / str(self._runs))
+        if self._bench is None:
+            self._bench = Bench(self._dsn, self._directory)
             await self._bench.open()
             await self._bench.seed()
             if self.name != "deployment":
@@ -52,6 +49,8 @@ class Story:
         bench = self._bench
         bench.wrap_storage = lambda storage: storage
         await bench.crash()
+        if self.name == "deployment":
+            await bench.new_card()
         bench.device.before = bench.device.after = lambda _: None
         bench.device.sent = 0
         return bench

@@ -11,13 +11,14 @@ from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench, Device
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.domain.card_content import ApplicationSpecification, ObservedContent
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SeState
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
-from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.kernel.ids import DeviceId, TenantId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.roles.hub.device_link import Delivery, Report
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
@@ -346,3 +347,56 @@ async def test_audit_when_an_operation_ran_has_every_change_of_state(bench: Benc
     ]  # fmt: skip
     assert "secure-element.verified" in about_se
     assert "secure-element.bound-to-device" in about_se
+
+
+@pytest.mark.parametrize("type_", [OperationType.SUSPEND, OperationType.ROTATE_KEYS, OperationType.TERMINATE])
+async def test_operation_when_the_instance_was_terminated_while_it_waited_fails(
+    bench: Bench, type_: OperationType
+) -> None:
+    await bench.run((await bench.deploy()).id)
+    terminate = await change(bench, OperationType.TERMINATE)
+    waiting = await change(bench, type_)
+    await bench.run(terminate.id)
+    ended = await bench.run(waiting.id)
+    assert ended.state is OperationState.FAILED
+    assert ended.failure is not None
+    assert "TERMINATED" in ended.failure.detail
+    assert {i.aid for i in bench.card.image().instances} == bench.factory_instances
+
+
+async def test_key_rotations_when_two_wait_change_the_keys_twice(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    first, second = [await change(bench, OperationType.ROTATE_KEYS) for _ in range(2)]
+    await bench.run(first.id)
+    assert (await bench.run(second.id)).state is OperationState.SUCCEEDED
+    domain = bench.card.image().instance(bytes(DOMAIN))
+    assert domain is not None
+    assert domain.domain is not None
+    assert {key.kvn for key in domain.domain.keys} == {0x36}
+
+
+async def test_top_up_when_the_purse_has_other_keys_fails_and_quarantines_nobody(bench: Bench) -> None:
+    """One provider's fault must not close the issuer's secure element for the others."""
+    await bench.run((await bench.deploy()).id)
+    really = bench.ring.of(bench.provider)
+    handle = application_key_handle(bench.provider, "purse-load")
+    bench.ring.of(bench.provider)._keys[handle] = Secret(bytes(16))
+    operation = await bench.requests.top_up(bench.principal, bench.instance_id, amount=5)
+    ended = await bench.run(operation.id)
+    assert really is bench.ring.of(bench.provider)
+    assert ended.failure is not None
+    assert ended.failure.code == "application_fault"
+    async with bench.storage.transaction() as tx:
+        se = await tx.secure_elements.get(bench.se_id)
+    assert se is not None
+    assert se.state is SeState.VERIFIED
+
+
+async def test_device_when_the_secure_element_is_bound_to_another_loses_its_session(bench: Bench) -> None:
+    async with bench.storage.transaction() as tx:
+        se = await tx.secure_elements.get(bench.se_id)
+        assert se is not None
+        await tx.secure_elements.save(replace(se, device_id=DeviceId("another")))
+        await tx.commit()
+    with pytest.raises(NotFoundError):
+        await bench.exchange(Report(polling=True))

@@ -21,6 +21,7 @@ class LosableStorage:
     def __init__(self, really: PostgresStorage) -> None:
         self._really = really
         self.away = False
+        self.loses_answer = False
         self.missed = 0
 
     @asynccontextmanager
@@ -30,6 +31,9 @@ class LosableStorage:
             raise StaleVersionError("The connection to the database was lost.")
         async with self._really.transaction() as tx:
             yield tx
+            if self.loses_answer:
+                self.loses_answer = False
+                raise StaleVersionError("The commit may or may not have happened.")
 
 
 class Bench:
@@ -90,3 +94,14 @@ async def test_worker_when_its_predecessor_was_killed_takes_its_messages_at_once
     async with asyncio.timeout(LEASE_S / 2):
         await bench.worker.drain()
     assert bench.handled == 1
+
+
+async def test_worker_when_the_answer_to_its_claim_is_lost_handles_the_messages_all_the_same(
+    bench: Bench,
+) -> None:
+    await bench.publish()
+    bench.storage.loses_answer = True
+    async with asyncio.timeout(LEASE_S / 2):
+        await bench.worker.drain()
+    assert bench.handled == 1
+    assert not await bench.left()

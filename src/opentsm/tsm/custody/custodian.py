@@ -25,6 +25,7 @@ from opentsm.tsm.kernel.errors import (
     ConflictError,
     InvariantError,
     NotFoundError,
+    PeerFaultError,
     StaleVersionError,
     WrongCardError,
 )
@@ -114,6 +115,8 @@ class Custodian:
         if not request.handover:
             return
         offered = from_json(Handover, request.handover)
+        if (offered.sd_aid, offered.kvn) != (request.session.key_sd, request.session.kvn):
+            raise PeerFaultError("The keys that were handed over are not those of the session.")
         known = await tx.key_sets.get(self._c.tenant_id, request.se_id, offered.sd_aid, offered.kvn)
         if known is not None and known.kcvs == offered.kcvs and known.state is not KeySetState.RETIRED:
             return

@@ -22,7 +22,7 @@ from opentsm.tsm.custody.work import SegmentWork
 from opentsm.tsm.domain.card_content import UNKNOWN
 from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.kernel.errors import InvariantError, WrongCardError
+from opentsm.tsm.kernel.errors import ApplicationFaultError, InvariantError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest, StepReport
@@ -84,7 +84,10 @@ class PlainSessions:
         try:
             mac2 = purse.authorize_load(purse.PurseForm.AES, key, _load_request(step), offer, moment)
         except purse.PurseMacError as error:
-            raise WrongCardError("The purse's MAC does not verify: it does not hold the load key.") from error
+            raise ApplicationFaultError(
+                "The purse's MAC does not verify: it does not hold the provider's load key.",
+                advice="Nothing was credited. Check the application keys of this service.",
+            ) from error
         credit = Command(
             apdu=to_hex(purse.credit_for_load(moment, mac2)), expected=_OK, meaning=step.describe()
         )
@@ -193,7 +196,7 @@ def _read_offer(opening: tuple[str, ...]) -> tuple[purse.PurseIdentity, purse.Lo
         selected, offered = (read_answer(answer) for answer in opening)
         return purse.parse_fci(selected.data), purse.parse_load_offer(purse.PurseForm.AES, offered.data)
     except (CardError, ValueError) as error:
-        raise WrongCardError("The purse's answers cannot be read.") from error
+        raise ApplicationFaultError("The purse's answers cannot be read; nothing was credited.") from error
 
 
 def _read(answers: tuple[str, ...], read: Callable[[ResponseApdu], T]) -> T | None:

@@ -169,7 +169,7 @@ class _Planner:
             if self.observed.find(aid) is not None and aid not in self.claims:
                 raise PlanRefusedError(
                     f"The secure element already holds {aid}, which this TSM did not put there.",
-                    advice="Adopt the object explicitly, or remove it through whoever owns it.",
+                    advice="Remove it through whoever owns it, or give this service other AIDs.",
                 )
         for aid in own:
             if self.observed.find(aid) is not None and not self._ours(aid):

@@ -8,10 +8,12 @@ TsmError
 │   ├── NotFoundError
 │   └── ConflictError
 │       ├── IllegalTransitionError
+│       ├── PlanRefusedError
 │       └── IdempotencyConflictError
 ├── CardFaultError         the card refused or answered what it may not
 │   ├── CardRefusedError
-│   └── WrongCardError
+│   ├── WrongCardError
+│   └── ApplicationFaultError
 ├── PeerFaultError         another party's TSM is at fault
 └── InternalError          we are at fault (HTTP 5xx)
     ├── StaleVersionError  lost an optimistic race: retry
@@ -120,6 +122,12 @@ class WrongCardError(CardFaultError):
     """The secure element does not hold the keys that it should hold."""
 
     code = "wrong_card"
+
+
+class ApplicationFaultError(CardFaultError):
+    """An application on the secure element does not answer as its provider's keys and recipe say."""
+
+    code = "application_fault"
 
 
 class PeerFaultError(TsmError):

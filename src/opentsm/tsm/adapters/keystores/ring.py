@@ -1,5 +1,6 @@
 """The keystores of all parties that live in this process: one sealed file each, opened when first needed."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from opentsm.card.crypto.secret import Secret
-from opentsm.tsm.adapters.keystores.sealed_file import KeyFile, SealedFile
+from opentsm.tsm.adapters.keystores.sealed_file import KeyFile, SealedFile, sync_directory
 from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.kernel.ids import TenantId
 
 _KEY_BYTES = 32
-_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 1
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 3
+_SALT_BYTES = 16
 
 
 class KeystoreRing:
@@ -50,22 +52,27 @@ class KeystoreRing:
 
 
 def _key_file(directory: Path) -> Secret:
-    path = directory / "unlock.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return Secret(path.read_bytes())
-    with os.fdopen(descriptor, "wb") as file:
-        value = secrets.token_bytes(_KEY_BYTES)
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-    return Secret(value)
+    return Secret(_made_once(directory / "unlock.key", _KEY_BYTES))
 
 
 def _stretched(directory: Path, passphrase: Secret) -> Secret:
-    path = directory / "salt"
-    if not path.exists():
-        path.write_bytes(secrets.token_bytes(16))
-    stretch = Scrypt(salt=path.read_bytes(), length=_KEY_BYTES, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
+    salt = _made_once(directory / "salt", _SALT_BYTES)
+    stretch = Scrypt(salt=salt, length=_KEY_BYTES, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
     return Secret(stretch.derive(passphrase.reveal()))
+
+
+def _made_once(path: Path, length_bytes: int) -> bytes:
+    """Return the random content of a file; it is made, whole and durable, by whoever comes first."""
+    if not path.exists():
+        made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(length_bytes))
+            file.flush()
+            os.fsync(file.fileno())
+        # a link appears whole or not at all, and never replaces one that another process made
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(made)
+        made.unlink()
+        sync_directory(path.parent)
+    return path.read_bytes()

@@ -248,7 +248,7 @@ def _write(path: Path, data: bytes, *, replace: bool) -> None:
             temporary.replace(path)
         else:
             path.hardlink_to(temporary)  # unlike a rename, refuses an existing file
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise KeystoreError(f"The keystore {path} exists already.") from None
     except OSError as error:
@@ -257,7 +257,7 @@ def _write(path: Path, data: bytes, *, replace: bool) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -25,6 +25,8 @@ from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine.plan import Plan, SessionKind, plan
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
+    ApplicationFaultError,
+    ConflictError,
     InvalidInputError,
     NotFoundError,
     PlanRefusedError,
@@ -35,8 +37,10 @@ from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
+from opentsm.tsm.roles.hub.mandate import check_state
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
+from opentsm.tsm.roles.hub.topology import next_key_version
 
 replace = msgspec.structs.replace
 
@@ -71,7 +75,7 @@ class Conductor:
             await (self._withdraw(case) if in_flight else self._work(case))
         except WrongCardError as error:
             await self._quarantine(case, error)
-        except (PlanRefusedError, NotFoundError, InvalidInputError) as error:
+        except (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError) as error:
             await self._fail(case, _failure(error))
 
     # --- taking turns ----------------------------------------------------------------------------------
@@ -80,6 +84,12 @@ class Conductor:
         operation, se = case.operation, case.se
         if self._expired(case):
             await self._stop(case)
+            return
+        try:
+            check_state(case.instance, operation.type)
+        except ConflictError as error:
+            # the instance changed while this operation waited for its turn
+            await self._fail(case, _failure(error))
             return
         if se.state in (SeState.QUARANTINED, SeState.RETIRED):
             await self._fail(
@@ -104,7 +114,11 @@ class Conductor:
                     await tx.operations.save(moved(operation, OperationEvent.WAIT))
                 await tx.commit()
                 return
-            started = replace(moved(operation, OperationEvent.START), started_at=self._s.world.now())
+            started = replace(
+                moved(operation, OperationEvent.START),
+                started_at=self._s.world.now(),
+                parameters=self._parameters(case),
+            )
             await tx.operations.save(started)
             await tx.secure_elements.save(replace(se, active_operation_id=operation.id))
             if operation.type is OperationType.AUDIT:
@@ -114,6 +128,14 @@ class Conductor:
             )
             await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
             await tx.commit()
+
+    def _parameters(self, case: Case) -> dict[str, str | int]:
+        """Return the parameters with what only the start of an operation can tell."""
+        parameters = dict(case.operation.parameters)
+        if case.operation.type is OperationType.ROTATE_KEYS and case.instance is not None:
+            version = next_key_version(self._profile(case), case.instance.key_version)
+            parameters["key_version"] = version
+        return parameters
 
     # --- working ---------------------------------------------------------------------------------------
 

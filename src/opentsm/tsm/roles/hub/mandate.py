@@ -1,8 +1,18 @@
 """Who may do what: the checks that every use case begins with."""
 
+from opentsm.tsm.domain.operation import OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
+from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
-from opentsm.tsm.kernel.errors import ForbiddenError
+from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError
+
+_REQUIRED_STATES = {
+    OperationType.SUSPEND: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.RESUME: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.TOP_UP: (InstanceState.OPERATIONAL,),
+    OperationType.ROTATE_KEYS: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
+}
 
 
 def require(principal: Principal, *kinds: TenantKind) -> None:
@@ -23,3 +33,19 @@ def may_see(principal: Principal, se: SecureElement) -> bool:
     return principal.kind is TenantKind.OPERATOR or (
         principal.kind is TenantKind.SE_ISSUER and se.issuer_id == principal.tenant_id
     )
+
+
+def check_state(instance: ServiceInstance | None, type_: OperationType) -> None:
+    """Check that an instance's state allows an operation, when it is asked for and again when it starts.
+
+    Raises:
+        ConflictError: it does not.
+    """
+    if instance is None:
+        return
+    allowed = _REQUIRED_STATES.get(type_)
+    if instance.state is InstanceState.TERMINATED or (allowed and instance.state not in allowed):
+        raise ConflictError(
+            f"{type_.value} is not possible for an instance in state {instance.state.name}.",
+            advice="Look at the instance's state and its last operation.",
+        )

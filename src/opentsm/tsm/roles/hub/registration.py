@@ -27,6 +27,7 @@ from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.mandate import may_see, require
 from opentsm.tsm.roles.hub.parties import OnboardingServices
+from opentsm.tsm.roles.hub.topology import reserved_key_versions
 
 replace = msgspec.structs.replace
 
@@ -77,6 +78,7 @@ class Registration:
         profile = self._profile(new.profile)
         _check_identifiers(new.identifiers)
         _check_key_sets(new.key_sets)
+        _check_reserved(new.key_sets, profile)
         se = SecureElement(
             id=SeId(self._s.world.new_id()),
             issuer_id=principal.tenant_id,
@@ -242,6 +244,18 @@ def _check_key_sets(key_sets: tuple[NewKeySet, ...]) -> None:
         if problem is not None:
             part, text = problem
             raise InvalidInputError(f"Key set {number}: {text}", field=f"/key_sets/{number}/{part}")
+
+
+def _check_reserved(key_sets: tuple[NewKeySet, ...], profile: SeProfile) -> None:
+    """A domain without own keys shows its issuer's: they must not look like a provider's."""
+    reserved = reserved_key_versions(profile)
+    for number, key_set in enumerate(key_sets):
+        if key_set.kvn in reserved:
+            raise InvalidInputError(
+                f"Key set {number}: version {key_set.kvn} is used for the domains of service providers.",
+                advice=f"Give it another version than {', '.join(map(str, sorted(reserved)))}.",
+                field=f"/key_sets/{number}/kvn",
+            )
 
 
 def _key_set_problem(given: NewKeySet) -> tuple[str, str] | None:

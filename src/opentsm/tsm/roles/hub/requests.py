@@ -19,29 +19,24 @@ from opentsm.tsm.domain.operation import (
     OperationType,
 )
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
-from opentsm.tsm.domain.service import InstanceState, ServiceInstance
+from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import (
     ConflictError,
-    ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
-from opentsm.tsm.roles.hub.topology import first_key_version, next_key_version
+from opentsm.tsm.roles.hub.topology import first_key_version
 
 replace = msgspec.structs.replace
 
-_REQUIRED_STATES = {
-    OperationType.SUSPEND: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
-    OperationType.RESUME: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
-    OperationType.TOP_UP: (InstanceState.OPERATIONAL,),
-    OperationType.ROTATE_KEYS: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
-    OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
-}
+_TRIES = 3
 MAX_AMOUNT = 0x7FFFFFFF
 
 
@@ -76,18 +71,12 @@ class Requests:
             InvalidInputError: personalisation data is missing or malformed.
             ConflictError: the service is already on this secure element.
         """
-        _require(principal, TenantKind.SERVICE_PROVIDER)
+        require(principal, TenantKind.SERVICE_PROVIDER)
         async with self._s.storage.transaction() as tx:
             se = await self._usable(tx, se_id)
-            present = await tx.instances.on_secure_element(se_id)
         description = await self._s.peers.catalogue().describe(
             principal.tenant_id, service_id, version, se.profile
         )
-        if any(i.description.service_id == service_id for i in present):
-            raise ConflictError(
-                "This service already has an instance on this secure element.",
-                advice="Use that instance, or terminate it first.",
-            )
         instance_id = InstanceId(self._s.world.new_id())
         sealed = await self._s.peers.catalogue().seal_personalization_data(
             principal.tenant_id, description, instance_id, data or {}
@@ -104,11 +93,29 @@ class Requests:
         operation = self._operation(
             principal, OperationType.DEPLOY, se_id, instance_id, valid_until=valid_until
         )
+        for attempt in range(_TRIES):
+            try:
+                await self._add_instance(instance, operation)
+                break
+            except StaleVersionError:
+                if attempt == _TRIES - 1:
+                    raise
+        return instance, operation
+
+    async def _add_instance(self, instance: ServiceInstance, operation: Operation) -> None:
         async with self._s.storage.transaction() as tx:
+            se = await self._usable(tx, instance.se_id)
+            present = await tx.instances.on_secure_element(se.id)
+            if any(i.description.service_id == instance.description.service_id for i in present):
+                raise ConflictError(
+                    "This service already has an instance on this secure element.",
+                    advice="Use that instance, or terminate it first.",
+                )
+            # of two who ask at once one moves the version on, and the other looks again
+            await tx.secure_elements.save(se)
             await tx.instances.add(instance)
             await self._request(tx, operation)
             await tx.commit()
-        return instance, operation
 
     async def change(
         self,
@@ -134,19 +141,15 @@ class Requests:
         """
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, type_)
-            _check_state(instance, type_)
-            parameters: dict[str, str | int] = {}
+            check_state(instance, type_)
             if type_ is OperationType.ROTATE_KEYS:
-                se = await self._usable(tx, instance.se_id)
-                profile = self._s.profiles[se.profile]
-                parameters["key_version"] = next_key_version(profile, instance.key_version)
+                await self._usable(tx, instance.se_id)
             priority = LOSS_PRIORITY if loss else NORMAL_PRIORITY
             operation = self._operation(
                 principal,
                 type_,
                 instance.se_id,
                 instance_id,
-                parameters=parameters,
                 priority=priority,
                 valid_until=valid_until,
             )
@@ -184,7 +187,7 @@ class Requests:
             raise InvalidInputError("transaction must be 8 bytes in hex.", field="transaction")
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, OperationType.TOP_UP)
-            _check_state(instance, OperationType.TOP_UP)
+            check_state(instance, OperationType.TOP_UP)
             purse = _application(instance, application)
             operation = self._operation(
                 principal,
@@ -200,10 +203,10 @@ class Requests:
 
     async def audit_secure_element(self, principal: Principal, se_id: SeId) -> Operation:
         """Ask for a fresh reading of the card's registry."""
-        _require(principal, TenantKind.SE_ISSUER, TenantKind.OPERATOR)
+        require(principal, TenantKind.SE_ISSUER, TenantKind.OPERATOR)
         async with self._s.storage.transaction() as tx:
             se = await tx.secure_elements.get(se_id)
-            if se is None or not _may_see(principal, se):
+            if se is None or not may_see(principal, se):
                 raise NotFoundError("There is no such secure element.")
             operation = self._operation(principal, OperationType.AUDIT, se_id, None)
             await self._request(tx, operation)
@@ -258,7 +261,7 @@ class Requests:
         self, principal: Principal, page: Page, se_id: SeId | None = None
     ) -> list[ServiceInstance]:
         """Return a provider's instances."""
-        _require(principal, TenantKind.SERVICE_PROVIDER)
+        require(principal, TenantKind.SERVICE_PROVIDER)
         async with self._s.storage.transaction() as tx:
             return list(await tx.instances.list(page, provider_id=principal.tenant_id, se_id=se_id))
 
@@ -341,7 +344,7 @@ class Requests:
             return instance
         if instance is not None and type_ in (None, OperationType.SUSPEND, OperationType.RESUME):
             se = await tx.secure_elements.get(instance.se_id)
-            if se is not None and _may_see(principal, se):
+            if se is not None and may_see(principal, se):
                 return instance
         raise NotFoundError("There is no such service instance.")
 
@@ -349,28 +352,7 @@ class Requests:
         if operation.tenant_id == principal.tenant_id:
             return True
         se = await tx.secure_elements.get(operation.se_id)
-        return se is not None and _may_see(principal, se)
-
-
-def _may_see(principal: Principal, se: SecureElement) -> bool:
-    return principal.kind is TenantKind.OPERATOR or (
-        principal.kind is TenantKind.SE_ISSUER and se.issuer_id == principal.tenant_id
-    )
-
-
-def _require(principal: Principal, *kinds: TenantKind) -> None:
-    if principal.kind not in kinds or principal.device_id is not None:
-        names = " or ".join(kind.value.lower().replace("_", " ") for kind in kinds)
-        raise ForbiddenError(f"This needs the token of a {names}.")
-
-
-def _check_state(instance: ServiceInstance, type_: OperationType) -> None:
-    allowed = _REQUIRED_STATES.get(type_)
-    if instance.state is InstanceState.TERMINATED or (allowed and instance.state not in allowed):
-        raise ConflictError(
-            f"{type_.value} is not possible for an instance in state {instance.state.name}.",
-            advice="Look at the instance's state and its last operation.",
-        )
+        return se is not None and may_see(principal, se)
 
 
 def _application(instance: ServiceInstance, application: Aid | None) -> Aid:

@@ -38,6 +38,12 @@ def first_key_version(profile: SeProfile) -> int:
     return profile.first_kvn + _OWN
 
 
+def reserved_key_versions(profile: SeProfile) -> frozenset[int]:
+    """Return the versions that service providers' domains use, which an issuer's keys must not have."""
+    first = first_key_version(profile)
+    return frozenset({*range(first, first + _OWN_VERSIONS), temporary_key_version(profile)})
+
+
 def next_key_version(profile: SeProfile, present: int) -> int:
     """Return the version that follows in a rotation: versions take turns, so that old and new differ."""
     first = first_key_version(profile)
