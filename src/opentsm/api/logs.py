@@ -3,12 +3,13 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
 from opentsm.tsm.config import LogFormat, LogSettings
+from opentsm.tsm.kernel.disclosure import veiled
 
 HIDDEN = "********"
 _SECRET_NAMES = re.compile(
@@ -60,20 +61,32 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hide what must never be logged: by the name of a field, and inside every text."""
+    """Hide what must never be logged: by the name of a field, and inside every text, at any depth."""
     for name, value in event.items():
-        if _SECRET_NAMES.search(name):
-            event[name] = HIDDEN
-        elif isinstance(value, str):
-            event[name] = _SECRET_TEXTS.sub(HIDDEN, value)
+        event[name] = _redacted(name, value)
     return event
 
 
+def _redacted(name: str, value: object) -> object:
+    if _SECRET_NAMES.search(name):
+        return HIDDEN
+    match value:
+        case str():
+            return veiled(_SECRET_TEXTS.sub(HIDDEN, value), paths=True)
+        case bytes() | bytearray():
+            return f"<{len(value)} bytes>"
+        case Mapping():
+            return {_redacted("", str(key)): _redacted(str(key), item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted("", item) for item in value]
+    return value
+
+
 def _rendering(text: bool) -> list[structlog.typing.Processor]:
-    if text:
-        return [redact, structlog.dev.ConsoleRenderer(colors=False)]
-    return [
-        structlog.processors.format_exc_info,
-        redact,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
-    ]
+    # the renderer's own tracebacks would show local variables
+    last = (
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        if text
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    return [structlog.processors.format_exc_info, redact, last]

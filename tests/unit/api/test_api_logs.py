@@ -82,3 +82,29 @@ def test_traceback_when_it_quotes_a_session_then_hidden(out: io.StringIO) -> Non
     line = json.loads(out.getvalue())
     assert "ValueError" in line["exception"]
     assert "cafe" not in line["exception"]
+
+
+def test_text_when_an_error_is_logged_then_no_local_variable_is_shown(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logs(LogSettings(level=LogLevel.INFO, format=LogFormat.TEXT), out)
+    try:
+        _fail(bytes.fromhex("404142434445464748494A4B4C4D4E4F"))
+    except ValueError as error:
+        structlog.get_logger("ours").error("ours", exc_info=error)
+        logging.getLogger("library").error("theirs", exc_info=error)
+    shown = out.getvalue()
+    assert shown.count("ValueError: of otsm-pass at ********") == 2
+    assert "@ABCDEFGHIJKLMNO" not in shown
+    assert "4041" not in shown
+
+
+def _fail(key: bytes) -> None:
+    url = key.hex()
+    raise ValueError(f"of otsm-pass at otsm_{url}")
+
+
+@pytest.mark.parametrize("secret", ["404142434445464748494A4B4C4D4E4F", "4929123456789017"])
+def test_text_when_it_looks_like_a_key_or_card_number_then_hidden(secret: str) -> None:
+    shown = redact(None, "info", {"event": f"no {secret}", "details": {"path": [secret]}})
+    assert secret not in str(shown)
