@@ -14,6 +14,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
 from opentsm.card.errors import CardError
+from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import InternalError, StaleVersionError, TsmError, UnauthenticatedError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -178,11 +179,11 @@ def _answer(
         type=f"urn:opentsm:problem:{code}",
         title=title,
         status=status,
-        detail=detail,
+        detail=veiled(detail),
         code=code,
         request_id=request_id_of(request.scope),
-        advice=advice,
-        field=field,
+        advice=None if advice is None else veiled(advice),
+        field=None if field is None else veiled(field),
     )
     return Response(
         document, status_code=status, media_type=PROBLEM_TYPE, headers={"Cache-Control": "no-store"}

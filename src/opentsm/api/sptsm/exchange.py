@@ -15,6 +15,7 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.params import SkipValidation
 
+from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import CallerError, StaleVersionError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.sp import errors
@@ -160,5 +161,5 @@ def _http(request: AnyRequest, error: HTTPException) -> Response[Mapping[str, ob
 
 
 def _answer(status: int, category: Category, message: str) -> Response[Mapping[str, object]]:
-    content: Mapping[str, object] = {"errorCategory": int(category), "errorMessage": message[:255]}
+    content: Mapping[str, object] = {"errorCategory": int(category), "errorMessage": veiled(message)[:255]}
     return Response(content, status_code=status, headers={"Cache-Control": "no-store"})

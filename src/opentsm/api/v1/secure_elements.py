@@ -23,6 +23,7 @@ from opentsm.tsm.domain.secure_element import (
     WrappedKeys,
 )
 from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import CallerError, ForbiddenError
 from opentsm.tsm.kernel.ids import KeyHandle, SeId
 from opentsm.tsm.roles.hub.mandate import require
@@ -150,12 +151,18 @@ async def _import_line(
         se = await container.onboarding.register_secure_element(principal, _new(_LINE.decode(line)))
     except msgspec.ValidationError as error:
         pointer, text = split_path(str(error))
-        return m.RefusedLine(line=number, code="invalid_input", detail=f"{text}.", field=pointer or None)
-    except msgspec.DecodeError as error:
-        return m.RefusedLine(line=number, code="malformed_json", detail=f"The line is not JSON: {error}.")
+        return _refused(number, "invalid_input", f"{text}.", pointer or None)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        words = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
+        return _refused(number, "malformed_json", f"The line is not JSON: {words}.")
     except CallerError as error:
-        return m.RefusedLine(line=number, code=error.code, detail=error.detail, field=error.field)
+        return _refused(number, error.code, error.detail, error.field)
     return m.ImportedLine(line=number, id=se.id)
+
+
+def _refused(number: int, code: str, detail: str, field: str | None = None) -> m.RefusedLine:
+    field = None if field is None else veiled(field)
+    return m.RefusedLine(line=number, code=code, detail=veiled(detail), field=field)
 
 
 async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[tuple[int, bytes | None]]:
