@@ -81,8 +81,8 @@ async def show_operation(
     With `wait` the answer comes when the operation has ended, or has another version than `If-None-Match`
     names (without it: than it had when the request came), or when the time is over.
     """
-    structlog.contextvars.bind_contextvars(operation_id=operation_id)
     found = await container.requests.operation(principal, OperationId(operation_id))
+    structlog.contextvars.bind_contextvars(operation_id=found.id)
     seen = if_none_match or _etag(found)
     if wait and found.state not in ENDED and _etag(found) == seen:
         found = await _changed(container, drain, principal, found, wait)
@@ -102,8 +102,8 @@ async def follow_operation(
     principal: Caller, container: Services, drain: Waits, operation_id: FromPath[str]
 ) -> ServerSentEvent:
     """Send the operation now and at every change, as events named `operation`, until it has ended."""
-    structlog.contextvars.bind_contextvars(operation_id=operation_id)
     found = await container.requests.operation(principal, OperationId(operation_id))
+    structlog.contextvars.bind_contextvars(operation_id=found.id)
     return ServerSentEvent(_events(container, drain, principal, found))
 
 
