@@ -11,6 +11,7 @@ from typing import Final
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.kernel.disclosure import may_be_secret
 from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import Keystore
@@ -51,6 +52,12 @@ class MasterKeys:
         if not _HANDLE.fullmatch(handle):
             raise InvalidInputError(
                 "A handle has 1 to 64 letters, digits or . _ -, a letter or digit first.", field="handle"
+            )
+        if may_be_secret(handle):
+            raise InvalidInputError(
+                "This handle looks like a key, and handles are no secret.",
+                advice="Choose a name. If it was a key, treat it as disclosed.",
+                field="handle",
             )
         if len(key) not in _LENGTHS:
             raise InvalidInputError("A master key has 16, 24 or 32 bytes.", field="/key")

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from opentsm.tsm.kernel.disclosure import may_be_secret
 from opentsm.tsm.roles.sp.recipes import (
     ENCODINGS,
     Constant,
@@ -48,8 +49,8 @@ class RecipeError(ValueError):
 
 
 def is_key_name(name: str) -> bool:
-    """Say whether a master key may have this name."""
-    return _KEY_NAME.fullmatch(name) is not None
+    """Say whether a master key may have this name; one that looks like a key itself may not."""
+    return _KEY_NAME.fullmatch(name) is not None and not may_be_secret(name)
 
 
 def read_recipe(data: bytes) -> Recipe:
