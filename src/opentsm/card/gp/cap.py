@@ -112,6 +112,17 @@ def read_load_file(data: bytes) -> LoadFile:
 
 # --- containers --------------------------------------------------------------------------------
 
+# What `zipfile` raises over damaged bytes; ValueError: names that are no UTF-8, offsets before the file.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+)
+
 
 def _zip_components(data: bytes) -> tuple[str, tuple[Component, ...]]:
     try:
@@ -119,7 +130,7 @@ def _zip_components(data: bytes) -> tuple[str, tuple[Component, ...]]:
             members = _members(archive)
             found = {tag: _read_member(archive, info, tag) for tag, info in members.items()}
             name = _package_name(next(iter(members.values())).filename)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise CapError(f"the zip is damaged: {error}") from error
     return name, tuple(Component(tag, found[tag]) for tag in LOAD_ORDER if tag in found)
 

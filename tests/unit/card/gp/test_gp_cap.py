@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentsm.card.codec.tlv import encode_tlv
@@ -234,3 +234,29 @@ def test_read_when_a_raw_byte_changes_then_read_or_cap_error(at: int, change: in
         read_load_file(RAW[:at] + bytes((RAW[at] ^ change,)) + RAW[at + 1 :])
     except CapError as error:
         assert str(error)
+
+
+@given(st.integers(0, len(ZIP) - 1), st.integers(1, 255), st.sampled_from([0, 1, 51]))
+@settings(max_examples=1000)
+def test_read_when_a_zips_bytes_change_then_read_or_cap_error(at: int, change: int, lost: int) -> None:
+    damaged = ZIP[:at] + bytes((ZIP[at] ^ change,)) + ZIP[at + 1 + lost :]
+    try:
+        read_load_file(damaged)
+    except CapError as error:
+        assert str(error)
+
+
+def test_read_when_a_zipped_name_is_no_utf_8_then_said_what() -> None:
+    # Flag 0800 of an entry says that its name is UTF-8; the name follows the 46 bytes of the entry.
+    at = ZIP.rindex(b"PK\x01\x02")
+    broken = bytearray(ZIP)
+    broken[at + 8 : at + 10] = (0x0800).to_bytes(2, "little")
+    broken[at + 46] = 0xBE
+    with pytest.raises(CapError, match="the zip is damaged"):
+        read_load_file(bytes(broken))
+
+
+def test_read_when_a_zips_offset_lies_before_the_file_then_said_what() -> None:
+    second = ZIP.index(b"PK\x03\x04", 4)
+    with pytest.raises(CapError, match="the zip is damaged"):
+        read_load_file(ZIP[:4] + ZIP[second + 100 :])
