@@ -50,6 +50,17 @@ async def test_end_of_a_connection_takes_the_power() -> None:
         writer.close()
 
 
+async def test_close_when_a_reader_is_connected_then_its_conversation_has_ended() -> None:
+    card = make_card()
+    tasks = asyncio.all_tasks()
+    async with served(VpcdEndpoint(card)) as port:
+        reader = TcpReader("127.0.0.1", port)
+        await reader.connect()
+        assert asyncio.all_tasks() > tasks
+    assert asyncio.all_tasks() == tasks
+    assert not card.is_powered
+
+
 async def test_newest_reader_has_the_card() -> None:
     async with served(VpcdEndpoint(make_card())) as port:
         old, new = TcpReader("127.0.0.1", port), TcpReader("127.0.0.1", port)

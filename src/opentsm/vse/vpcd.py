@@ -29,6 +29,7 @@ class VpcdEndpoint:
         self._card = card
         self._atr = bytes.fromhex(card.profile.atr)
         self._writer: asyncio.StreamWriter | None = None
+        self._conversations: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> int:
@@ -44,7 +45,7 @@ class VpcdEndpoint:
         Raises:
             OSError: the address cannot be had.
         """
-        self._server = await asyncio.start_server(self._converse, host, port)
+        self._server = await asyncio.start_server(self._accept, host, port)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -63,12 +64,20 @@ class VpcdEndpoint:
             await self._server.serve_forever()
 
     async def close(self) -> None:
-        """Stop listening and take the power away."""
+        """Stop listening, end the conversations and take the power away."""
         if self._server is not None:
             self._server.close()
         if self._writer is not None:
             self._writer.close()
+        if self._conversations:
+            await asyncio.wait(self._conversations)
         self._card.power_off()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: `close` waits for it, so that no conversation is left to be cancelled.
+        task = asyncio.get_running_loop().create_task(self._converse(reader, writer))
+        self._conversations.add(task)
+        task.add_done_callback(self._conversations.discard)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         before, self._writer = self._writer, writer
