@@ -106,13 +106,16 @@ def open_reader(form: str) -> NamedReader:
 
 
 def _virtual(directory: Path) -> NamedReader:
-    from opentsm.vse.cards_on_disk import CardDirectory
+    from opentsm.vse.cards_on_disk import CardDirectory, CardDirectoryError
 
     card = CardDirectory(directory)
     if not card.exists:
         raise ReaderMissingError(f"there is no virtual card in {directory} (opentsm vse new makes one)")
-    identity = card.identity()
-    return NamedReader(VirtualCardReader(card.open()), f"{identity['iin']}{identity['cin']}")
+    try:
+        identity = card.identity()
+        return NamedReader(VirtualCardReader(card.open()), f"{identity['iin']}{identity['cin']}")
+    except (CardDirectoryError, KeyError) as error:
+        raise ReaderMissingError(f"the virtual card in {directory} is damaged: {error}") from error
 
 
 def _tcp(address: str) -> TcpReader:

@@ -17,7 +17,7 @@ from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, JsonOption, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from opentsm.vse.card import KeyMaterial
     from opentsm.vse.cards_on_disk import CardDirectory
@@ -52,17 +52,19 @@ def new(
     as_json: JsonOption = False,
 ) -> None:
     """Make a new card with a key set of its own (kept in its keys.json)."""
-    from opentsm.vse.cards_on_disk import CardDirectoryError
     from opentsm.vse.profiles import ProfileError
 
     if key_length not in _KEY_LENGTHS:
         raise CliError(f"a key has 16, 24 or 32 bytes, not {key_length}", code=ExitCode.USAGE)
     directory = _directory(store, name)
     number = secrets.randbits(32) if serial is None else serial
-    try:
-        document = directory.issue(_profile(profile), number, _keys(key_length, test_keys=test_keys))
-    except (CardDirectoryError, ProfileError) as problem:
-        raise CliError(str(problem), code=ExitCode.USAGE) from problem
+    if directory.exists:
+        raise CliError(f"there is a card named {name} already", code=ExitCode.USAGE)
+    with _directory_errors():
+        try:
+            document = directory.issue(_profile(profile), number, _keys(key_length, test_keys=test_keys))
+        except ProfileError as problem:
+            raise CliError(str(problem), code=ExitCode.USAGE) from problem
     document |= {"directory": str(directory.path), "keys_file": str(directory.keys_file)}
     if as_json:
         print_json(document)
@@ -75,7 +77,8 @@ def list_command(store: StoreOption = _DEFAULT_STORE, as_json: JsonOption = Fals
     """List the cards."""
     from opentsm.vse.cards_on_disk import list_cards
 
-    documents = [entry.identity() for entry in list_cards(store)]
+    with _directory_errors():
+        documents = [entry.identity() for entry in list_cards(store)]
     if as_json:
         print_json(documents)
     else:
@@ -88,10 +91,11 @@ def show(name: NameArgument, store: StoreOption = _DEFAULT_STORE, as_json: JsonO
     from opentsm.vse.description import describe
 
     directory = _existing(store, name)
-    card = directory.open()
+    with _directory_errors():
+        card, identity = directory.open(), directory.identity()
     content = describe(card.image(), card.profile.memory)
     if as_json:
-        print_json({**directory.identity(), **content})
+        print_json({**identity, **content})
         return
     for title, columns in (
         ("instances", ("aid", "state", "privileges", "sd", "module", "bytes")),
@@ -113,9 +117,12 @@ def erase(
     directory = _existing(store, name)
     if not yes and not typer.confirm(f"Delete the card {name} and its keys?", err=True):
         raise CliError("nothing was deleted", code=ExitCode.REFUSED)
-    directory.erase()
+    with _directory_errors():
+        directory.erase()
     if as_json:
         print_json({"erased": name})
+    else:
+        say(f"erased {name}")
 
 
 @vse_app.command("profiles")
@@ -149,10 +156,11 @@ def serve(
 
     if bool(listen) == bool(connect):
         raise CliError("give either --listen HOST:PORT or --connect HOST:PORT", code=ExitCode.USAGE)
-    if name == "default" and not _directory(store, name).exists:
-        say("making the card `default` with the well-known test keys 4041…4F")
-        _directory(store, name).issue("scp03-i70", secrets.randbits(32), _keys(16, test_keys=True))
-    card = _existing(store, name).open()
+    with _directory_errors():
+        if name == "default" and not _directory(store, name).exists:
+            say("making the card `default` with the well-known test keys 4041…4F")
+            _directory(store, name).issue("scp03-i70", secrets.randbits(32), _keys(16, test_keys=True))
+        card = _existing(store, name).open()
     if fault:
         card.arm(_fault_plan(fault))
     host, port = _address(listen or connect)
@@ -191,6 +199,19 @@ async def _until_stopped(work: Coroutine[object, object, None]) -> None:
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@contextlib.contextmanager
+def _directory_errors() -> Iterator[None]:
+    """Say of a card's directory what is wrong with it."""
+    from opentsm.vse.cards_on_disk import CardDirectoryError
+
+    try:
+        yield
+    except CardDirectoryError as problem:
+        raise CliError(
+            str(problem), advice="choose or repair --store", code=ExitCode.CONFIGURATION
+        ) from problem
 
 
 def _directory(store: Path, name: str) -> CardDirectory:

@@ -7,7 +7,8 @@ first key set of the issuer security domain.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,11 +16,12 @@ from typing import Final
 from opentsm.card.crypto.secret import Secret
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.nvm import FileNvm
-from opentsm.vse.profiles import load_profile
+from opentsm.vse.profiles import VseProfile, load_profile
 
 _IMAGE: Final = "card.nvm"
 _IDENTITY: Final = "card.json"
 _KEYS: Final = "keys.json"
+_KEY_LENGTHS: Final = {2: (16,), 3: (16, 24, 32)}
 
 
 class CardDirectoryError(ValueError):
@@ -61,14 +63,14 @@ class CardDirectory:
             The identity as `card.json` holds it.
 
         Raises:
-            CardDirectoryError: there is a card already.
+            CardDirectoryError: there is a card already, a key has a wrong length, or nothing can be written.
             ProfileError: no such profile.
         """
         if self.exists:
             raise CardDirectoryError(f"there is a card named {self.name} already")
         kind = load_profile(profile)
+        _check_lengths(kind, keys)
         identity = identity or CardIdentity.from_serial(serial)
-        self.path.mkdir(parents=True, exist_ok=True)
         kvn = kind.initial_kvn if keys.kvn is None else keys.kvn
         document: dict[str, object] = {
             "name": self.name,
@@ -82,35 +84,53 @@ class CardDirectory:
             "kdd": identity.kdd.hex().upper(),
             "cplc": identity.cplc.hex().upper(),
         }
-        _write_private(self.keys_file, {"kvn": f"{kvn:02X}", **_key_fields(keys)})
-        (self.path / _IDENTITY).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-        VirtualCard.issue(kind, identity, keys, self._nvm())
+        with self._reported("made"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_private(self.keys_file, {"kvn": f"{kvn:02X}", **_key_fields(keys)})
+            (self.path / _IDENTITY).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+            VirtualCard.issue(kind, identity, keys, self._nvm())
         return document
 
     def open(self) -> VirtualCard:
         """Return the card.
 
         Raises:
-            CardDirectoryError: there is none.
+            CardDirectoryError: there is none, or its memory is damaged or unreadable.
         """
         if not self.exists:
             raise CardDirectoryError(f"there is no card named {self.name} in {self.path.parent}")
-        return VirtualCard.open(self._nvm())
+        with self._reported("read"):
+            return VirtualCard.open(self._nvm())
 
     def identity(self) -> dict[str, object]:
-        """Return what `card.json` holds."""
-        document: dict[str, object] = json.loads((self.path / _IDENTITY).read_text("utf-8"))
+        """Return what `card.json` holds.
+
+        Raises:
+            CardDirectoryError: it is damaged or unreadable.
+        """
+        with self._reported("read"):
+            document = json.loads((self.path / _IDENTITY).read_text("utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError(f"{_IDENTITY} holds no object")
         return document
 
     def erase(self) -> None:
         """Delete the card and everything about it.
 
         Raises:
-            CardDirectoryError: there is none.
+            CardDirectoryError: there is none, or it cannot be deleted.
         """
         if not self.exists:
             raise CardDirectoryError(f"there is no card named {self.name} in {self.path.parent}")
-        shutil.rmtree(self.path)
+        with self._reported("erased"):
+            shutil.rmtree(self.path)
+
+    @contextmanager
+    def _reported(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise CardDirectoryError(f"the card {self.name} cannot be {what}: {error}") from error
 
     def _nvm(self) -> FileNvm:
         return FileNvm(self.path / _IMAGE, durable=True)
@@ -127,6 +147,13 @@ def list_cards(store: Path) -> tuple[CardDirectory, ...]:
 def random_keys(length: int, random: Callable[[int], bytes]) -> KeyMaterial:
     """Return a new key set, `length` bytes a key."""
     return KeyMaterial(enc=Secret(random(length)), mac=Secret(random(length)), dek=Secret(random(length)))
+
+
+def _check_lengths(profile: VseProfile, keys: KeyMaterial) -> None:
+    protocol, _ = profile.channels[0]
+    for key in (keys.enc, keys.mac, keys.dek):
+        if len(key) not in _KEY_LENGTHS[protocol]:
+            raise CardDirectoryError(f"a key of SCP{protocol:02X} cannot have {len(key)} bytes")
 
 
 def _key_fields(keys: KeyMaterial) -> dict[str, str]:

@@ -25,7 +25,9 @@ def test_new_list_show_erase(tmp_path: Path) -> None:
     made = run(tmp_path, "new", "one", "--serial", "9", "--profile", "scp03-i60")
     assert isinstance(made, dict)
     assert (made["profile"], made["serial"], made["kvn"]) == ("scp03-i60", 9, "30")
-    assert json.loads(Path(str(made["keys_file"])).read_text())["enc"] != "4041"
+    keys = json.loads(Path(str(made["keys_file"])).read_text())
+    assert {len(keys[name]) for name in ("enc", "mac", "dek")} == {32}
+    assert len({keys["enc"], keys["mac"], keys["dek"], "404142434445464748494A4B4C4D4E4F"}) == 4
     listed = run(tmp_path, "list")
     assert isinstance(listed, list)
     assert [entry["name"] for entry in listed] == ["one"]
@@ -66,3 +68,38 @@ def test_people_get_tables(tmp_path: Path) -> None:
         result = RUNNER.invoke(vse_app, [*words, "--store", str(tmp_path)])
         assert result.exit_code == 0
         assert "one" in result.output or "A0000001" in result.output
+
+
+@pytest.mark.parametrize("words", [["show", "one"], ["serve", "one", "--listen", "127.0.0.1:0"]])
+@pytest.mark.parametrize("image", [b"", b"garbage"])
+def test_damaged_memory_is_told_and_left_alone(tmp_path: Path, words: list[str], image: bytes) -> None:
+    run(tmp_path, "new", "one")
+    memory = tmp_path / "one" / "card.nvm"
+    memory.write_bytes(image)
+    with pytest.raises(CliError, match="the card one cannot be read") as refused:
+        run(tmp_path, *words)
+    assert refused.value.code == ExitCode.CONFIGURATION
+    assert memory.read_bytes() == image
+
+
+@pytest.mark.parametrize("text", ["garbage", "[]"])
+def test_damaged_identity_is_told(tmp_path: Path, text: str) -> None:
+    run(tmp_path, "new", "one")
+    (tmp_path / "one" / "card.json").write_text(text)
+    for words in (["list"], ["show", "one"]):
+        with pytest.raises(CliError, match="the card one cannot be read"):
+            run(tmp_path, *words)
+
+
+def test_store_that_is_a_file_is_told(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.write_text("")
+    with pytest.raises(CliError, match="cannot be made") as refused:
+        run(store, "new", "one")
+    assert refused.value.code == ExitCode.CONFIGURATION
+
+
+def test_key_length_that_the_protocol_lacks_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="a key of SCP02 cannot have 24 bytes"):
+        run(tmp_path, "new", "one", "--profile", "scp02-i55", "--key-length", "24")
+    assert list(tmp_path.iterdir()) == []
