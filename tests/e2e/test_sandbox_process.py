@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.demo_process import require_nothing_left, start
@@ -61,3 +64,13 @@ def test_sandbox_when_the_profile_is_unknown_then_says_which_there_are(open_data
     _, errors = process.communicate(timeout=END_S)
     assert process.returncode == 2
     assert "opentsm vse profiles" in errors
+
+
+def test_sandbox_when_the_database_stays_but_the_keystores_would_not_refuses(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "opentsm.cli", "sandbox"]
+    environment = {**os.environ, "OPENTSM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    ended = subprocess.run(
+        program, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=END_S, check=False
+    )
+    assert ended.returncode == 2
+    assert "--data-dir" in ended.stderr

@@ -66,6 +66,13 @@ def sandbox(
         )
     with _directory(data_dir) as directory:
         settings = _settings(host, port, directory)
+        if data_dir is None and settings.database.url is not None:
+            raise CliError(
+                "the sandbox would lose its keystores and leave its tenants in a database that stays",
+                why="OPENTSM_DATABASE_URL is set and no directory to keep",
+                advice="give --data-dir, or unset database.url for a database of the sandbox's own",
+                code=ExitCode.USAGE,
+            )
         configure_logs(settings.log)
         work = _Sandbox(settings, [names[n % len(names)] for n in range(ses)], directory, as_json=as_json)
         with database_errors():
