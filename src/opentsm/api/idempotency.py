@@ -91,7 +91,8 @@ class _Attempt:
         self, container: ApiContainer, scope: HTTPScope, principal: Principal, key: str, body: bytes
     ) -> None:
         self.scope = scope
-        self.key = f"{principal.device_id or ''}:{key}"
+        # only its digest is stored: some callers make the key of what they send
+        self.key = hashlib.sha256(f"{principal.device_id or ''}:{key}".encode()).hexdigest()
         self._storage = container.storage
         self._tenant_id = principal.tenant_id
         self._body = body
