@@ -1,14 +1,15 @@
 """Application keys: master keys that a provider brings along, for its terminals to know them too."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import put
+from litestar import Request, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from opentsm.api.authentication import Caller
 from opentsm.api.sptsm.exchange import SpContainer
 from opentsm.api.v1 import messages as m
+from opentsm.api.v1.protected import require_protected
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.domain.tenant import TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
@@ -33,9 +34,14 @@ class ApplicationKey(m.Body, frozen=True, kw_only=True):
     summary="Import an application master key (provider)",
 )
 async def import_application_key(
-    principal: Caller, container: _Container, name: _Name, data: JSONBody[ApplicationKey]
+    request: Request[Any, Any, Any],
+    principal: Caller,
+    container: _Container,
+    name: _Name,
+    data: JSONBody[ApplicationKey],
 ) -> None:
     """Import a master key of 16 bytes; the same key again changes nothing, another one is refused."""
+    require_protected(request)
     if principal.kind is not TenantKind.SERVICE_PROVIDER:
         raise ForbiddenError("This needs the token of a service provider.")
     try:

@@ -1,6 +1,5 @@
 """Master keys: an issuer's keys, from which the keys of its cards are derived."""
 
-import ipaddress
 from typing import Annotated, Any, Protocol
 
 from litestar import Request, put
@@ -9,8 +8,9 @@ from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from opentsm.api.authentication import Caller
 from opentsm.api.v1 import messages as m
+from opentsm.api.v1.protected import require_protected
 from opentsm.card.crypto.secret import Secret
-from opentsm.tsm.kernel.errors import ForbiddenError, InvalidInputError
+from opentsm.tsm.kernel.errors import InvalidInputError
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 
 
@@ -50,26 +50,9 @@ async def import_master_key(
     data: JSONBody[MasterKey],
 ) -> None:
     """Import a master key of 16, 24 or 32 bytes; the same key again changes nothing, another is refused."""
-    _require_protected(request)
+    require_protected(request)
     try:
         key = Secret(bytes.fromhex(data.key))
     except ValueError:
         raise InvalidInputError("The key must be bytes in hex.", field="/key") from None
     await container.master_keys.import_master_key(principal, handle, key)
-
-
-def _require_protected(request: Request[Any, Any, Any]) -> None:
-    """Refuse a key that came in the clear from another machine."""
-    if request.scope["scheme"] == "https" or (request.client and _is_loopback(request.client.host)):
-        return
-    raise ForbiddenError(
-        "A master key is taken over TLS or from this machine only.",
-        advice="Treat the key that was just sent as disclosed.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
