@@ -1,0 +1,429 @@
+"""No route gives one party what belongs to another, whoever asks; every route of the app is asked.
+
+The routes are taken from the application itself: a new one without an example here fails the test.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from litestar.routes import HTTPRoute
+from msgspec.structs import replace
+from tests.scenario.api_bench import ApiBench, Json, problem
+
+from opentsm.agent.device_key import DeviceKey
+from opentsm.tsm.kernel.ids import DeviceId, SeId
+
+CAPS = Path(__file__).parents[2] / "src/opentsm/demo"
+SPTSM = "/sptsm/1.0.4"
+MARK = "Quillfeather"  # in every name that the first parties give
+PUBLIC = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/.openapi")
+# What a party without any relation to the first ones may do with good success: things of its own.
+OWN = {
+    "other-issuer": {
+        *("GET /v1/audit", "GET /v1/operations", "GET /v1/secure-elements"),
+        *("POST /v1/secure-elements/import", "PUT /v1/master-keys/{handle:str}"),
+    },
+    "other-provider": {
+        *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances"),
+        *("PUT /v1/application-keys/{name:str}", f"POST {SPTSM}/auth"),
+    },
+    "other-shelf": {
+        *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances", "PUT /v1/application-keys/{name:str}"),
+        *(f"GET {SPTSM}/service-providers/current", f"GET {SPTSM}/serviceproviders/current"),
+        *(f"GET {SPTSM}/secure-component-profiles", f"GET {SPTSM}/secure-component-profiles/{{scp_id:str}}"),
+        *(f"GET {SPTSM}/services", f"GET {SPTSM}/executable-load-files"),
+        *(f"GET {SPTSM}/application-configs", f"GET {SPTSM}/personalization-scripts"),
+        f"POST {SPTSM}/services",
+    },
+}
+STRANGERS = (
+    *(None, "nonsense", "other-issuer", "other-provider", "other-shelf"),
+    *("other-device", "same-issuer-device", "expired-device"),
+)
+
+
+@dataclass
+class Belongings:
+    """What the first issuer and provider have, as path parameters; bodies that name it."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    session_id: str = ""
+    cin: str = ""
+
+    def body(self, route: str) -> dict[str, Any]:
+        """Return a body (as httpx takes it) with which the owner would succeed, or nearly so."""
+        if "multipart" in (self._bodies().get(route) or {}):
+            form: dict[str, Any] = {"files": {"elfFile": ("a.cap", b"x")}, "data": {"elfFilename": "a.cap"}}
+            return form
+        body = self._bodies().get(route)
+        return {} if body is None else {"json": body}
+
+    def _bodies(self) -> dict[str, Json]:
+        own = self.parameters
+        source = {"type": "diversified", "master": "isd-master", "method": "KDF3", "kdd": "00" * 10}
+        element = {"identifiers": [{"type": "CIN", "value": self.cin}], "profile": "scp03-i70"}
+        status = {"localAgentStatusEnum": "POLLING", "executedSeRamCommands": 0}
+        return {
+            "POST /v1/parties": {"kind": "SE_ISSUER", "name": "somebody"},
+            "POST /v1/secure-elements": {
+                **element,
+                "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
+            },
+            "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
+            "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
+            "POST /v1/device-enrolments": {"se_id": own["se_id"]},
+            "POST /v1/devices": {"code": "A" * 32, "public_key": {"kty": "EC"}, "name": "x"},
+            "POST /v1/device-tokens": {"assertion": "a.b.c"},
+            "POST /v1/device-sessions": {"se": {"type": "eSE", "id": self.cin}},
+            "POST /v1/instances": {"service_id": own["service_id"], "se_id": own["se_id"], "data": {}},
+            "POST /v1/instances/{instance_id:str}/top-ups": {"amount": 100},
+            "POST /v1/instances/{instance_id:str}/{change:str}": {},
+            "POST /gp/seram/handshake": {"secureElements": [{"seType": "eSE", "seId": self.cin}]},
+            "POST /gp/seram/remoteManagement": {"localAgentStatus": status},
+            f"POST {SPTSM}/services": {"name": "mine"},
+            f"PUT {SPTSM}/services/{{service_id:str}}": {"name": "taken"},
+            f"POST {SPTSM}/services/{{service_id:str}}/flavors": {"executableLoadFileIds": [own["elf_id"]]},
+            f"POST {SPTSM}/services/{{service_id:str}}/versions": {
+                "tag": "2.0.0",
+                "allowedDeployments": {own["flavor_id"]: []},
+            },
+            f"POST {SPTSM}/application-configs": {
+                "instanceAid": "F04F54534D010101",
+                "personalizationConfig": {"personalizationScriptId": own["script_id"]},
+            },
+            f"POST {SPTSM}/services/{{service_id:str}}/flavors/{{flavor_id:str}}/executable-load-files": {
+                "executableLoadFileIds": [own["elf_id"]]
+            },
+            f"PUT {SPTSM}/services/{{service_id:str}}/flavors/{{flavor_id:str}}/executable-load-files": {
+                "executableLoadFileIds": [own["elf_id"]]
+            },
+            f"POST {SPTSM}/executable-load-files": {"multipart": True},
+            f"POST {SPTSM}/personalization-scripts": {"multipart": True},
+        }
+
+
+def routes(api: ApiBench) -> Iterator[tuple[str, str]]:
+    """Return method and path of every route."""
+    for route in api.app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                    yield str(method), route.path
+
+
+@pytest.fixture
+async def owned(api: ApiBench) -> Belongings:
+    """Give the first parties something of every kind, and tokens to the strangers."""
+    made = await furnish(api)
+    await api.device(name="same-issuer-device")
+    api.tokens["nonsense"] = "otsm_" + "A" * 43
+    offer = await api.post("other-issuer", "/v1/device-enrolments", {})
+    await enrol(api, offer.json()["code"], "other-device")
+    await enrol(api, (await api.post("issuer", "/v1/device-enrolments", {})).json()["code"], "expired-device")
+    async with api.storage.transaction() as tx:
+        assert await tx.tenants.revoke_tokens(*(await device_of(api, "expired-device"))) == 1
+        await tx.commit()
+    api.tokens["other-shelf"] = await shelf_token(api, "other-provider")
+    return made
+
+
+async def device_of(api: ApiBench, name: str) -> tuple[Any, str]:
+    """Return tenant and device of a device's token."""
+    principal = await api.container.onboarding.authenticate(api.tokens[name])
+    assert principal.device_id is not None
+    return principal.tenant_id, principal.device_id
+
+
+async def enrol(api: ApiBench, code: str, name: str) -> None:
+    """Enrol a device with a code and keep its token."""
+    key = DeviceKey.generate()
+    made = await api.post(None, "/v1/devices", {"code": code, "public_key": key.public_jwk(), "name": name})
+    assert made.status_code == 201, made.text
+    issued = await api.post(None, "/v1/device-tokens", {"assertion": api.assertion(made.json()["id"], key)})
+    api.tokens[name] = issued.json()["token"]
+
+
+async def shelf_token(api: ApiBench, party: str) -> str:
+    """Return a party's short-term token."""
+    return str((await api.post(party, f"{SPTSM}/auth")).json())
+
+
+async def furnish(api: ApiBench) -> Belongings:
+    """Make one of everything for the first parties."""
+    se = await api.element(f"{MARK}-{api.world.new_id()}")
+    cin = str(se["identifiers"][0]["value"])
+    device_id, _ = await api.device(str(se["id"]), name="own-device")
+    async with api.storage.transaction() as tx:
+        found = await tx.secure_elements.get(SeId(str(se["id"])))
+        assert found is not None
+        await tx.secure_elements.save(replace(found, device_id=DeviceId(device_id)))
+        await tx.commit()
+    instance = await api.instance(str(se["id"]))
+    operation = await api.operation(str(se["id"]))
+    api.tokens["shelf"] = await shelf_token(api, "provider")
+    elf = await upload(api, "executable-load-files", "elf", "bank.cap", (CAPS / "caps/bank.cap").read_bytes())
+    script = await upload(
+        api, "personalization-scripts", "script", "bank.json", (CAPS / "recipes/bank.json").read_bytes()
+    )
+    modules = await api.get("shelf", f"{SPTSM}/executable-load-files/{elf}/executable-modules")
+    config = await shelve(
+        api, "application-configs", {"instanceAid": "F04F54534D0101", "name": MARK, "description": MARK}
+    )
+    service = await shelve(api, "services", {"name": MARK})
+    flavor = await shelve(api, f"services/{service}/flavors", {"name": MARK, "executableLoadFileIds": [elf]})
+    await shelve(
+        api, f"services/{service}/versions", {"tag": "1.0.0", "allowedDeployments": {flavor: []}}, key="tag"
+    )
+    return Belongings(
+        parameters={
+            "se_id": str(se["id"]),
+            "instance_id": str(instance.id),
+            "operation_id": str(operation.id),
+            "change": "suspensions",
+            "handle": "isd-master",
+            "name": "bank-ac",
+            "service_id": service,
+            "flavor_id": flavor,
+            "tag": "1.0.0",
+            "elf_id": elf,
+            "em_id": str(modules.json()[0]["id"]),
+            "config_id": config,
+            "script_id": script,
+            "scp_id": str((await api.get("shelf", f"{SPTSM}/secure-component-profiles")).json()[0]["id"]),
+            "path": "swagger",
+            "device": device_id,
+        },
+        session_id=await api.session(cin, device="own-device"),
+        cin=cin,
+    )
+
+
+async def upload(api: ApiBench, path: str, part: str, name: str, data: bytes) -> str:
+    """Upload a file and return its id."""
+    shown = f"{MARK}-{name}"
+    made = await api.client.post(
+        f"{SPTSM}/{path}",
+        data={f"{part}Filename": shown},
+        files={f"{part}File": (shown, data)},
+        headers={"Authorization": f"Bearer {api.tokens['shelf']}"},
+    )
+    assert made.status_code == 200, made.text
+    return str(made.json()["id"])
+
+
+async def shelve(api: ApiBench, path: str, body: Json, key: str = "id") -> str:
+    """Make an object of the repository and return its id."""
+    made = await api.post("shelf", f"{SPTSM}/{path}", body)
+    assert made.status_code == 200, made.text
+    return str(made.json()[key])
+
+
+async def ask(api: ApiBench, owned: Belongings, who: str | None, method: str, path: str) -> httpx.Response:
+    """Ask one route about what belongs to the first parties."""
+    target = re.sub(r"\{(\w+):str\}", lambda match: owned.parameters[match[1]], path)
+    query = {"sessionId": owned.session_id} if path.startswith("/gp/seram") else {}
+    headers = {} if who is None else {"Authorization": f"Bearer {await api.party(who)}"}
+    body = owned.body(f"{method} {path}")
+    return await api.client.request(method, target, params=query, headers=headers, **body)
+
+
+async def picture(api: ApiBench, owned: Belongings) -> list[str]:
+    """Return what the owners see of their things."""
+    own = owned.parameters
+    seen = []
+    for who, path in (
+        ("issuer", f"/v1/secure-elements/{own['se_id']}"),
+        ("issuer", "/v1/operations"),
+        ("provider", f"/v1/instances/{own['instance_id']}"),
+        ("provider", f"/v1/operations/{own['operation_id']}"),
+        ("provider", "/v1/operations"),
+        *(
+            ("shelf", f"{SPTSM}/{name}")
+            for name in ("services", "application-configs", "executable-load-files")
+        ),
+        ("shelf", f"{SPTSM}/services/{own['service_id']}/flavors"),
+        ("shelf", f"{SPTSM}/services/{own['service_id']}/versions"),
+        ("shelf", f"{SPTSM}/personalization-scripts"),
+    ):
+        answer = await api.get(who, path)
+        assert answer.status_code == 200, (path, answer.text)
+        seen.append(answer.text)
+    return seen
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+async def test_route_when_a_stranger_asks_then_nothing_of_others_shows_or_changes(
+    api: ApiBench, owned: Belongings, who: str | None
+) -> None:
+    before = await picture(api, owned)
+    marks = [MARK, owned.session_id, *(v for k, v in owned.parameters.items() if k.endswith("_id"))]
+    marks = [mark for mark in marks if mark != owned.parameters["scp_id"]]
+    wrong = []
+    for method, path in routes(api):
+        route = f"{method} {path}"
+        answer = await ask(api, owned, who, method, path)
+        if path.startswith(PUBLIC):
+            allowed = answer.status_code < 500
+        elif answer.status_code < 300:
+            allowed = route in OWN.get(str(who), ()) and not any(mark in answer.text for mark in marks)
+        else:
+            allowed = 400 <= answer.status_code < 500
+        if not allowed:
+            wrong.append(f"{route}: {answer.status_code}")
+    assert wrong == [], "\n".join(wrong)
+    assert await picture(api, owned) == before
+
+
+async def test_route_when_the_owner_asks_then_it_is_really_there(api: ApiBench, owned: Belongings) -> None:
+    """What strangers are refused exists: otherwise the test above would prove nothing."""
+    found = 0
+    for method, path in routes(api):
+        if method != "GET" or "{" not in path or path.startswith("/.openapi"):
+            continue
+        answers = [
+            (await ask(api, owned, who, method, path)).status_code
+            for who in (("shelf",) if path.startswith(SPTSM) else ("issuer", "provider"))
+            if "events" not in path
+        ]
+        if "events" not in path:
+            assert 200 in answers, (path, answers)
+            found += 1
+    assert found >= 10
+
+
+async def test_provider_when_looking_for_an_element_of_any_issuer_then_sees_three_fields(
+    api: ApiBench, owned: Belongings
+) -> None:
+    for who, fields in (("other-provider", {"id", "profile", "state"}), ("other-issuer", set())):
+        answer = await api.get(who, f"/v1/secure-elements?identifier={owned.cin}")
+        assert answer.status_code == 200
+        assert {name for item in answer.json()["items"] for name in item} == fields
+
+
+@pytest.mark.parametrize("who", ["same-issuer-device", "other-device"])
+async def test_session_when_another_device_uses_it_then_not_found(
+    api: ApiBench, owned: Belongings, who: str
+) -> None:
+    for path in ("/gp/seram/handshake", "/gp/seram/remoteManagement"):
+        problem(await ask(api, owned, who, "POST", path), 404, "not_found")
+
+
+async def test_answer_when_replayed_by_another_token_then_the_secret_stays_hidden(
+    api: ApiBench, owned: Belongings
+) -> None:
+    key = {"Idempotency-Key": "the-same"}
+    first = await api.post("issuer", "/v1/device-enrolments", {}, headers=key)
+    for who in ("other-issuer", "provider", "same-issuer-device"):
+        answer = await api.post(who, "/v1/device-enrolments", {}, headers=key)
+        assert first.json()["code"] not in answer.text
+        assert "idempotency-replayed" not in answer.headers
+    unknown = {**key, "Authorization": "Bearer otsm_unknown"}
+    problem(await api.post(None, "/v1/device-enrolments", {}, headers=unknown), 401, "unauthenticated")
+
+
+async def test_application_key_when_it_comes_unprotected_from_afar_then_refused(api: ApiBench) -> None:
+    transport = httpx.ASGITransport(app=api.app, client=("192.0.2.7", 40000))  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {await api.party('provider')}"}
+    for scheme, status in (("http", 403), ("https", 204)):
+        async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://tsm") as client:
+            body = {"key": "0123456789ABCDEF0123456789ABCDEF"}
+            answer = await client.put("/v1/application-keys/bank-ac", json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
+async def test_idempotency_key_when_stored_then_only_as_a_digest(api: ApiBench, scenario_dsn: str) -> None:
+    pan = "4929123456789017"
+    made = await api.post("issuer", "/v1/device-enrolments", {}, headers={"Idempotency-Key": pan})
+    assert made.status_code == 201
+    connection = await asyncpg.connect(scenario_dsn)
+    rows = await connection.fetch("SELECT * FROM idempotency_keys")
+    await connection.close()
+    assert rows
+    assert all(pan not in str(tuple(row)) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ['a"; x="b.json', "a\r\nSet-Cookie: a=b.json", "ä\u2028.json", "../../a.json"]
+)
+async def test_file_name_when_hostile_then_it_stays_inside_its_header(api: ApiBench, name: str) -> None:
+    api.tokens["shelf"] = await shelf_token(api, "provider")
+    data = (CAPS / "recipes/bank.json").read_bytes()
+    headers = {"Authorization": f"Bearer {api.tokens['shelf']}"}
+    made = await api.client.post(
+        f"{SPTSM}/personalization-scripts",
+        data={"scriptFilename": name},
+        files={"scriptFile": ("x.json", data)},
+        headers=headers,
+    )
+    assert made.status_code < 500
+    if made.status_code == 200:
+        got = await api.get("shelf", f"{SPTSM}/personalization-scripts/{made.json()['id']}/binary")
+        assert "set-cookie" not in got.headers
+        shown = got.headers["content-disposition"]
+        assert re.fullmatch(
+            r'attachment; filename="[^"\\\r\n]*"(; filename\*=UTF-8\'\'[A-Za-z0-9%._~-]*)?', shown
+        )
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/parties", "/v1/device-tokens", "/v1/devices", "/v1/instances", f"{SPTSM}/services"]
+)
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_body_when_enormous_then_refused(api: ApiBench, path: str, keyed: bool) -> None:
+    api.tokens["shelf"] = await shelf_token(api, "provider")
+    who = {"/v1/parties": "operator", "/v1/instances": "provider"}.get(path, "shelf")
+    headers = {"Idempotency-Key": "big"} if keyed else {}
+    answer = await api.post(who, path, {"name": "x" * 11_000_000}, headers=headers)
+    assert 400 <= answer.status_code < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "\ud800", "x" * 5000, "' OR 1=1 --", "%00", "\u202e", "{}", "../../etc/passwd"]
+)
+async def test_value_when_hostile_then_never_an_error_of_the_server(api: ApiBench, text: str) -> None:
+    api.tokens["shelf"] = await shelf_token(api, "provider")
+    quoted = json.dumps(text)
+    content = {"Content-Type": "application/json"}
+    for who, path, body in (
+        ("operator", "/v1/parties", f'{{"kind": "SE_ISSUER", "name": {quoted}}}'),
+        ("issuer", "/v1/device-enrolments", f'{{"se_id": {quoted}}}'),
+        (
+            "provider",
+            "/v1/instances",
+            f'{{"service_id": {quoted}, "se_id": {quoted}, "data": {{{quoted}: "1"}}}}',
+        ),
+        ("issuer", "/v1/device-tokens", f'{{"assertion": {quoted}}}'),
+        (
+            "issuer",
+            "/v1/devices",
+            f'{{"code": {quoted}, "public_key": {{"kty": {quoted}}}, "name": {quoted}}}',
+        ),
+        ("shelf", f"{SPTSM}/services", f'{{"name": {quoted}, "spParameters": {{{quoted}: {quoted}}}}}'),
+    ):
+        headers = {"Authorization": f"Bearer {await api.party(who)}", **content}
+        answer = await api.client.post(path, content=body, headers=headers)
+        assert answer.status_code < 500, (path, answer.text)
+    if "\ud800" in text:
+        return
+    for who, path in (
+        ("provider", "/v1/operations"),
+        ("provider", "/v1/instances"),
+        ("issuer", "/v1/secure-elements"),
+        ("issuer", "/v1/audit"),
+    ):
+        for name in ("after", "subject", "se_id", "instance_id", "identifier", "limit"):
+            answer = await api.get(who, path, params={name: text})
+            assert answer.status_code < 500, (path, name, answer.text)
+
+
+@pytest.mark.parametrize("after", ["9.9999999999999999999", "99999999999.1", "1.1.1", "-1.2", "².1", "x"])
+async def test_audit_cursor_when_out_of_range_then_refused_or_empty(api: ApiBench, after: str) -> None:
+    answer = await api.get("issuer", "/v1/audit", params={"after": after})
+    assert answer.status_code < 500, answer.text
