@@ -39,7 +39,8 @@ def mistakes(story: Story, device_token: str, session_id: str) -> Iterator[Mista
 
 def _with_text(story: Story, text: str) -> Iterator[tuple[str, str, str, str | None, dict[str, Any]]]:
     quoted = text.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D")
-    yield "master key as handle", "PUT", f"/v1/master-keys/{quoted}", "issuer", {"json": {"key": "00"}}
+    another = {"json": {"key": secrets.token_hex(16)}}
+    yield "master key as handle", "PUT", f"/v1/master-keys/{quoted}", "issuer", another
     yield (
         "key as name of an application key",
         "PUT",
