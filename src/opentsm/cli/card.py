@@ -1,43 +1,33 @@
-"""`opentsm card`: offline card tools. They talk to no card and no server.
-
-Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 a cryptogram or MAC of the card is wrong.
-"""
+"""`opentsm card`: offline card tools. They talk to no card and no server."""
 
 from __future__ import annotations
 
 import json
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CapError, CardError, ResponseMacError
-from opentsm.card.gp.cap import LoadFile, read_load_file
+from opentsm.card.gp.cap import MAX_FILE_BYTES, LoadFile, read_load_file
 from opentsm.card.gp.cap_builder import CapSpec, build_cap, build_raw
 from opentsm.card.gp.explain import Reading, explain
 from opentsm.card.gp.packages import package_name, platform
 from opentsm.card.scp.channel import SecurityLevel, StaticKeys
 from opentsm.cli.card_wrap import WrapSession
+from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import JsonOption, print_json, say
 
 card_app = typer.Typer(help="Card tools without a server: wrap, explain, cap.", no_args_is_help=True)
 _FILE_MARK = "@"
 _NO_KDD = "00" * 10
+# The hex of a 32-byte key, however it is spaced.
+_MAX_KEY_FILE_BYTES = 1024
 
 
-class CardExit(IntEnum):
-    """Exit codes of the card tools."""
-
-    OK = 0
-    USAGE = 2
-    BAD_INPUT = 3
-    WRONG_CRYPTOGRAM = 4
-
-
-def fail(message: str, code: CardExit, *, as_json: bool) -> NoReturn:
+def fail(message: str, code: ExitCode, *, as_json: bool) -> NoReturn:
     """Say what is wrong and end."""
     if as_json:
         print_json({"error": {"code": code.name, "what": message}})
@@ -87,52 +77,63 @@ def wrap_command(
         raise typer.BadParameter("give --init-update-response, or --sequence and --sd-aid to predict it")
     if answers and len(answers) != len(commands):
         raise typer.BadParameter(f"{len(answers)} answers to {len(commands)} commands: give one per command")
-    if any(not value.startswith(_FILE_MARK) for value in (enc, mac, dek)):
-        say("warning: keys on the command line are seen by other users and kept in history; use @FILE")
     try:
-        keys = StaticKeys(*(Secret(_key(value)) for value in (enc, mac, dek)))
-        challenge, number, options = _hex(host_challenge), int(scp, 16), _optional_number(i)
+        keys = _static_keys(enc, mac, dek)
+        asked = _Protocol(_byte("--scp", scp), _optional_byte("--i", i), _optional_byte("--kvn", kvn))
         if init_update_response is not None:
-            session = WrapSession.received(
-                keys,
-                challenge,
-                _hex(init_update_response),
-                scp=number,
-                i=options,
-                kvn=_optional_number(kvn),
-            )
+            session = _received(keys, host_challenge, init_update_response, asked)
         else:
-            session = WrapSession.expected(
-                keys,
-                challenge,
-                scp=number,
-                i=options,
-                kvn=_optional_number(kvn),
-                kdd=_hex(kdd),
-                counter=sequence or 0,
-                aid=Aid(_hex(sd_aid or "")),
-            )
-        document = session.document(
-            SecurityLevel(int(level, 16)), [_hex(one) for one in commands], [_hex(one) for one in answers]
-        )
+            counter, aid = sequence or 0, sd_aid or ""
+            session = _expected(keys, host_challenge, asked, kdd=kdd, counter=counter, sd_aid=aid)
+        security = SecurityLevel(_byte("--level", level))
+        document = session.document(security, [_hex(one) for one in commands], [_hex(one) for one in answers])
     except ResponseMacError as error:
-        fail(str(error), CardExit.WRONG_CRYPTOGRAM, as_json=as_json)
+        fail(str(error), ExitCode.WRONG_CRYPTOGRAM, as_json=as_json)
     except (CardError, ValueError, OSError) as error:
-        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+        fail(str(error), ExitCode.BAD_INPUT, as_json=as_json)
     _show(document, as_json=as_json)
-    if document["card_cryptogram_ok"] is False:
-        say("error: the card cryptogram is wrong: other keys, or another session's challenges")
-        say("  do: check keys, diversification and --host-challenge; do not try a card twice with wrong keys")
-        raise typer.Exit(CardExit.WRONG_CRYPTOGRAM)
+
+
+class _Protocol(NamedTuple):
+    """What was asked for; None leaves it to the card."""
+
+    scp: int
+    i: int | None
+    kvn: int | None
+
+
+def _received(keys: StaticKeys, challenge: str, response: str, asked: _Protocol) -> WrapSession:
+    return WrapSession.received(
+        keys, _hex(challenge), _hex(response), scp=asked.scp, i=asked.i, kvn=asked.kvn
+    )
+
+
+def _expected(
+    keys: StaticKeys, challenge: str, asked: _Protocol, *, kdd: str, counter: int, sd_aid: str
+) -> WrapSession:
+    return WrapSession.expected(
+        keys,
+        _hex(challenge),
+        scp=asked.scp,
+        i=asked.i,
+        kvn=asked.kvn,
+        kdd=_hex(kdd),
+        counter=counter,
+        aid=Aid(_hex(sd_aid)),
+    )
 
 
 def _show(document: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         print_json(document)
-        return
-    for name, value in document.items():
-        for one in value if isinstance(value, list) else [value]:
-            typer.echo(f"{name}: {'-' if one is None else one}")
+    else:
+        for name, value in document.items():
+            for one in value if isinstance(value, list) else [value]:
+                typer.echo(f"{name}: {'-' if one is None else one}")
+    if document["card_cryptogram_ok"] is False:
+        say("error: the card cryptogram is wrong: other keys, or another session's challenges")
+        say("  do: check keys, diversification and --host-challenge; do not try a card twice with wrong keys")
+        raise typer.Exit(ExitCode.WRONG_CRYPTOGRAM)
 
 
 def _hex(text: str) -> bytes:
@@ -142,17 +143,39 @@ def _hex(text: str) -> bytes:
         raise ValueError(f"this is not hex: {text[:40]!r}") from None
 
 
-def _key(text: str) -> bytes:
+def _static_keys(enc: str, mac: str, dek: str) -> StaticKeys:
+    if any(not value.startswith(_FILE_MARK) for value in (enc, mac, dek)):
+        say("warning: keys on the command line are seen by other users and kept in history; use @FILE")
+    return StaticKeys(_key("--enc", enc), _key("--mac", mac), _key("--dek", dek))
+
+
+def _key(option: str, text: str) -> Secret:
     """Read a key; a message about it never repeats it."""
-    content = Path(text[1:]).read_text() if text.startswith(_FILE_MARK) else text
+    content = text.encode()
+    if text.startswith(_FILE_MARK):
+        content = _read(Path(text[1:]), _MAX_KEY_FILE_BYTES)
     try:
-        return bytes.fromhex("".join(content.split()))
+        return Secret(bytes.fromhex(b"".join(content.split()).decode("ascii")))
     except ValueError:
-        raise ValueError("a key is not hex") from None
+        raise ValueError(f"{option} is not hex") from None
 
 
-def _optional_number(text: str | None) -> int | None:
-    return None if text is None else int(text, 16)
+def _read(path: Path, limit: int) -> bytes:
+    """Read a file, or of a larger one a byte more than the limit."""
+    with path.open("rb") as stream:
+        return stream.read(limit + 1)
+
+
+def _byte(option: str, text: str) -> int:
+    try:
+        (value,) = bytes.fromhex(text.zfill(2))
+    except ValueError:
+        raise ValueError(f"{option} takes one byte in hex, not {text[:40]!r}") from None
+    return value
+
+
+def _optional_byte(option: str, text: str | None) -> int | None:
+    return None if text is None else _byte(option, text)
 
 
 # --- explain -----------------------------------------------------------------------------------
@@ -170,7 +193,7 @@ def explain_command(
     try:
         explained = [explain(_hex(one), reading) for one in data]
     except (CardError, ValueError) as error:
-        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+        fail(str(error), ExitCode.BAD_INPUT, as_json=as_json)
     if as_json:
         print_json({"explained": [{"as": one.reading.value, **one.note.document()} for one in explained]})
         return
@@ -199,9 +222,9 @@ def cap_command(
     if len(arguments) != 1:
         raise typer.BadParameter("give one FILE, or `build SPEC.json OUT`")
     try:
-        load_file = read_load_file(Path(arguments[0]).read_bytes())
+        load_file = read_load_file(_read(Path(arguments[0]), MAX_FILE_BYTES))
     except (CapError, OSError) as error:
-        fail(str(error), CardExit.BAD_INPUT, as_json=as_json)
+        fail(str(error), ExitCode.BAD_INPUT, as_json=as_json)
     _show_cap(load_file, as_json=as_json)
 
 
@@ -224,7 +247,7 @@ def _build(spec: Path, out: Path, *, as_json: bool) -> None:
         data = build(CapSpec.from_dict(description))
         out.write_bytes(data)
     except (CapError, OSError, ValueError) as error:
-        fail(f"{spec}: {error}", CardExit.BAD_INPUT, as_json=as_json)
+        fail(f"{spec}: {error}", ExitCode.BAD_INPUT, as_json=as_json)
     _show_cap(read_load_file(data), as_json=as_json)
 
 

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     REFUSED = 5
     IN_DOUBT = 6
     SCHEMA = 7
+    BAD_INPUT = 8
+    WRONG_CRYPTOGRAM = 9
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -27,6 +29,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.REFUSED: "the other side understood the request and refused it",
     ExitCode.IN_DOUBT: "an answer was lost: the next contact with the card resolves the operation",
     ExitCode.SCHEMA: "the database schema does not fit this release",
+    ExitCode.BAD_INPUT: "a value or file that was given is damaged or not what the command takes",
+    ExitCode.WRONG_CRYPTOGRAM: "a cryptogram or MAC of the card is wrong: other keys, or a changed answer",
     ExitCode.INTERNAL: "a fault of OpenTSM itself",
     ExitCode.INTERRUPTED: "ended by Ctrl-C",
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from opentsm.cli.card import CardExit, card_app
+from opentsm.cli.card import card_app
+from opentsm.cli.exit_codes import ExitCode
 
 ENC, MAC = "000102030405060708090a0b0c0d0e0f", "101112131415161718191a1b1c1d1e1f"
 DEK = "202122232425262728292a2b2c2d2e2f"
@@ -36,7 +37,7 @@ def run(*arguments: str) -> tuple[int, dict[str, object], str]:
 
 def test_wrap_when_card_answer_given_then_the_published_session() -> None:
     code, document, warning = run(*KEYS, "--i", "70", "--init-update-response", INIT, "--level", "33", *PLAIN)
-    assert code == CardExit.OK
+    assert code == ExitCode.OK
     assert document == {
         "init_update": "8050300008fdf38259a1e0de4400".upper(),
         "card_cryptogram_ok": True,
@@ -58,7 +59,7 @@ def test_wrap_when_answer_given_then_unwrapped() -> None:
 
 def test_wrap_when_sequence_and_aid_then_the_answer_is_predicted() -> None:
     code, document, _ = run(*KEYS, "--sequence", "3", "--sd-aid", AID, *PLAIN)
-    assert code == CardExit.OK
+    assert code == ExitCode.OK
     assert document["expected_init_update_response"] == INIT.upper()
     assert document["card_cryptogram_ok"] is None
     assert document["wrapped"] == [one.upper() for one in WRAPPED]
@@ -98,23 +99,23 @@ def test_wrap_when_keys_in_files_then_no_warning(tmp_path: Path) -> None:
         (tmp_path / name).write_text(key + "\n")
     files = [word for name in ("enc", "mac", "dek") for word in (f"--{name}", f"@{tmp_path / name}")]
     code, document, warning = run(*files, "--host-challenge", HOST, "--init-update-response", INIT)
-    assert code == CardExit.OK and document["card_cryptogram_ok"] is True
+    assert code == ExitCode.OK and document["card_cryptogram_ok"] is True
     assert warning == ""
 
 
-def test_wrap_when_keys_are_wrong_then_said_and_exit_4() -> None:
+def test_wrap_when_keys_are_wrong_then_said() -> None:
     keys = [ENC if word == MAC else word for word in KEYS]
     code, document, message = run(*keys, "--init-update-response", INIT, *PLAIN)
-    assert code == CardExit.WRONG_CRYPTOGRAM
+    assert code == ExitCode.WRONG_CRYPTOGRAM
     assert document["card_cryptogram_ok"] is False
     assert document["external_authenticate"] is None and document["wrapped"] == []
     assert "cryptogram is wrong" in message
 
 
 @pytest.mark.parametrize("answer", ["9000", "00" * 8 + "9000", "f3" + ANSWER[4:]])
-def test_wrap_when_r_mac_missing_or_wrong_then_exit_4(answer: str) -> None:
+def test_wrap_when_r_mac_missing_or_wrong_then_wrong_cryptogram(answer: str) -> None:
     code, document, _ = run(*KEYS, "--init-update-response", INIT, PLAIN[0], "--answer", answer)
-    assert code == CardExit.WRONG_CRYPTOGRAM
+    assert code == ExitCode.WRONG_CRYPTOGRAM
     assert "error" in document
 
 
@@ -126,6 +127,8 @@ def test_wrap_when_r_mac_missing_or_wrong_then_exit_4(answer: str) -> None:
         (["--init-update-response", INIT, "--i", "60"], "i=70"),
         (["--init-update-response", INIT, "--scp", "02"], "SCP03"),
         (["--init-update-response", INIT, "--level", "31"], "level"),
+        (["--init-update-response", INIT, "--level", "zz"], "--level takes one byte"),
+        (["--init-update-response", INIT, "--kvn", "1FF"], "--kvn takes one byte"),
         (["--init-update-response", INIT, "80e4"], "4 bytes"),
         (["--sequence", "1", "--sd-aid", "A000"], "5 to 16"),
         (["--sequence", "1", "--sd-aid", AID, "--i", "60"], "pseudo-random"),
@@ -133,17 +136,30 @@ def test_wrap_when_r_mac_missing_or_wrong_then_exit_4(answer: str) -> None:
         (["--sequence", "1", "--sd-aid", AID, "--kdd", "0001"], "10"),
     ],
 )
-def test_wrap_when_input_is_bad_then_exit_3(arguments: list[str], word: str) -> None:
+def test_wrap_when_input_is_bad_then_bad_input(arguments: list[str], word: str) -> None:
     code, document, message = run(*KEYS, *arguments)
-    assert code == CardExit.BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert document["error"] == {"code": "BAD_INPUT", "what": message.split("error: ")[1].rstrip("\n")}
     assert word in message
 
 
 def test_wrap_when_a_key_is_no_hex_then_it_is_not_repeated() -> None:
     code, document, message = run(*KEYS, "--enc", "secret-thing", "--init-update-response", INIT)
-    assert code == CardExit.BAD_INPUT
+    assert code == ExitCode.BAD_INPUT
     assert "secret-thing" not in message + json.dumps(document)
+
+
+@pytest.mark.parametrize("content", [b"\xd3" * 16, "€".encode(), b"00" * 511 + b"0"])
+def test_wrap_when_a_key_file_is_not_hex_then_the_option_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    code, document, _ = run(*KEYS, "--mac", f"@{tmp_path / 'key'}", "--init-update-response", INIT)
+    assert code == ExitCode.BAD_INPUT
+    assert document["error"] == {"code": "BAD_INPUT", "what": "--mac is not hex"}
+
+
+def test_wrap_and_cap_when_a_file_never_ends_then_they_do() -> None:
+    assert run(*KEYS, "--mac", "@/dev/zero", "--init-update-response", INIT)[0] == ExitCode.BAD_INPUT
+    assert RUNNER.invoke(card_app, ["cap", "/dev/zero"]).exit_code == ExitCode.BAD_INPUT
 
 
 @pytest.mark.parametrize(
@@ -155,8 +171,8 @@ def test_wrap_when_a_key_is_no_hex_then_it_is_not_repeated() -> None:
         ["--init-update-response", INIT, *PLAIN, "--answer", "9000"],
     ],
 )
-def test_wrap_when_options_do_not_fit_together_then_exit_2(arguments: list[str]) -> None:
-    assert run(*KEYS, *arguments)[0] == CardExit.USAGE
+def test_wrap_when_options_do_not_fit_together_then_usage(arguments: list[str]) -> None:
+    assert run(*KEYS, *arguments)[0] == ExitCode.USAGE
 
 
 def test_wrap_when_not_json_then_lines() -> None:
