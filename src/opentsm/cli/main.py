@@ -14,7 +14,7 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from opentsm.cli.exit_codes import ExitCode
-from opentsm.cli.output import CliError, report_error
+from opentsm.cli.output import CliError, print_json, report_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -144,6 +144,12 @@ def main() -> None:
     except CliError as error:
         report_error(error, as_json="--json" in arguments)
         sys.exit(error.code)
+    except SystemExit as ended:
+        # Typer has told people about a wrong command line; a program gets the same as a document.
+        message = getattr(ended.__context__, "format_message", None)
+        if message is not None and "--json" in arguments:
+            print_json({"error": CliError(message(), code=ExitCode.USAGE).document()})
+        raise
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:

@@ -102,3 +102,35 @@ def test_main_when_a_command_fails_unforeseen_ends_with_internal(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["error"]["code"] == "INTERNAL"
     assert "ZeroDivisionError" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["card", "wrap", "--json"], "Missing option '--enc'"),
+        (["card", "cap", "a", "b", "--json"], "give one FILE"),
+        (["no-such", "--json"], "No such command"),
+        (["completion", "tcsh", "--json"], "tcsh"),
+    ],
+)
+def test_main_when_the_command_line_is_wrong_then_the_document_says_so(
+    words: list[str], what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["opentsm", *words])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == ExitCode.USAGE
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "USAGE"
+    assert what in error["what"]
+
+
+def test_completion_when_json_then_the_script_is_in_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["opentsm", "completion", "bash", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["shell"] == "bash" and "complete -o default" in document["script"]
