@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.dgi import parse_dgis
+from opentsm.card.codec.tlv import Tlv, parse_tlvs
 from opentsm.card.crypto.mac import cmac
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardCryptogramError
-from opentsm.card.gp.keys import Dek, KeyType, StaticKeys, encrypt_key, key_check_value
+from opentsm.card.gp.keys import Dek, KeyType, StaticKeys, encrypt_key, key_check_value, store_data_key_set
 from opentsm.card.scp import scp03
 from opentsm.card.scp.channel import SecureChannel, SecurityLevel, parse_initialize_update
 from opentsm.card.scp.scp03 import predict_initialize_update
@@ -352,8 +354,7 @@ def test_cmac_of_nist_examples(key: str, message: str, expected: str) -> None:
 
 
 # test_build_store_data_keys_scp03_aes128 and _aes256_single: DEK, then per key its value, check value and the
-# value of its DGI 8113. The library describes the keys in another, newer form (a template B7 for all of them)
-# than GPCS 2.3.1 Table 11-94, so the DGI 00B9 is not compared.
+# value of its DGI 8113.
 STORED_KEYS = (
     (
         "000102030405060708090a0b0c0d0e0f",
@@ -387,3 +388,31 @@ def test_store_data_key_values_are_the_published_ones(dek: str, key: str, kcv: s
     secret = Secret(bytes.fromhex(key))
     assert encrypt_key(Dek(Secret(bytes.fromhex(dek)), KeyType.AES), secret).hex() == encrypted
     assert key_check_value(secret, KeyType.AES).hex() == kcv
+
+
+# test_build_store_data_keys_scp03_aes128, whole. The library says what the keys have in common once, in B7;
+# GPCS 2.3.1 Table 11-92 says all of it in each B9. What both say must be the same, 8113 byte for byte.
+STORE_DATA = (
+    "00b930b71080018881011083010196010197020003b9088201018403504a77b9088201028403f2a8dfb9088201038403"
+    "d7d0e4811310d533e59b45a153ed7e5e9c5dfcfd4aaa8113103ef0b1a5e3059dab21fce23a7b61c4ca811310adde68f7"
+    "ad497268d31a0ddd5c74b08f"
+)
+
+
+def test_store_data_describes_and_carries_the_published_keys() -> None:
+    (_, published), *values = parse_dgis(bytes.fromhex(STORE_DATA))
+    dek = Dek(Secret(bytes.fromhex(STORED_KEYS[0][0])), KeyType.AES)
+    enc, mac, key_dek = (Secret(bytes.fromhex(key)) for _, key, _, _ in STORED_KEYS[:3])
+    (_, control), *ours = parse_dgis(store_data_key_set(StaticKeys(enc, mac, key_dek), 1, KeyType.AES, dek))
+    assert ours == values
+    common, *keys = parse_tlvs(published)
+    said_once = fields(common) - {(0x97, bytes.fromhex("0003"))}
+    usages = [
+        fields(one) - said_once - fields(key) for one, key in zip(parse_tlvs(control), keys, strict=True)
+    ]
+    assert [sorted(tag for tag, _ in usage) for usage in usages] == 3 * [[0x95, 0x96]]
+    assert said_once - fields(parse_tlvs(control)[0]) == {(0x96, b"\x01")}
+
+
+def fields(template: Tlv) -> set[tuple[int, bytes]]:
+    return {(one.tag, one.value) for one in parse_tlvs(template.value)}

@@ -12,6 +12,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.kcv import kcv_aes
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardCryptogramError
+from opentsm.card.gp.commands import initialize_update
 from opentsm.card.gp.keys import StaticKeys
 from opentsm.card.scp.channel import SecureChannel, SecurityLevel, parse_initialize_update
 from opentsm.card.scp.scp03 import predict_initialize_update
@@ -304,11 +305,32 @@ SESSIONS = {
     ),
 }
 
+# name: the command that began the session; its P1 is the key version asked for
+INITIALIZE_UPDATES = {
+    "scp02-pysim-i15-cmac": "805020000840a62c37fa6304f800",
+    "scp03-pysim-aes128_11": "8050300008b13e5f938fc108c400",
+    "scp03-pysim-aes128_03": "80503000088e1552d0513c60f300",
+    "scp03-pysim-aes128_33": "8050300008fdf38259a1e0de4400",
+    "scp03-pysim-aes192_11": "80503100087396430b768b085b00",
+    "scp03-pysim-aes192_03": "805031000869c65da8202bf19f00",
+    "scp03-pysim-aes192_33": "80503100089b3f2eef0e8c937400",
+    "scp03-pysim-aes256_11": "805032000811666d57866c6f5400",
+    "scp03-pysim-aes256_03": "8050320008c6066990fc426e1d00",
+    "scp03-pysim-aes256_33": "805032000897b2055fe58599fd00",
+}
+
 KCVS = (
     ("000102030405060708090a0b0c0d0e0f", "c35280"),
     ("101112131415161718191a1b1c1d1e1f", "013808"),
     ("202122232425262728292a2b2c2d2e2f", "840de5"),
 )
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_initialize_update_is_the_published_command(name: str) -> None:
+    published = bytes.fromhex(INITIALIZE_UPDATES[name])
+    command = initialize_update(published[2], bytes.fromhex(SESSIONS[name].host_challenge))
+    assert command.to_bytes() == published
 
 
 @pytest.mark.parametrize("name", SESSIONS)
