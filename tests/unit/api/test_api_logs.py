@@ -21,6 +21,8 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     configure_logs(LogSettings(level=LogLevel.INFO, format=LogFormat.JSON), stream)
     yield stream
     root.setLevel(level)
+    logging.getLogger("httpx").setLevel(logging.NOTSET)
+    logging.getLogger("uvicorn.access").disabled = False
     structlog.reset_defaults()
 
 
