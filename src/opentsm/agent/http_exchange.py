@@ -80,7 +80,7 @@ class Reply:
     """One HTTP answer, whole."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     retry_after_s: float | None
 
 

@@ -34,6 +34,9 @@ class Enrolment(msgspec.Struct, frozen=True):
     public_key: dict[str, str]
     name: str
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class Device(msgspec.Struct, frozen=True):
     """Answer of `POST /v1/devices`."""
@@ -46,12 +49,18 @@ class Assertion(msgspec.Struct, frozen=True):
 
     assertion: str
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class Token(msgspec.Struct, frozen=True):
     """Answer of `POST /v1/device-tokens`."""
 
     token: str
     expires_in: float
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class SessionElement(msgspec.Struct, frozen=True):
@@ -72,6 +81,9 @@ class Session(msgspec.Struct, frozen=True):
 
     session_id: str
     expires_in: float
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class HandshakeCommand(msgspec.Struct, frozen=True, rename="camel"):

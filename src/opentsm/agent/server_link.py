@@ -73,7 +73,7 @@ class SessionId:
 class _HeldToken:
     """A token and when to renew it."""
 
-    value: str
+    value: str = field(repr=False)
     renew_at: float
 
 

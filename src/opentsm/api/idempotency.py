@@ -39,6 +39,9 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     headers: list[tuple[str, str]]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class Idempotency:
     """Middleware behind the authentication; requests without the header pass through."""

@@ -45,6 +45,9 @@ class RegisteredParty(Party, frozen=True, kw_only=True):
 
     token: str
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class PartyPage(Answer, frozen=True, kw_only=True):
     """A page; `next` is the cursor for `after`, null on the last page."""
@@ -174,6 +177,9 @@ class Enrolment(Answer, frozen=True, kw_only=True):
     code: str
     expires_at: datetime
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class NewDevice(Body, frozen=True, kw_only=True):
     """A device that enrols: its code, its public key (JWK, P-256), its name."""
@@ -181,6 +187,9 @@ class NewDevice(Body, frozen=True, kw_only=True):
     code: Annotated[str, Meta(min_length=1, max_length=200)]
     public_key: dict[str, str]
     name: Name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class EnrolledDevice(Answer, frozen=True, kw_only=True):
@@ -194,12 +203,18 @@ class AssertionBody(Body, frozen=True, kw_only=True):
 
     assertion: str
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class DeviceToken(Answer, frozen=True, kw_only=True):
     """A short-term bearer token."""
 
     token: str
     expires_in: float
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class SessionElement(Body, frozen=True, kw_only=True):
@@ -221,6 +236,9 @@ class OpenedDeviceSession(Answer, frozen=True, kw_only=True):
     session_id: str
     expires_in: float
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 # --- instances and operations --------------------------------------------------------------------------
 
@@ -233,6 +251,9 @@ class NewInstance(Body, frozen=True, kw_only=True):
     version: str | None = None
     data: dict[str, str] = {}
     valid_until: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class Change(Body, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ Amendment D (SCP03) and Card Specification 2.3.1 appendix E (SCP02).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.errors import CardCryptogramError, CardError, ResponseFormatError
@@ -147,7 +147,7 @@ class CheckedAnswer:
     """One answer after the channel accepted it: plain data and status word of the command `sent`."""
 
     sent: SentCommand
-    data: bytes
+    data: bytes = field(repr=False)
     sw: int
 
     @property

@@ -5,7 +5,7 @@ keys asks its keystore before it compiles. Card Specification 2.3.1 §11.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
@@ -28,7 +28,7 @@ LATER_PAGE = Expected(status_words=("9000", "6310", "6985", "6A86", "6A88"))
 class PlainCommand:
     """One command before protection. `barrier`: see `domain.exchange.Command`."""
 
-    apdu: CommandApdu
+    apdu: CommandApdu = field(repr=False)
     expected: Expected
     meaning: str
     barrier: bool = True
@@ -39,7 +39,7 @@ class Grouping:
     """One data grouping of a personalisation: `value` is already encrypted where `encrypted` says so."""
 
     tag: int
-    value: bytes
+    value: bytes = field(repr=False)
     encrypted: bool
 
 
@@ -47,9 +47,9 @@ class Grouping:
 class Fills:
     """Values that only the owner of the keys can make for a step."""
 
-    put_key_fields: tuple[bytes, ...] = ()
-    key_data: bytes = b""
-    load_block: bytes = b""
+    put_key_fields: tuple[bytes, ...] = field(default=(), repr=False)
+    key_data: bytes = field(default=b"", repr=False)
+    load_block: bytes = field(default=b"", repr=False)
     groupings: tuple[Grouping, ...] = ()
 
 

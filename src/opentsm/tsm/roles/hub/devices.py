@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from base64 import b32encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
@@ -42,7 +42,7 @@ class EnrolmentCodeError(ForbiddenError):
 class IssuedToken:
     """A short-term token and how long it is good for."""
 
-    token: str
+    token: str = field(repr=False)
     expires_in_s: float
 
 
@@ -50,7 +50,7 @@ class IssuedToken:
 class OpenedSession:
     """A device session and how long it is good for."""
 
-    session_id: str
+    session_id: str = field(repr=False)
     expires_in_s: float
 
 

@@ -3,6 +3,7 @@
 No message here holds a value; a fault is named by its field or by its place in the recipe.
 """
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,7 @@ async def evaluate(recipe: r.Recipe, values: Values, key_of: KeySource) -> tuple
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
     recipe: r.Recipe
-    values: Values
+    values: Values = dataclasses.field(repr=False)
     key_of: KeySource
 
     async def grouping(self, grouping: r.GroupingRecipe) -> ClearGrouping:
