@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -134,6 +135,18 @@ def completion_words() -> list[str]:
     return words.split()
 
 
+def machine_fault(error: Exception) -> CliError | None:
+    """Return what to say when the machine refused a file or has no room; None for any other fault."""
+    if not isinstance(error, OSError) or (error.filename is None and error.errno != errno.ENOSPC):
+        return None
+    return CliError(
+        "a file cannot be used",
+        why=str(error),
+        advice="look at its permissions and the room on its disk; `opentsm doctor`",
+        code=ExitCode.CONFIGURATION,
+    )
+
+
 def main() -> None:
     """Run the command line and end the process with an exit code of `ExitCode`."""
     arguments = sys.argv[1:]
@@ -153,7 +166,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
-        traceback.print_exc()
-        fault = CliError("a fault of OpenTSM itself", why=type(error).__name__, code=ExitCode.INTERNAL)
+        fault = machine_fault(error)
+        if fault is None:
+            traceback.print_exc()
+            fault = CliError("a fault of OpenTSM itself", why=type(error).__name__, code=ExitCode.INTERNAL)
         report_error(fault, as_json="--json" in arguments)
         sys.exit(fault.code)

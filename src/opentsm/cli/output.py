@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,7 +90,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) ->
 def report_error(error: CliError, *, as_json: bool) -> None:
     """Print an error on stderr, and as a JSON document on stdout when JSON was asked for."""
     if as_json:
-        print_json({"error": error.document()})
+        with suppress(OSError):  # stdout may be what is full
+            print_json({"error": error.document()})
     say(f"error: {error.what}")
     for name, text in (("why", error.why), ("do", error.advice)):
         if text:

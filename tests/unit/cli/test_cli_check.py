@@ -134,3 +134,22 @@ def test_completion_when_json_then_the_script_is_in_the_document(
     assert ended.value.code == ExitCode.OK
     document = json.loads(capsys.readouterr().out)
     assert document["shell"] == "bash" and "complete -o default" in document["script"]
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "/x/y"), OSError(28, "No space left on device")]
+)
+def test_main_when_the_machine_refuses_a_file_then_says_which_without_a_traceback(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "build_app", fail)
+    monkeypatch.setattr("sys.argv", ["opentsm", "db", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == ExitCode.CONFIGURATION
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"]["why"] == str(error)
+    assert "Traceback" not in shown.err
