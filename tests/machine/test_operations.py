@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
 
+from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ObservedContent
 from opentsm.tsm.domain.operation import OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState
@@ -92,3 +93,42 @@ async def test_deploy_when_extradition_is_wanted_leaves_the_load_file_with_the_i
     purse = next(i for i in image.instances if i.aid == PURSE)
     load_file = next(f for f in image.load_files if f.aid == PURSE_PACKAGE)
     assert (purse.sd, load_file.sd) == (bytes(DOMAIN), image.isd.aid)
+
+
+async def test_load_file_when_two_services_share_it_stays_until_the_last_is_gone(bench: Bench) -> None:
+    before = await content(bench)
+    first = msgspec.structs.replace(bench.description, extradite=True)
+    assert (await bench.run((await bench.deploy(first)).id)).state is OperationState.SUCCEEDED
+    first_id = bench.instance_id
+    second = msgspec.structs.replace(
+        first,
+        service_id="another service",
+        sd_aid=Aid.from_hex("F04F54534DF0AA"),
+        applications=(
+            msgspec.structs.replace(first.applications[0], instance_aid=Aid.from_hex("F04F54534D0201AA")),
+        ),
+    )
+    assert (await bench.run((await bench.deploy(second)).id)).state is OperationState.SUCCEEDED
+    for instance_id, left in ((first_id, True), (bench.instance_id, False)):
+        operation = await bench.requests.change(bench.principal, instance_id, OperationType.TERMINATE)
+        ended = await bench.run(operation.id)
+        assert ended.state is OperationState.SUCCEEDED, ended.failure
+        assert (bytes(PURSE_PACKAGE) in {f.aid for f in bench.card.image().load_files}) is left
+    assert (await content(bench)).free_memory == before.free_memory
+
+
+async def test_load_file_when_another_of_the_same_aid_is_there_is_not_taken_for_it(bench: Bench) -> None:
+    first = msgspec.structs.replace(bench.description, extradite=True)
+    await bench.run((await bench.deploy(first)).id)
+    changed = msgspec.structs.replace(first.load_files[0], sha256="11" * 32)
+    second = msgspec.structs.replace(
+        first, service_id="another service", sd_aid=Aid.from_hex("F04F54534DF0AA"), load_files=(changed,),
+        applications=(
+            msgspec.structs.replace(first.applications[0], instance_aid=Aid.from_hex("F04F54534D0201AA")),
+        ),
+    )  # fmt: skip
+    ended = await bench.run((await bench.deploy(second)).id)
+    assert ended.failure is not None
+    assert ended.failure.code == "plan_refused"
+    assert str(PURSE_PACKAGE) in ended.failure.detail
+    assert (await bench.instance()).state is InstanceState.NOT_DEPLOYED

@@ -255,6 +255,20 @@ async def test_top_up_when_the_same_transaction_is_asked_for_twice_credits_once(
     assert (await bench.run(other.id)).result == {"balance": 701}
 
 
+async def test_top_up_when_the_transaction_id_was_used_for_another_amount_is_refused(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    for amount, state in ((700, OperationState.SUCCEEDED), (800, OperationState.FAILED)):
+        operation = await bench.requests.top_up(
+            bench.principal, bench.instance_id, amount=amount, transaction="0011223344556677"
+        )
+        ended = await bench.run(operation.id)
+        assert ended.state is state
+    assert ended.failure is not None
+    assert (ended.failure.code, ended.traffic.apdus) == ("plan_refused", 0)
+    other = await bench.requests.top_up(bench.principal, bench.instance_id, amount=1)
+    assert (await bench.run(other.id)).result == {"balance": 701}
+
+
 async def test_suspend_when_the_instance_is_not_deployed_refuses(bench: Bench) -> None:
     await bench.deploy()
     with pytest.raises(ConflictError, match="NOT_DEPLOYED"):

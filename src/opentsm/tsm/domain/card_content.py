@@ -42,7 +42,8 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
     domain (hex AID) to the key versions it holds; a domain that is missing is not known. `personalization`
     maps an application (hex AID) to its personalisation version, or UNKNOWN. `transactions` maps a value
-    transaction id to "applied", "absent" or UNKNOWN. `free_memory` is in bytes of non-volatile memory.
+    transaction id to "applied", "absent" or UNKNOWN, and `credits` to what was to be credited where.
+    `free_memory` is in bytes of non-volatile memory.
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -51,6 +52,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     unproven: tuple[str, ...] = ()
     personalization: dict[str, str] = {}
     transactions: dict[str, str] = {}
+    credits: dict[str, str] = {}
     free_memory: int | None = None
     card_state: int | None = None
     status_pages: int = 1
@@ -61,11 +63,15 @@ class ObservedContent(Record, frozen=True, kw_only=True):
 
 
 class Claim(Record, frozen=True, kw_only=True):
-    """An object on a card that an instance caused to be there (`aid` in hex)."""
+    """An object on a card that an instance caused to be there, or uses.
+
+    `sha256` names the content of a load file: the card tells only its AID.
+    """
 
     aid: Aid
     kind: ObjectKind
     instance_ids: tuple[InstanceId, ...]
+    sha256: str = ""
 
 
 class LoadFileReference(Record, frozen=True, kw_only=True):

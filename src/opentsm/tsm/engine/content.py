@@ -12,6 +12,7 @@ from opentsm.tsm.domain.card_content import (
     Claim,
     ObjectKind,
     ObservedContent,
+    ServiceDescription,
 )
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import LOCKED
@@ -119,9 +120,17 @@ def _confirmed(  # noqa: PLR0912 - one case a step
         case s.Delete():
             return _gone(observed, (step.aid,))
         case s.TopUp():
-            return replace(observed, transactions={**observed.transactions, step.transaction: "applied"})
+            return _transaction(observed, step, "applied")
         case _:
             return observed
+
+
+def _transaction(observed: ObservedContent, step: s.TopUp, outcome: str) -> ObservedContent:
+    return replace(
+        observed,
+        transactions={**observed.transactions, step.transaction: outcome},
+        credits={**observed.credits, step.transaction: f"{step.application}/{step.amount}"},
+    )
 
 
 def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
@@ -144,7 +153,7 @@ def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
             versions = _with(observed.personalization, step.application, UNKNOWN)
             return replace(observed, fresh=False, personalization=versions)
         case s.TopUp():
-            return replace(observed, transactions={**observed.transactions, step.transaction: UNKNOWN})
+            return _transaction(observed, step, UNKNOWN)
         case _:
             return replace(observed, fresh=False) if step.changes else observed
 
@@ -173,29 +182,38 @@ def read(
     return replace(observed, objects=merged, fresh=True, card_state=card_state, free_memory=free_memory)
 
 
-def created_by(step: s.Step) -> tuple[Aid, ObjectKind] | None:
-    """Return the object that a step brings into being, or None."""
-    match step:
-        case s.CreateSecurityDomain():
-            return step.aid, ObjectKind.SECURITY_DOMAIN
-        case s.Load():
-            return step.load_file.aid, ObjectKind.LOAD_FILE
-        case s.Install():
-            return step.application.instance_aid, ObjectKind.APPLICATION
-        case _:
-            return None
+def used_by(steps: Iterable[s.Step], description: ServiceDescription) -> list[tuple[Aid, ObjectKind, str]]:
+    """Return the objects that steps bring into being, and the load files that they need on the card.
+
+    A load file that is there already is held as well: whoever loaded it may not delete it under the others.
+    """
+    digests = {load_file.aid: load_file.sha256 for load_file in description.load_files}
+    found: dict[Aid, tuple[Aid, ObjectKind, str]] = {}
+    for step in steps:
+        match step:
+            case s.CreateSecurityDomain():
+                found[step.aid] = (step.aid, ObjectKind.SECURITY_DOMAIN, "")
+            case s.Load() | s.Install():
+                if isinstance(step, s.Install):
+                    instance = step.application.instance_aid
+                    found[instance] = (instance, ObjectKind.APPLICATION, "")
+                for aid, digest in digests.items():
+                    found[aid] = (aid, ObjectKind.LOAD_FILE, digest)
+            case _:
+                pass
+    return list(found.values())
 
 
 def claim(
-    claims: tuple[Claim, ...], instance_id: InstanceId, objects: Iterable[tuple[Aid, ObjectKind]]
+    claims: tuple[Claim, ...], instance_id: InstanceId, objects: Iterable[tuple[Aid, ObjectKind, str]]
 ) -> tuple[Claim, ...]:
     """Return the claims after an instance announced the objects that it is about to create or use."""
     by_aid = {c.aid: c for c in claims}
-    for aid, kind in objects:
+    for aid, kind, sha256 in objects:
         known = by_aid.get(aid)
         holders = known.instance_ids if known else ()
         if instance_id not in holders:
-            by_aid[aid] = Claim(aid=aid, kind=kind, instance_ids=(*holders, instance_id))
+            by_aid[aid] = Claim(aid=aid, kind=kind, instance_ids=(*holders, instance_id), sha256=sha256)
     return tuple(by_aid.values())
 
 

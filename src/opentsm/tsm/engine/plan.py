@@ -147,6 +147,7 @@ class _Planner:
         if self.desired.goal is Goal.ABSENT:
             return self._closed(self._removals())
         self._refuse_foreign_objects()
+        self._refuse_used_transaction()
         probes = self._probes()
         if probes:
             return Plan(sessions=tuple(probes))
@@ -177,6 +178,25 @@ class _Planner:
                     f"{aid} on this secure element belongs to another service instance.",
                     advice="Terminate that instance first, or give this service other AIDs.",
                 )
+        for load_file in self.description.load_files:
+            self._refuse_other_code(load_file)
+
+    def _refuse_other_code(self, load_file: LoadFileReference) -> None:
+        """A load file that somebody else loaded can be used if it is the same and can be reached."""
+        entry, claim = self.observed.find(load_file.aid), self.claims.get(load_file.aid)
+        if entry is None or claim is None:
+            return
+        if claim.sha256 != load_file.sha256:
+            raise PlanRefusedError(
+                f"The secure element holds another load file under the AID {load_file.aid}.",
+                advice="Terminate the services that use it, or give this load file another AID.",
+            )
+        if not self._ours(load_file.aid) and entry.security_domain != self._loads_into():
+            raise PlanRefusedError(
+                f"The load file {load_file.aid} lies in the security domain {entry.security_domain} of"
+                " another service.",
+                advice="Publish the services that share it with the option extradite.",
+            )
 
     # --- what must be known first ------------------------------------------------------------------------
 
@@ -214,6 +234,17 @@ class _Planner:
         return self.observed.personalization.get(app.instance_aid.hex().upper())
 
     # --- value -----------------------------------------------------------------------------------------
+
+    def _refuse_used_transaction(self) -> None:
+        wanted = self.desired.transaction
+        if wanted is None:
+            return
+        known = self.observed.credits.get(wanted.id)
+        if known not in (None, f"{wanted.application}/{wanted.amount}"):
+            raise PlanRefusedError(
+                f"The transaction id {wanted.id} was used on this secure element for another credit.",
+                advice="Nothing was credited. Request the top-up with a new transaction id.",
+            )
 
     def _value_plan(self) -> Plan:
         transaction = self.desired.transaction
@@ -307,8 +338,10 @@ class _Planner:
         return self.observed.keys.get(self.description.sd_aid.hex().upper(), ())
 
     def _load(self, load_file: LoadFileReference) -> s.Step:
-        into = self.topology.manager_sd if self._loads_under_manager() else self.description.sd_aid
-        return s.Load(load_file=load_file, security_domain=into)
+        return s.Load(load_file=load_file, security_domain=self._loads_into())
+
+    def _loads_into(self) -> Aid:
+        return self.topology.manager_sd if self._loads_under_manager() else self.description.sd_aid
 
     def _loads_under_manager(self) -> bool:
         return self.description.extradite or not self.description.dedicated_sd

@@ -1,13 +1,25 @@
 """How the picture of a card changes by what is confirmed, doubted and read."""
 
+import msgspec
+
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import UNKNOWN, CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.domain.card_content import (
+    UNKNOWN,
+    ApplicationSpecification,
+    CardObject,
+    Claim,
+    LoadFileReference,
+    ObjectKind,
+    ObservedContent,
+    ServiceDescription,
+)
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.kernel.ids import InstanceId
+from opentsm.tsm.kernel.ids import InstanceId, TenantId
 
 ISD = Aid.from_hex("A000000151000000")
 OTHER_SD = Aid.from_hex("A000000151000001")
+ELF = Aid.from_hex("F04F54534D02")
 DOMAIN = Aid.from_hex("F04F54534DF001")
 APP = Aid.from_hex("F04F54534D020101")
 
@@ -67,8 +79,27 @@ def test_doubt_when_value_was_sent_leaves_the_registry_fresh() -> None:
 
 def test_claims_when_shared_and_released_keep_the_other_holder() -> None:
     one, two = InstanceId("one"), InstanceId("two")
-    wanted = [(APP, ObjectKind.LOAD_FILE)]
+    wanted = [(APP, ObjectKind.LOAD_FILE, "00" * 32)]
     held = c.claim(c.claim((), one, wanted), two, wanted)
-    assert held == (Claim(aid=APP, kind=ObjectKind.LOAD_FILE, instance_ids=(one, two)),)
-    assert c.release(held, one) == (Claim(aid=APP, kind=ObjectKind.LOAD_FILE, instance_ids=(two,)),)
+    assert held == (Claim(aid=APP, kind=ObjectKind.LOAD_FILE, instance_ids=(one, two), sha256="00" * 32),)
+    assert c.release(held, one) == (msgspec.structs.replace(held[0], instance_ids=(two,)),)
     assert c.release(c.release(held, one), two) == ()
+
+
+def test_used_by_when_a_load_file_is_there_already_names_it_with_its_digest() -> None:
+    application = ApplicationSpecification(instance_aid=APP, load_file=ELF, module=ELF)
+    description = ServiceDescription(
+        service_id="service",
+        version_tag="1.0.0",
+        flavor_id="flavor",
+        provider_id=TenantId("provider"),
+        sd_aid=DOMAIN,
+        load_files=(LoadFileReference(aid=ELF, sha256="00" * 32, size=1000),),
+        applications=(application,),
+    )
+    step = s.Install(application=application, make_selectable=True)
+    assert c.used_by([step], description) == [
+        (APP, ObjectKind.APPLICATION, ""),
+        (ELF, ObjectKind.LOAD_FILE, "00" * 32),
+    ]
+    assert c.used_by([s.Lock(application=APP)], description) == []

@@ -71,7 +71,7 @@ EMPTY = ObservedContent(
 )
 CLAIMS = (
     Claim(aid=DOMAIN, kind=ObjectKind.SECURITY_DOMAIN, instance_ids=(ME,)),
-    Claim(aid=ELF, kind=ObjectKind.LOAD_FILE, instance_ids=(ME,)),
+    Claim(aid=ELF, kind=ObjectKind.LOAD_FILE, instance_ids=(ME,), sha256="00" * 32),
     Claim(aid=APP, kind=ObjectKind.APPLICATION, instance_ids=(ME,)),
 )
 
@@ -187,6 +187,37 @@ def test_plan_when_an_application_belongs_to_another_instance_refuses() -> None:
         plan(desired(), DEPLOYED, TOPOLOGY, theirs)
 
 
+def with_shared_load_file(sha256: str) -> tuple[ObservedContent, tuple[Claim, ...]]:
+    """Return a card on which another instance loaded the load file, under the manager."""
+    load_file = CardObject(
+        aid=ELF, kind=ObjectKind.LOAD_FILE, state=0x01, security_domain=ISD, seen_through=ISD
+    )
+    claims = (Claim(aid=ELF, kind=ObjectKind.LOAD_FILE, instance_ids=(OTHER,), sha256=sha256),)
+    return replace(EMPTY, objects=(*EMPTY.objects, load_file)), claims
+
+
+def test_plan_when_another_instance_loaded_the_same_load_file_uses_it() -> None:
+    observed, claims = with_shared_load_file("00" * 32)
+    extraditing = replace(DESCRIPTION, extradite=True)
+    names = [
+        type(step).__name__
+        for step in plan(desired(description=extraditing), observed, TOPOLOGY, claims).sessions[0].steps
+    ]
+    assert names == ["CreateSecurityDomain", "PutFirstKeys", "Install", "Extradite"]
+
+
+def test_plan_when_a_load_file_of_the_same_aid_has_other_content_refuses() -> None:
+    observed, claims = with_shared_load_file("11" * 32)
+    with pytest.raises(PlanRefusedError, match="another load file under the AID"):
+        plan(desired(description=replace(DESCRIPTION, extradite=True)), observed, TOPOLOGY, claims)
+
+
+def test_plan_when_a_shared_load_file_lies_in_another_domain_refuses() -> None:
+    observed, claims = with_shared_load_file("00" * 32)
+    with pytest.raises(PlanRefusedError, match="extradite"):
+        plan(desired(), observed, TOPOLOGY, claims)
+
+
 def test_plan_when_suspending_locks_and_when_resuming_unlocks() -> None:
     lock = planned(DEPLOYED, Goal.SUSPENDED)
     assert shape(lock) == [(ISSUER, 0x30, ["Lock", "ReadRegistry"])]
@@ -234,6 +265,14 @@ def test_plan_when_topping_up_credits_once_and_asks_the_purse_when_in_doubt() ->
     probe = planned(doubtful, transaction=TRANSACTION)
     assert probe.sessions[0].steps == (s.ProbeTransaction(application=APP, transaction=TRANSACTION.id),)
     assert planned(c.confirm(DEPLOYED, step, through=APP), transaction=TRANSACTION).empty
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_plan_when_a_transaction_id_was_used_for_another_credit_refuses(confirmed: bool) -> None:
+    step = planned(DEPLOYED, transaction=TRANSACTION).sessions[0].steps[0]
+    known = c.confirm(DEPLOYED, step, through=APP) if confirmed else c.doubt(DEPLOYED, step)
+    with pytest.raises(PlanRefusedError, match="another credit"):
+        planned(known, transaction=replace(TRANSACTION, amount=TRANSACTION.amount + 1))
 
 
 def test_plan_when_topping_up_a_locked_purse_refuses() -> None:

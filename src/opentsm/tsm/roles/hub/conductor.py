@@ -22,6 +22,7 @@ from opentsm.tsm.domain.operation import (
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
 from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import Plan, SessionKind, plan
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
@@ -164,7 +165,7 @@ class Conductor:
             if not await self._session_ended(case, planned, report, answer, good < body):
                 return
         if good < len(commands):
-            await self._opening_failed(case, commands, answer, good)
+            await self._opening_failed(case, planned, commands, answer, good)
             return
         await self._go_on(case, planned, answer.responses[body:])
 
@@ -219,14 +220,16 @@ class Conductor:
         await self._again(case)
 
     async def _opening_failed(
-        self, case: Case, commands: tuple[Command, ...], answer: OrderAnswer, good: int
+        self, case: Case, planned: Plan, commands: tuple[Command, ...], answer: OrderAnswer, good: int
     ) -> None:
         """The next session did not open; the card is unchanged by that, but not what it was thought to be."""
         refused = case.operation.refused
         if answer.stopped is StopReason.MISMATCH and good < len(answer.responses):
             word = answer.responses[good][-4:] or "????"
             if len(word) == 4 and all(ch in "0123456789ABCDEF" for ch in word):
-                refused = card_failure(word, commands[good].meaning)
+                steps = planned.sessions[case.operation.session].steps
+                value = any(isinstance(step, s.TopUp) for step in steps)
+                refused = card_failure(word, commands[good].meaning, value=value)
         case.content = replace(case.content, fresh=False)
         case.operation = replace(case.operation, refused=refused, attempts=case.operation.attempts + 1)
         await self._again(case)
@@ -351,8 +354,9 @@ class Conductor:
             session=0,
         )
         if case.instance is not None:
-            made_here = [o for s_ in made.sessions for step in s_.steps if (o := c.created_by(step))]
-            case.claims = c.claim(case.claims, case.instance.id, made_here)
+            steps = [step for session in made.sessions for step in session.steps]
+            used = c.used_by(steps, case.instance.description)
+            case.claims = c.claim(case.claims, case.instance.id, used)
         await self._ledger.send(case, await self._prepare(case, made, 0), 0)
 
     def _stop_wanted(self, case: Case) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from opentsm.card.gp.status_words import describe as describe_status_word
+from opentsm.card.gp.status_words import look_up
 from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, ServiceDescription
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
@@ -17,6 +17,7 @@ from opentsm.tsm.ports.peer import SegmentReport, StepReport
 replace = msgspec.structs.replace
 
 _SELECTABLE = 0x04
+_VALUE_ADVICE = "Nothing was credited. Compare the amount with the purse's balance and limit."
 _NOTHING_SENT_AFTER = frozenset({StopReason.MISMATCH, StopReason.CARD_LOST})
 
 
@@ -99,24 +100,31 @@ def refusal(steps: Sequence[s.Step], reports: Sequence[StepReport]) -> Failure |
     for step, outcome in zip(steps, reports, strict=True):
         if outcome.done or outcome.status_word is None:
             continue
-        return card_failure(outcome.status_word, step.describe())
+        return card_failure(outcome.status_word, step.describe(), value=isinstance(step, s.TopUp))
     return None
 
 
-def card_failure(status_word: str, step: str) -> Failure:
-    """Return a failure that tells the card's own words."""
-    words = "the key check values differ" if status_word == "KCV" else _words(status_word)
+def card_failure(status_word: str, step: str, *, value: bool = False) -> Failure:
+    """Return a failure that tells the card's own words; `value`: it is a purse that spoke."""
+    words, advice = _words(status_word)
+    if value:
+        # an application's status words are its own: what they mean for card content does not apply
+        advice = _VALUE_ADVICE
     return Failure(
         code="card_refused",
         detail=f"The secure element refused to {step}: {status_word} ({words}).",
-        advice="Read the card's content and free memory; correct the request; try again.",
+        advice=advice or "Read the card's content and free memory; correct the request; try again.",
         status_word=status_word,
         step=step,
     )
 
 
-def _words(status_word: str) -> str:
-    return describe_status_word(int(status_word, 16))
+def _words(status_word: str) -> tuple[str, str]:
+    """Return name and advice."""
+    if status_word == "KCV":
+        return "the key check values differ", ""
+    word = look_up(int(status_word, 16))
+    return word.name, word.advice
 
 
 def milestone(instance: ServiceInstance, content: ObservedContent) -> ServiceInstance:
@@ -160,6 +168,9 @@ def finish(instance: ServiceInstance, goal: Goal, content: ObservedContent) -> S
         return replace(
             instance, goal=goal, state=INSTANCE_STATES.next(instance.state, InstanceEvent.TERMINATE)
         )
+    if INSTANCE_STATES.accepts(instance.state, InstanceEvent.BEGIN):
+        # nothing had to be changed: an earlier operation had done it all, although it failed
+        instance = replace(instance, state=INSTANCE_STATES.next(instance.state, InstanceEvent.BEGIN))
     instance = milestone(instance, content)
     state = instance.state
     if INSTANCE_STATES.accepts(state, InstanceEvent.FINALIZE):
