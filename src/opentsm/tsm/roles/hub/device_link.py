@@ -99,6 +99,8 @@ class DeviceLink:
             order = await tx.orders.current(session.se_id)
             if order is None or order.state is not OrderState.IN_FLIGHT or not order.delivered:
                 return
+            if order.device_id != session.device_id:  # another device has it; this one may get it next
+                return
             if session.extended:
                 if report.sequence != order.sequence:
                     return
