@@ -3,6 +3,7 @@
 The routes are taken from the application itself: a new one without an example here fails the test.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, Json, problem
 
 from opentsm.agent.device_key import DeviceKey
+from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.kernel.ids import DeviceId, SeId
+from opentsm.tsm.roles.hub.services import device_topic
 
 CAPS = Path(__file__).parents[2] / "src/opentsm/demo"
 SPTSM = "/sptsm/1.0.4"
@@ -427,3 +430,52 @@ async def test_value_when_hostile_then_never_an_error_of_the_server(api: ApiBenc
 async def test_audit_cursor_when_out_of_range_then_refused_or_empty(api: ApiBench, after: str) -> None:
     answer = await api.get("issuer", "/v1/audit", params={"after": after})
     assert answer.status_code < 500, answer.text
+
+
+async def test_report_when_another_device_got_the_order_then_it_does_not_count(api: ApiBench) -> None:
+    """Before a secure element is bound, several devices of its issuer may have sessions for it."""
+    cin = api.world.new_id()
+    se = await api.element(cin)
+    sessions = {}
+    for name in ("first", "second"):
+        await api.device(name=name)
+        sessions[name] = await api.session(cin, device=name)
+        offer = {"secureElements": [{"seType": "eSE", "seId": cin}], "supportedVersions": ["2.0.0+opentsm.1"]}
+        shaken = await api.post(name, f"/gp/seram/handshake?sessionId={sessions[name]}", offer)
+        assert shaken.status_code == 200, shaken.text
+    await api.order(se["id"], Command(apdu="00A4040000", expected=Expected(), meaning="select"))
+
+    async def report(name: str, status: str, **more: Any) -> Json:
+        body = {"localAgentStatus": {"localAgentStatusEnum": status}, **more}
+        answer = await api.post(name, f"/gp/seram/remoteManagement?sessionId={sessions[name]}", body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    told = {
+        "ramResponses": [{"ramResponseType": "seRamResponse", "listOfRAPDU": ["9000"]}],
+        "orderSequence": 1,
+    }
+    assert (await report("first", "POLLING"))["orderSequence"] == 1
+    forged = await report("second", "PROCESSED", **told)
+    assert await api.answer(se["id"]) is None
+    assert forged["orderSequence"] == 1
+    await report("first", "POLLING")
+    topic = device_topic(se["id"])
+    await api.notifier.awaited(topic)  # those before
+    last = asyncio.create_task(report("first", "PROCESSED", **told))
+    await api.notifier.awaited(topic)  # the answer to the report waits for the next order
+    api.notifier.notify(topic)
+    await last
+    assert (answer := await api.answer(se["id"])) is not None
+    assert answer.responses == ("9000",)
+
+
+async def test_device_when_another_was_enrolled_for_its_element_then_it_is_out_at_once(
+    api: ApiBench, owned: Belongings
+) -> None:
+    body = {"se": {"type": "eSE", "id": owned.cin}}
+    assert (await api.post("own-device", "/v1/device-sessions", body)).status_code == 201
+    await api.device(owned.parameters["se_id"], name="replacement")
+    problem(await api.post("own-device", "/v1/device-sessions", body), 409, "conflict")
+    problem(await ask(api, owned, "own-device", "POST", "/gp/seram/handshake"), 404, "not_found")
+    assert (await api.post("replacement", "/v1/device-sessions", body)).status_code == 201

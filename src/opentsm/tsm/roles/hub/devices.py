@@ -175,11 +175,11 @@ class Devices(Parties):
         return OpenedSession(session_id=session_id, expires_in_s=lifetime)
 
     async def _release(self, tx: UnitOfWork, device: Device, se_id: SeId) -> None:
-        """A device enrolled for a secure element takes it over: the binding to an earlier one ends."""
+        """A device enrolled for a secure element takes it over; an earlier one, perhaps stolen, is out."""
         se = await tx.secure_elements.get(se_id)
         if se is None or se.device_id in (None, device.id):
             return
-        await tx.secure_elements.save(replace(se, device_id=None))
+        await tx.secure_elements.save(replace(se, device_id=device.id))
         details = {"from": str(se.device_id), "to": str(device.id)}
         await self._audit_device(tx, device, "secure-element.device-released", se_id, details)
 
