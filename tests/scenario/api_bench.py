@@ -32,7 +32,7 @@ from opentsm.tsm.domain.secure_element import DiversifiedKeys
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.ids import InstanceId, KeyHandle, OperationId, SeId, TenantId
-from opentsm.tsm.roles.hub.services import device_topic
+from opentsm.tsm.roles.hub.services import answer_context, commands_context, device_topic
 from opentsm.workers.outbox import OutboxWorker
 
 Json = dict[str, Any]
@@ -223,10 +223,11 @@ class ApiBench:
         """Store an order for a secure element, as the conductor does; return its operation."""
         operation = replace(await self.operation(se_id), state=OperationState.AWAITING_DEVICE)
         keystore = self.container.device_link._s.keystore
-        sealed = await keystore.seal(to_json(commands), context=f"operation:{operation.id}")
         async with self.storage.transaction() as tx:
             se = await tx.secure_elements.get(SeId(se_id))
             assert se is not None
+            context = commands_context(se.id, se.next_order)
+            sealed = await keystore.seal(to_json(commands), context=context)
             await tx.operations.save(operation)
             order = DeviceOrder(
                 se_id=se.id,
@@ -250,7 +251,7 @@ class ApiBench:
         if order.state is OrderState.IN_FLIGHT:
             return None
         keystore = self.container.device_link._s.keystore
-        opened = await keystore.open(order.sealed_answer, context=f"operation:{order.operation_id}")
+        opened = await keystore.open(order.sealed_answer, context=answer_context(order.se_id, order.sequence))
         return from_json(OrderAnswer, opened)
 
     async def work(self) -> int:

@@ -39,7 +39,7 @@ from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import check_state
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, answer_context, commands_context
 from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
 from opentsm.tsm.roles.hub.topology import next_key_version
 
@@ -144,8 +144,11 @@ class Conductor:
         if case.order is None:
             await self._plan_and_send(case)
             return
-        commands = from_json(tuple[Command, ...], await self._open(case, case.order.sealed_commands))
-        answer = from_json(OrderAnswer, await self._open(case, case.order.sealed_answer))
+        where, keystore = (case.order.se_id, case.order.sequence), self._s.keystore
+        opened = await keystore.open(case.order.sealed_commands, context=commands_context(*where))
+        commands = from_json(tuple[Command, ...], opened)
+        opened = await keystore.open(case.order.sealed_answer, context=answer_context(*where))
+        answer = from_json(OrderAnswer, opened)
         sessions = from_json(Plan, case.operation.plan_document)
         await self._digest(case, sessions, commands, answer)
 
@@ -439,9 +442,6 @@ class Conductor:
             return self._s.profiles[case.se.profile]
         except KeyError:
             raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
-
-    async def _open(self, case: Case, sealed: bytes) -> bytes:
-        return await self._s.keystore.open(sealed, context=f"operation:{case.operation.id}")
 
 
 def _first_changes(made: Plan) -> set[str]:

@@ -17,7 +17,13 @@ from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, device_topic
+from opentsm.tsm.roles.hub.services import (
+    ADVANCE,
+    HubServices,
+    answer_context,
+    commands_context,
+    device_topic,
+)
 
 replace = msgspec.structs.replace
 
@@ -191,17 +197,23 @@ class DeviceLink:
         )
 
     async def _commands(self, order: DeviceOrder) -> tuple[Command, ...]:
-        opened = await self._s.keystore.open(order.sealed_commands, context=f"operation:{order.operation_id}")
+        opened = await self._s.keystore.open(
+            order.sealed_commands, context=commands_context(order.se_id, order.sequence)
+        )
         return from_json(tuple[Command, ...], opened)
 
     async def _partial(self, order: DeviceOrder) -> tuple[str, ...]:
         if not order.sealed_answer:
             return ()
-        opened = await self._s.keystore.open(order.sealed_answer, context=f"operation:{order.operation_id}")
+        opened = await self._s.keystore.open(
+            order.sealed_answer, context=answer_context(order.se_id, order.sequence)
+        )
         return from_json(OrderAnswer, opened).responses
 
     async def _seal(self, order: DeviceOrder, answer: OrderAnswer) -> bytes:
-        return await self._s.keystore.seal(to_json(answer), context=f"operation:{order.operation_id}")
+        return await self._s.keystore.seal(
+            to_json(answer), context=answer_context(order.se_id, order.sequence)
+        )
 
 
 def _slice_end(commands: tuple[Command, ...], first: int) -> int:

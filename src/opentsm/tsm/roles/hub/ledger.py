@@ -9,7 +9,13 @@ from opentsm.tsm.domain.operation import OPERATION_STATES, Failure, Operation, O
 from opentsm.tsm.kernel.documents import to_json
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, device_topic, operation_topic
+from opentsm.tsm.roles.hub.services import (
+    ADVANCE,
+    HubServices,
+    commands_context,
+    device_topic,
+    operation_topic,
+)
 
 replace = msgspec.structs.replace
 
@@ -39,7 +45,7 @@ class Ledger:
         """
         sequence = case.se.next_order
         sealed = await self._s.keystore.seal(
-            to_json(tuple(commands)), context=f"operation:{case.operation.id}"
+            to_json(tuple(commands)), context=commands_context(case.se.id, sequence)
         )
         case.operation = moved(case.operation, OperationEvent.SEND)
         case.note("operation.order-stored", {"order": sequence, "commands": len(commands)})

@@ -23,6 +23,16 @@ def operation_topic(operation_id: str) -> str:
     return f"operation:{operation_id}"
 
 
+def commands_context(se_id: str, sequence: int) -> str:
+    """Return what an order's commands are sealed for: they open nowhere else."""
+    return f"order:{se_id}/{sequence}/commands"
+
+
+def answer_context(se_id: str, sequence: int) -> str:
+    """Return what an order's answer is sealed for."""
+    return f"order:{se_id}/{sequence}/answer"
+
+
 @dataclass(frozen=True, slots=True)
 class HubServices:
     """Ports and card profiles."""
