@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -218,6 +218,18 @@ async def test_operation_when_its_validity_ends_without_a_device_fails_as_expire
     assert ended.state is OperationState.FAILED
     assert ended.failure is not None
     assert ended.failure.code == "expired"
+
+
+async def test_request_when_its_validity_has_no_offset_names_the_field(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    with pytest.raises(InvalidInputError, match="offset") as caught:
+        await bench.requests.change(
+            bench.principal,
+            bench.instance_id,
+            OperationType.SUSPEND,
+            valid_until=datetime(2099, 1, 1),
+        )
+    assert caught.value.field == "valid_until"
 
 
 async def test_request_when_made_by_another_tenant_finds_nothing(bench: Bench) -> None:

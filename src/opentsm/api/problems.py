@@ -15,7 +15,13 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 
 from opentsm.card.errors import CardError
 from opentsm.tsm.kernel.disclosure import veiled
-from opentsm.tsm.kernel.errors import InternalError, StaleVersionError, TsmError, UnauthenticatedError
+from opentsm.tsm.kernel.errors import (
+    InternalError,
+    InvalidInputError,
+    StaleVersionError,
+    TsmError,
+    UnauthenticatedError,
+)
 
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -30,6 +36,17 @@ _CODES = {
     406: "not_acceptable",
     413: "too_large",
     415: "unsupported_media_type",
+}
+_INVALID = (InvalidInputError.__doc__ or "").splitlines()[0]
+# What to do, where the error itself does not know better.
+_ADVICE = {
+    "invalid_input": "Correct the value; /docs describes every request.",
+    "malformed_json": "Send one JSON document.",
+    "unauthenticated": "Send the header Authorization: Bearer, with a token that is still good.",
+    "forbidden": "Use the token of a party that may do this.",
+    "not_found": "Check the path and the id, and that the token is its owner's.",
+    "method_not_allowed": "See the header Allow; /docs lists the methods.",
+    "internal_error": "Try again; if it stays, tell the operator the request_id.",
 }
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +80,7 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
     if isinstance(error, HTTPException) and error.status_code < 500:
         return _malformed(request, error) or _http(request, error)
     if isinstance(error, CardError):
-        return _answer(request, 400, "Bad Request", code="invalid_input", detail=str(error))
+        return _answer(request, 400, _INVALID, code="invalid_input", detail=str(error))
     _log.error("request.failed", error=type(error).__name__, exc_info=error)
     return _answer(
         request,
@@ -111,7 +128,7 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
         return _http(request, error)
     detail = "; ".join(f"{field}: {text}" if field else text for field, text in faults)
     return _answer(
-        request, 400, "Bad Request", code="invalid_input", detail=f"{detail}.", field=faults[0][0] or None
+        request, 400, _INVALID, code="invalid_input", detail=f"{detail}.", field=faults[0][0] or None
     )
 
 
@@ -175,6 +192,7 @@ def _answer(
     advice: str | None = None,
     field: str | None = None,
 ) -> Response[Problem]:
+    advice = advice or _ADVICE.get(code)
     document = Problem(
         type=f"urn:opentsm:problem:{code}",
         title=title,

@@ -21,6 +21,7 @@ from opentsm.tsm.kernel.errors import (
     ConflictError,
     ForbiddenError,
     InternalError,
+    InvalidInputError,
     InvariantError,
     KeystoreError,
     NotFoundError,
@@ -75,7 +76,8 @@ async def test_problem_when_the_caller_or_the_card_is_at_fault_then_everything_i
     assert answer.status_code == document["status"] == error.status
     assert (document["code"], document["detail"]) == (error.code, "no")
     assert document["title"] == (type(error).__doc__ or "").splitlines()[0]
-    assert (document.get("advice"), document.get("field")) == (error.advice, error.field)
+    assert error.advice in (document.get("advice"), None)
+    assert document.get("field") == error.field
     assert ("www-authenticate" in answer.headers) is isinstance(error, UnauthenticatedError)
 
 
@@ -123,3 +125,12 @@ async def test_problem_when_litestar_refuses_then_the_same_form() -> None:
 )
 def test_path_of_a_message_then_a_json_pointer(message: str, pointer: str, text: str) -> None:
     assert split_path(message) == (pointer, text)
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidInputError(), NotFoundError(), ForbiddenError(), UnauthenticatedError()]
+)
+async def test_problem_when_the_error_gives_no_advice_then_it_says_what_to_do_all_the_same(
+    error: TsmError,
+) -> None:
+    assert (await _ask(error)).json()["advice"]

@@ -300,6 +300,12 @@ class Requests:
         valid_until: datetime | None = None,
     ) -> Operation:
         now = self._s.world.now()
+        if valid_until is not None and valid_until.utcoffset() is None:
+            raise InvalidInputError(
+                "valid_until has no offset from UTC.",
+                advice="Write it as RFC 3339 has it: 2026-12-31T12:00:00Z.",
+                field="valid_until",
+            )
         if valid_until is not None and valid_until <= now:
             raise InvalidInputError("valid_until is in the past.", field="valid_until")
         return Operation(
