@@ -426,3 +426,21 @@ async def test_device_when_the_secure_element_is_bound_to_another_loses_its_sess
         await tx.commit()
     with pytest.raises(NotFoundError):
         await bench.exchange(Report(polling=True))
+
+
+async def test_resume_when_the_issuer_locked_the_service_is_the_issuers_alone(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    waiting = await change(bench, OperationType.RESUME)
+    loss = await bench.requests.change(
+        bench.issuer_principal, bench.instance_id, OperationType.SUSPEND, loss=True
+    )
+    await bench.run(loss.id)
+    assert (await bench.run(waiting.id)).state is OperationState.FAILED
+    await bench.run((await change(bench, OperationType.SUSPEND)).id)
+    with pytest.raises(ConflictError, match="issuer"):
+        await change(bench, OperationType.RESUME)
+    resume = await bench.requests.change(bench.issuer_principal, bench.instance_id, OperationType.RESUME)
+    assert (await bench.run(resume.id)).state is OperationState.SUCCEEDED
+    await bench.run((await change(bench, OperationType.SUSPEND)).id)
+    await bench.run((await change(bench, OperationType.RESUME)).id)
+    assert (await bench.instance()).state is InstanceState.OPERATIONAL

@@ -20,7 +20,7 @@ async def bench(scenario_dsn: str, tmp_path: Path) -> AsyncIterator[b.Bench]:
 
 
 async def put_key(api: ApiBench, who: str, name: str, key: object) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {api.tokens[who]}"}
+    headers = {"Authorization": f"Bearer {await api.party(who)}"}
     return await api.client.put(f"/v1/application-keys/{name}", json={"key": key}, headers=headers)
 
 

@@ -67,6 +67,7 @@ INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable
 class ServiceInstance(Record, frozen=True, kw_only=True):
     """One service on one secure element.
 
+    `suspended_by` is who asked for the suspension: what an issuer locked, its provider cannot unlock.
     `key_version` is the version of the provider's own key set that its security domain should hold.
     `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
     has proved that it is personalised.
@@ -80,5 +81,6 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     goal: Goal = Goal.ACTIVE
     key_version: int
     sealed_data: bytes = b""
+    suspended_by: TenantId | None = None
     created_at: datetime
     version: int = 0

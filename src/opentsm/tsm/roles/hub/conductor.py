@@ -15,12 +15,13 @@ from opentsm.tsm.domain.exchange import Command, OrderAnswer, OrderState, StopRe
 from opentsm.tsm.domain.operation import (
     ENDED,
     Failure,
+    Operation,
     OperationEvent,
     OperationState,
     OperationType,
 )
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
-from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
+from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, ServiceInstance
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import Plan, SessionKind, plan
@@ -34,11 +35,11 @@ from opentsm.tsm.kernel.errors import (
     TsmError,
     WrongCardError,
 )
-from opentsm.tsm.kernel.ids import OperationId, SegmentId
+from opentsm.tsm.kernel.ids import OperationId, SegmentId, TenantId
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
-from opentsm.tsm.roles.hub.mandate import check_state
+from opentsm.tsm.roles.hub.mandate import check_state, locked_by_issuer
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, answer_context, commands_context
 from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
 from opentsm.tsm.roles.hub.topology import next_key_version
@@ -87,7 +88,7 @@ class Conductor:
             await self._stop(case)
             return
         try:
-            check_state(case.instance, operation.type)
+            check_state(case.instance, operation.type, operation.tenant_id)
         except ConflictError as error:
             # the instance changed while this operation waited for its turn
             await self._fail(case, _failure(error))
@@ -395,6 +396,7 @@ class Conductor:
             case.instance = replace(
                 finish(case.instance, goal, case.content),
                 key_version=version,
+                suspended_by=_suspended_by(case.instance, case.operation),
                 # what the card has proved to hold is not kept here
                 sealed_data=b"" if goal is Goal.ACTIVE else case.instance.sealed_data,
             )
@@ -442,6 +444,13 @@ class Conductor:
             return self._s.profiles[case.se.profile]
         except KeyError:
             raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
+
+
+def _suspended_by(instance: ServiceInstance, operation: Operation) -> TenantId | None:
+    """Return who holds the instance suspended after an operation succeeded: an issuer's lock stays."""
+    if operation.type is OperationType.SUSPEND and not locked_by_issuer(instance):
+        return operation.tenant_id
+    return None if operation.type is OperationType.RESUME else instance.suspended_by
 
 
 def _first_changes(made: Plan) -> set[str]:

@@ -5,6 +5,7 @@ from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError
+from opentsm.tsm.kernel.ids import TenantId
 
 _REQUIRED_STATES = {
     OperationType.SUSPEND: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
@@ -13,6 +14,8 @@ _REQUIRED_STATES = {
     OperationType.ROTATE_KEYS: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
     OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
 }
+
+_UNLOCKS = (OperationType.RESUME, OperationType.DEPLOY)
 
 
 def require(principal: Principal, *kinds: TenantKind) -> None:
@@ -35,11 +38,11 @@ def may_see(principal: Principal, se: SecureElement) -> bool:
     )
 
 
-def check_state(instance: ServiceInstance | None, type_: OperationType) -> None:
+def check_state(instance: ServiceInstance | None, type_: OperationType, asked_by: TenantId) -> None:
     """Check that an instance's state allows an operation, when it is asked for and again when it starts.
 
     Raises:
-        ConflictError: it does not.
+        ConflictError: it does not, or the issuer locked what its provider wants to use again.
     """
     if instance is None:
         return
@@ -49,3 +52,13 @@ def check_state(instance: ServiceInstance | None, type_: OperationType) -> None:
             f"{type_.value} is not possible for an instance in state {instance.state.name}.",
             advice="Look at the instance's state and its last operation.",
         )
+    if type_ in _UNLOCKS and asked_by == instance.provider_id and locked_by_issuer(instance):
+        raise ConflictError(
+            "The secure element's issuer suspended this instance; its provider cannot resume it.",
+            advice="Ask the issuer to resume it.",
+        )
+
+
+def locked_by_issuer(instance: ServiceInstance) -> bool:
+    """Say whether somebody else than its provider suspended an instance."""
+    return instance.suspended_by not in (None, instance.provider_id)

@@ -141,7 +141,7 @@ class Requests:
         """
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, type_)
-            check_state(instance, type_)
+            check_state(instance, type_, principal.tenant_id)
             if type_ is OperationType.ROTATE_KEYS:
                 await self._usable(tx, instance.se_id)
             priority = LOSS_PRIORITY if loss else NORMAL_PRIORITY
@@ -187,7 +187,7 @@ class Requests:
             raise InvalidInputError("transaction must be 8 bytes in hex.", field="transaction")
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, OperationType.TOP_UP)
-            check_state(instance, OperationType.TOP_UP)
+            check_state(instance, OperationType.TOP_UP, principal.tenant_id)
             purse = _application(instance, application)
             operation = self._operation(
                 principal,
