@@ -61,46 +61,16 @@ def _confirmed(  # noqa: PLR0912 - one case a step
 ) -> ObservedContent:
     match step:
         case s.CreateSecurityDomain():
-            entry = CardObject(
-                aid=step.aid,
-                kind=ObjectKind.SECURITY_DOMAIN,
-                state=0x07,
-                privileges=step.privileges,
-                load_file=step.load_file,
-                security_domain=through,
-                seen_through=through,
-            )
-            return replace(_put(observed, entry), keys=_with(observed.keys, step.aid, ()))
+            return _domain_created(observed, step, through)
         case s.PutFirstKeys():
             changed = _change_state(observed, step.domain, set_bits=0x0F)
             return replace(changed, keys=_with(observed.keys, step.domain, (step.kvn,)))
         case s.ReplaceKeys():
             return replace(observed, keys=_with(observed.keys, step.domain, (step.new_kvn,)))
         case s.Load():
-            return _put(
-                observed,
-                CardObject(
-                    aid=step.load_file.aid,
-                    kind=ObjectKind.LOAD_FILE,
-                    state=0x01,
-                    security_domain=step.security_domain,
-                    seen_through=through,
-                ),
-            )
+            return _loaded(observed, step, through)
         case s.Install():
-            app = step.application
-            load_file = observed.find(app.load_file)
-            entry = CardObject(
-                aid=app.instance_aid,
-                kind=ObjectKind.APPLICATION,
-                state=0x07 if step.make_selectable else 0x03,
-                privileges=app.privileges,
-                load_file=app.load_file,
-                security_domain=load_file.security_domain if load_file else through,
-                seen_through=through,
-            )
-            changed = _put(observed, entry)
-            return replace(changed, personalization=_without(observed.personalization, app.instance_aid))
+            return _installed(observed, step, through)
         case s.Extradite():
             moved = observed.find(step.application)
             return (
@@ -123,6 +93,46 @@ def _confirmed(  # noqa: PLR0912 - one case a step
             return _transaction(observed, step, "applied")
         case _:
             return observed
+
+
+def _domain_created(observed: ObservedContent, step: s.CreateSecurityDomain, through: Aid) -> ObservedContent:
+    entry = CardObject(
+        aid=step.aid,
+        kind=ObjectKind.SECURITY_DOMAIN,
+        state=0x07,
+        privileges=step.privileges,
+        load_file=step.load_file,
+        security_domain=through,
+        seen_through=through,
+    )
+    return replace(_put(observed, entry), keys=_with(observed.keys, step.aid, ()))
+
+
+def _loaded(observed: ObservedContent, step: s.Load, through: Aid) -> ObservedContent:
+    entry = CardObject(
+        aid=step.load_file.aid,
+        kind=ObjectKind.LOAD_FILE,
+        state=0x01,
+        security_domain=step.security_domain,
+        seen_through=through,
+    )
+    return _put(observed, entry)
+
+
+def _installed(observed: ObservedContent, step: s.Install, through: Aid) -> ObservedContent:
+    app = step.application
+    load_file = observed.find(app.load_file)
+    entry = CardObject(
+        aid=app.instance_aid,
+        kind=ObjectKind.APPLICATION,
+        state=0x07 if step.make_selectable else 0x03,
+        privileges=app.privileges,
+        load_file=app.load_file,
+        security_domain=load_file.security_domain if load_file else through,
+        seen_through=through,
+    )
+    versions = _without(observed.personalization, app.instance_aid)
+    return replace(_put(observed, entry), personalization=versions)
 
 
 def _transaction(observed: ObservedContent, step: s.TopUp, outcome: str) -> ObservedContent:
