@@ -1,6 +1,7 @@
 """Runs our command line as a real process, with a temporary directory by which its children are found."""
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -43,4 +44,16 @@ def require_nothing_left(directory: str, *, within_s: float = 0.0) -> None:
     deadline = time.monotonic() + within_s
     while left := processes_with(directory):
         assert time.monotonic() < deadline, f"left behind: {left}"
-        time.sleep(0.05)
+        _wait_for_end(next(iter(left)), deadline - time.monotonic())
+
+
+def _wait_for_end(pid: int, within_s: float) -> None:
+    """Return when the process has ended, or the time is over."""
+    try:
+        ending = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        select.select([ending], [], [], max(within_s, 0.0))
+    finally:
+        os.close(ending)
