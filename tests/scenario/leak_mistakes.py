@@ -223,13 +223,12 @@ def _malformed(key: str) -> Iterator[Mistake]:
     bad = [f'{{"key": "{key}', f'{{"profile": "{key}"}}', f"[{key}]", f'"{key}"', f'{{"{key}": 1}}', whole]
     lines = "\n".join(bad).encode() + b'\n{"profile": "\xff' + bytes.fromhex(key) + b'"}'
     yield Mistake("import of lines", "POST", "/v1/secure-elements/import", "issuer", {"content": lines})
-    yield Mistake(
-        "bytes that are no text",
-        "PUT",
-        "/v1/master-keys/new",
-        "issuer",
-        {"content": b'{"key": "\xff' + bytes.fromhex(key) + b'"}', "headers": json_type},
-    )
+    # Not UTF-8 in every place where a decoder looks: first a whole text, then one with a control character.
+    for name, text in (("whole", key), ("with a control character", f"{key}\x01")):
+        more = {"content": b'{"key": "\xff' + text.encode() + b'"}', "headers": json_type}
+        yield Mistake(f"bytes that are no text, {name}", "PUT", "/v1/master-keys/new", "issuer", more)
+    raw = {"content": b'{"key": "\xff' + bytes.fromhex(key) + b'"}', "headers": json_type}
+    yield Mistake("bytes that are no text, a raw key", "PUT", "/v1/master-keys/new", "issuer", raw)
 
 
 def _of_devices(token: str, session_id: str, key: str, pan: str) -> Iterator[Mistake]:

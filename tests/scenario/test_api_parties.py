@@ -84,6 +84,13 @@ async def test_body_when_it_is_not_json_then_the_problem_says_so(api: ApiBench) 
     assert "JSON" in problem(answer, 400, "malformed_json")["detail"]
 
 
+@pytest.mark.parametrize("body", [b'"\xff"', b'{"kind": "\xc3"}', b"\xff", b'"\xed\xa0\x80"', b'{"\xff": 1}'])
+async def test_body_when_it_is_not_utf_8_then_the_problem_says_so(api: ApiBench, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {await api.party('operator')}", "Content-Type": "application/json"}
+    answer = await api.client.post("/v1/parties", content=body, headers=headers)
+    assert "JSON" in problem(answer, 400, "malformed_json")["detail"]
+
+
 async def test_query_when_out_of_range_then_the_problem_names_it(api: ApiBench) -> None:
     found = problem(await api.get("operator", "/v1/parties", params={"limit": 201}), 400, "invalid_input")
     assert found["field"] == "limit"

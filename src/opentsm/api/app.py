@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from opentsm.api import health, openapi, seram
 from opentsm.api.authentication import BearerAuthentication, provide_principal
+from opentsm.api.body import JsonRequest
 from opentsm.api.container import ApiContainer
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
@@ -50,6 +51,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
             "principal": Provide(provide_principal),
         },
         exception_handlers={Exception: problem_response},
+        request_class=JsonRequest,
         openapi_config=openapi.config(),
         logging_config=None,
         state=State({"container": container, "drain": drain}, deep_copy=False),
