@@ -6,6 +6,7 @@ CardError
 ├── AidError                 not an AID
 ├── PaddingError             wrong padding, or data that is not whole cipher blocks
 ├── KeyFormatError           a key or key data field has the wrong size or structure
+├── SignatureError           a token, receipt, DAP block or other signature does not verify
 ├── DiversificationError     card keys cannot be derived from the given data
 ├── SecureChannelError       a secure-channel rule is broken
 │   ├── CardCryptogramError  the card did not prove that it holds the keys
@@ -44,6 +45,10 @@ class PaddingError(CardError):
 
 class KeyFormatError(CardError):
     """The key has the wrong size or structure."""
+
+
+class SignatureError(CardError):
+    """The signature is not one of this key over these bytes."""
 
 
 class DiversificationError(CardError):
