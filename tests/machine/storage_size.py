@@ -1,6 +1,6 @@
 """Measure what a secure element and a deployment cost in the database; see docs/explanation/scaling.md.
 
-Run: .venv/bin/python -m tests.machine.storage_size --secure-elements 20000 --deployments 100
+Run: .venv/bin/python -m tests.machine.storage_size --secure-elements 20000 --deployments 100 --top-ups 50
 """
 
 import argparse
@@ -28,8 +28,10 @@ SIZES = """
 """
 
 
-async def measure(dsn: str, directory: Path, secure_elements: int, deployments: int) -> dict[str, object]:
-    """Return bytes a secure element and bytes a deployment, table by table (rows; rows and indexes)."""
+async def measure(
+    dsn: str, directory: Path, secure_elements: int, deployments: int, top_ups: int
+) -> dict[str, object]:
+    """Return bytes a secure element, a deployment and a top-up, table by table (rows; rows and indexes)."""
     connection = await asyncpg.connect(dsn)
     await apply_migrations(connection)
     empty = await sizes(connection)
@@ -42,6 +44,10 @@ async def measure(dsn: str, directory: Path, secure_elements: int, deployments: 
     for bench in benches:
         await deploy(bench)
     deployed = await sizes(connection)
+    contents = [await content_bytes(connection, benches[-1])]
+    await top_up(benches[-1], top_ups)
+    contents.append(await content_bytes(connection, benches[-1]))
+    topped_up = await sizes(connection)
     await connection.close()
     return {
         "secure_elements": secure_elements,
@@ -49,6 +55,9 @@ async def measure(dsn: str, directory: Path, secure_elements: int, deployments: 
         "bytes_per_secure_element": per_unit(empty, registered, secure_elements),
         "deployments": deployments,
         "bytes_per_deployment": per_unit(before, deployed, deployments),
+        "top_ups": top_ups,
+        "content_bytes_before_and_after": contents,
+        "bytes_per_top_up": per_unit(deployed, topped_up, top_ups),
     }
 
 
@@ -110,6 +119,23 @@ async def seeded(dsn: str, directory: Path) -> Bench:
     return bench
 
 
+async def content_bytes(connection: "asyncpg.Connection[asyncpg.Record]", bench: Bench) -> int:
+    """Return the length of what is on record of one card's content."""
+    query = "SELECT length(document) FROM se_contents WHERE se_id = $1"
+    return int(await connection.fetchval(query, bench.se_id))
+
+
+async def top_up(bench: Bench, times: int) -> None:
+    """Top the purse of one card up, again and again."""
+    await bench.open()
+    for _ in range(times):
+        asked = await bench.requests.top_up(bench.principal, bench.instance_id, amount=1)
+        operation = await bench.run(asked.id)
+        if operation.state is not OperationState.SUCCEEDED:
+            raise SystemExit(f"a top-up failed: {operation.failure}")
+    await bench.close()
+
+
 async def deploy(bench: Bench) -> None:
     """Deploy a personalised service."""
     await bench.open()
@@ -124,13 +150,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--secure-elements", type=int, default=20000)
     parser.add_argument("--deployments", type=int, default=100)
+    parser.add_argument("--top-ups", type=int, default=50)
     asked = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="opentsm-size-"))
     directory.chmod(0o755)
     server = EmbeddedPostgres(directory / "postgres")
     dsn = server.start_blocking()
     try:
-        found = asyncio.run(measure(dsn, directory, asked.secure_elements, asked.deployments))
+        found = asyncio.run(measure(dsn, directory, asked.secure_elements, asked.deployments, asked.top_ups))
         print(json.dumps(found, indent=2))
     finally:
         server.stop_blocking()

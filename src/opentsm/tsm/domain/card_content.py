@@ -4,7 +4,7 @@ from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.kernel.documents import Record
-from opentsm.tsm.kernel.ids import InstanceId, TenantId
+from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
 
 
 class ObjectKind(Enum):
@@ -42,8 +42,9 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
     domain (hex AID) to the key versions it holds; a domain that is missing is not known. `personalization`
     maps an application (hex AID) to its personalisation version, or UNKNOWN. `transactions` maps a value
-    transaction id to "applied", "absent" or UNKNOWN, and `credits` to what was to be credited where.
-    `free_memory` is in bytes of non-volatile memory.
+    transaction id to "applied", "absent" or UNKNOWN, and `credits` to what was to be credited where: both
+    hold the transaction of the operation in work only, all are kept as `Credit`. `free_memory` is in bytes
+    of non-volatile memory.
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -60,6 +61,20 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     def find(self, aid: Aid) -> CardObject | None:
         """Return the entry with this AID, or None."""
         return next((entry for entry in self.objects if entry.aid == aid), None)
+
+
+class Credit(Record, frozen=True, kw_only=True):
+    """A value transaction on a secure element: its id is good for one credit, of one amount, for ever.
+
+    `outcome` is "applied", "absent" or UNKNOWN. `instance_id` is empty where it was not recorded.
+    """
+
+    se_id: SeId
+    transaction: str
+    application: Aid
+    amount: int
+    outcome: str
+    instance_id: str = ""
 
 
 class Claim(Record, frozen=True, kw_only=True):

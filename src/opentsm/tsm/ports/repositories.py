@@ -10,7 +10,7 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.audit import AuditEntry
-from opentsm.tsm.domain.card_content import Claim, ObservedContent
+from opentsm.tsm.domain.card_content import Claim, Credit, ObservedContent
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
 from opentsm.tsm.domain.operation import Operation, OperationState
@@ -56,6 +56,13 @@ class SecureElements(Protocol):
     async def save_content(self, se_id: SeId, content: ObservedContent) -> None: ...
     async def claims(self, se_id: SeId) -> tuple[Claim, ...]: ...
     async def save_claims(self, se_id: SeId, claims: tuple[Claim, ...]) -> None: ...
+
+
+class Credits(Protocol):
+    async def get(self, se_id: SeId, transaction: str) -> Credit | None: ...
+    async def put(self, credit: Credit) -> None:
+        """Record a credit or its outcome; raise ConflictError when the id was used for another credit."""
+        ...
 
 
 class KeySets(Protocol):

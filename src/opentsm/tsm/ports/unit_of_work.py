@@ -11,6 +11,7 @@ class UnitOfWork(Protocol):
 
     tenants: r.Tenants
     secure_elements: r.SecureElements
+    credits: r.Credits
     key_sets: r.KeySets
     devices: r.Devices
     instances: r.Instances

@@ -7,6 +7,7 @@ import asyncpg
 
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
+from opentsm.tsm.adapters.storage.credits import PostgresCredits
 from opentsm.tsm.adapters.storage.devices import PostgresDevices
 from opentsm.tsm.adapters.storage.exchange import PostgresOrders, PostgresSegments
 from opentsm.tsm.adapters.storage.idempotency import PostgresIdempotencyKeys
@@ -33,6 +34,7 @@ class PostgresUnitOfWork:
         self._audit = PostgresAuditLog(session, world)
         self.tenants: r.Tenants = PostgresTenants(session, world)
         self.secure_elements: r.SecureElements = PostgresSecureElements(session)
+        self.credits: r.Credits = PostgresCredits(session)
         self.key_sets: r.KeySets = PostgresKeySets(session)
         self.devices: r.Devices = PostgresDevices(session, world)
         self.instances: r.Instances = PostgresInstances(session)

@@ -6,7 +6,14 @@ import msgspec
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
-from opentsm.tsm.domain.card_content import Claim, DesiredContent, Goal, ObservedContent, ValueTransaction
+from opentsm.tsm.domain.card_content import (
+    Claim,
+    Credit,
+    DesiredContent,
+    Goal,
+    ObservedContent,
+    ValueTransaction,
+)
 from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
@@ -15,6 +22,7 @@ from opentsm.tsm.engine.plan import Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.credits import find_credit, with_credit
 from opentsm.tsm.roles.hub.topology import topology
 
 replace = msgspec.structs.replace
@@ -50,6 +58,7 @@ class Case:
     content: ObservedContent
     claims: tuple[Claim, ...]
     order: DeviceOrder | None
+    credit: Credit | None = None
     notes: list[Note] = field(default_factory=list)
     loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
 
@@ -125,13 +134,15 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
     if se is None:
         raise InvariantError("An operation's secure element is missing.")
     instance = await tx.instances.get(operation.instance_id) if operation.instance_id else None
+    credit = await find_credit(tx, operation)
     return Case(
         operation=operation,
         se=se,
         instance=instance,
-        content=await tx.secure_elements.content(se.id),
+        content=with_credit(await tx.secure_elements.content(se.id), credit, operation),
         claims=await tx.secure_elements.claims(se.id),
         order=await _own_order(tx, se.id, operation_id),
+        credit=credit,
     )
 
 

@@ -9,6 +9,7 @@ from opentsm.tsm.domain.operation import OPERATION_STATES, Failure, Operation, O
 from opentsm.tsm.kernel.documents import to_json
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case
+from opentsm.tsm.roles.hub.credits import keep_credits
 from opentsm.tsm.roles.hub.services import (
     ADVANCE,
     HubServices,
@@ -98,7 +99,8 @@ class Ledger:
         await tx.operations.save(case.operation)
         if case.instance is not None:
             await tx.instances.save(case.instance)
-        await tx.secure_elements.save_content(case.se.id, case.content)
+        content = await keep_credits(tx, case.content, case.credit, case.operation)
+        await tx.secure_elements.save_content(case.se.id, content)
         await tx.secure_elements.save_claims(case.se.id, case.claims)
         for note in case.changes():
             await tx.audit.append(
