@@ -1,4 +1,4 @@
-"""`opentsm card`: offline card tools. They talk to no card and no server."""
+"""`opentsm card`: card tools without a server; those of this module talk to no card either."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from opentsm.card.gp.cap_builder import CapSpec, build_cap, build_raw
 from opentsm.card.gp.explain import Reading, explain
 from opentsm.card.gp.packages import package_name, platform
 from opentsm.card.scp.channel import SecurityLevel, StaticKeys
+from opentsm.cli.card_reader import add_reader_commands
 from opentsm.cli.card_wrap import WrapSession
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import JsonOption, print_json, say
 
-card_app = typer.Typer(help="Card tools without a server: wrap, explain, cap.", no_args_is_help=True)
+card_app = typer.Typer(
+    help="Card tools without a server, for a card in a reader or none.", no_args_is_help=True
+)
+add_reader_commands(card_app)
 _FILE_MARK = "@"
 _NO_KDD = "00" * 10
 # The hex of a 32-byte key, however it is spaced.

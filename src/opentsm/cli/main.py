@@ -50,7 +50,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("operation", "resources", "operation_app", "List, show and follow operations."),
     CommandEntry("se", "resources", "se_app", "List, show and follow secure elements."),
     CommandEntry("service", "resources", "service_app", "List, show and follow services."),
-    CommandEntry("card", "card", "card_app", "Card tools without a server: wrap, explain, cap."),
+    CommandEntry("card", "card", "card_app", "Card tools without a server, for a card in a reader or none."),
     CommandEntry("vse", "vse", "vse_app", "Make, show and serve virtual secure elements."),
     CommandEntry("agent", "agent", "agent_app", "Run a Local Agent on this device."),
     CommandEntry("db", "db", "db_app", "Apply and show migrations of the database."),
