@@ -44,7 +44,7 @@ def delete(
         return NO_CONFIRMATION
     token = bool(find(objects, _TOKEN))
     authorize_content(environment, domain, Operation.DELETE, token=token)
-    _delete_content(environment, channel, domain, aid, related=bool(command.p2 & _RELATED))
+    _delete_content(environment, domain, aid, related=bool(command.p2 & _RELATED))
     return NO_CONFIRMATION
 
 
@@ -55,9 +55,7 @@ def _delete_keys(environment: Environment, domain: Instance, objects: tuple[Tlv,
     delete_keys(environment, domain, kid[0] if kid else None, kvn[0] if kvn else None)
 
 
-def _delete_content(
-    environment: Environment, channel: LogicalChannel, domain: Instance, aid: bytes, *, related: bool
-) -> None:
+def _delete_content(environment: Environment, domain: Instance, aid: bytes, *, related: bool) -> None:
     image = environment.image
     instance = image.instance(aid)
     if instance is not None:
@@ -68,9 +66,9 @@ def _delete_content(
             raise StatusError(SW_NOT_FOUND)
         doomed = [*_instances_of(image, load_file), load_file] if related else [load_file]
     for entry in doomed:
-        _require_deletable(environment, channel, domain, entry, doomed)
+        _require_deletable(environment, domain, entry, doomed)
     for entry in doomed:
-        _remove(environment, channel, entry)
+        _remove(environment, entry)
     environment.touch()
 
 
@@ -80,13 +78,12 @@ def _instances_of(image: CardImage, load_file: LoadFile) -> list[Instance]:
 
 def _require_deletable(
     environment: Environment,
-    channel: LogicalChannel,
     domain: Instance,
     entry: Instance | LoadFile,
     doomed: list[Instance | LoadFile],
 ) -> None:
     image = environment.image
-    if entry is image.isd or entry is domain or entry is channel.selected:
+    if entry is image.isd or entry is domain or environment.is_selected(entry):
         raise StatusError(SW_CONDITIONS)
     if not domain.holds(Privilege.GLOBAL_DELETE):
         require_control(environment, domain, entry, Policy.ACCEPT_DELETION)
@@ -100,7 +97,7 @@ def _require_deletable(
         raise StatusError(SW_CONDITIONS)
 
 
-def _remove(environment: Environment, channel: LogicalChannel, entry: Instance | LoadFile) -> None:
+def _remove(environment: Environment, entry: Instance | LoadFile) -> None:
     image = environment.image
     if isinstance(entry, LoadFile):
         image.load_files = [other for other in image.load_files if other is not entry]
@@ -110,5 +107,6 @@ def _remove(environment: Environment, channel: LogicalChannel, entry: Instance |
             image.isd.privileges |= unique
     image.instances = [other for other in image.instances if other is not entry]
     environment.forget_applet(entry.aid)
-    if channel.personalizing is entry:
-        channel.end_personalization()
+    for other in environment.channels.values():
+        if other.personalizing is entry:
+            other.end_personalization()

@@ -14,7 +14,7 @@ from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.scp import SecureSession, StartedSession
-from opentsm.vse.state import CardImage, Instance, encode_image
+from opentsm.vse.state import CardImage, Instance, LoadFile, encode_image
 from opentsm.vse.status import SW_NO_MEMORY, StatusError
 
 
@@ -46,8 +46,6 @@ class LogicalChannel:
     store_block: int = 0
     store_data: bytearray = field(default_factory=bytearray)
     status_rest: dict[int, list[bytes]] = field(default_factory=dict)
-    answer_rest: bytes = b""
-    answer_sw: int = 0x9000
 
     def end_secure_channel(self) -> None:
         """Forget keys, levels and what a secure channel protected."""
@@ -92,6 +90,24 @@ class Environment:
         self._dirty = False
         self._used = memory.used(image)
         self._applets: dict[bytes, Applet] = {}
+        self.channels: dict[int, LogicalChannel] = {}
+
+    def is_selected(self, entry: Instance | LoadFile, *, beside: "LogicalChannel | None" = None) -> bool:
+        """Tell whether an instance is selected on any open channel, or on any `beside` this one."""
+        return any(open_.selected is entry for open_ in self.channels.values() if open_ is not beside)
+
+    def close_channel(self, number: int) -> None:
+        """End the application session on a supplementary channel, and close it."""
+        channel = self.channels.pop(number)
+        self.leave(channel)
+
+    def leave(self, channel: "LogicalChannel") -> None:
+        """End the application session on a channel; an applet that is selected nowhere else hears of it."""
+        selected = channel.selected
+        known = self.image.instance(selected.aid) is selected
+        if selected.domain is None and known and not self.is_selected(selected, beside=channel):
+            self.applet(selected).deselect()
+        channel.end_application_session()
 
     def touch(self) -> None:
         """Note that the image differs from the saved one and that its cost may have changed."""

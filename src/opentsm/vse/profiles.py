@@ -65,6 +65,9 @@ class VseProfile:
     store_data_limit: int = 16384
     max_command_data: int = 255
     extended_length: bool = True
+    protocol: Literal["T=0", "T=1"] = "T=1"
+    logical_channels: int = 4
+    chain_limit: int = 8192
     minimum_level: int = 0
     inherit_keys: bool = True
     personalized_by_keys: bool = True
@@ -137,6 +140,8 @@ def _check(profile: VseProfile) -> None:
         raise ValueError("isd_aid has 5 to 16 bytes")
     if any(protocol not in {2, 3} for protocol, _ in profile.channels) or not profile.channels:
         raise ValueError("scp lists pairs of protocol (02, 03) and i")
+    if profile.logical_channels not in range(21):
+        raise ValueError("logical_channels is 0 (none known) to 20")
     for package in profile.factory:
         for text in (package.aid, *package.modules, *(entry.aid for entry in package.instances)):
             if not 5 <= len(bytes.fromhex(text)) <= 16:

@@ -14,6 +14,7 @@ from opentsm.vse.privileges import Privilege
 from opentsm.vse.state import CardImage, Instance
 from opentsm.vse.status import (
     SW_CARD_LOCKED,
+    SW_CONDITIONS,
     SW_FILE_NOT_FOUND,
     SW_FUNCTION_NOT_SUPPORTED,
     SW_OK,
@@ -24,6 +25,7 @@ from opentsm.vse.status import (
 _CONTACT = 0x40
 _CHANNEL_MASK = 0x1F
 _NEXT = 0x02
+_SECURE_MESSAGING_BITS = 0x0C
 
 
 class NoMatchError(Exception):
@@ -36,20 +38,29 @@ def final_application(image: CardImage) -> Instance:
     return next(holders, image.isd)
 
 
-def implicit_application(image: CardImage) -> Instance:
-    """Return what is selected on the basic channel after a reset (§6.4.2.1.1)."""
+def implicit_application(image: CardImage, number: int = 0) -> Instance:
+    """Return what is selected on a channel without asking: after a reset, or when it is opened.
+
+    Args:
+        image: the card.
+        number: of the logical channel; one that nobody is registered for has what the basic channel has.
+    Source: GPCS §6.4.2.1.1, §6.4.2.2.
+    """
     if image.isd.state in {CardState.CARD_LOCKED, CardState.TERMINATED}:
         return final_application(image)
-    registered = _registered(image)
+    registered = _registered(image, number) or _registered(image, 0) or image.isd
     return final_application(image) if _is_blocked(image, registered) else registered
 
 
-def _registered(image: CardImage) -> Instance:
-    for entry in image.instances[1:]:
-        contact_basic = any(value & _CONTACT and not value & _CHANNEL_MASK for value in entry.implicit)
-        if contact_basic or entry.holds(Privilege.CARD_RESET):
-            return entry
-    return image.isd
+def _registered(image: CardImage, number: int) -> Instance | None:
+    return next((entry for entry in image.instances[1:] if _is_registered(entry, number)), None)
+
+
+def _is_registered(entry: Instance, number: int) -> bool:
+    """§6.4.1: by its parameters; without any, the holder of Card Reset on the basic channel."""
+    if entry.implicit:
+        return any(value & _CONTACT and value & _CHANNEL_MASK == number for value in entry.implicit)
+    return number == 0 and entry.holds(Privilege.CARD_RESET)
 
 
 def _is_blocked(image: CardImage, entry: Instance) -> bool:
@@ -68,9 +79,13 @@ def select(environment: Environment, channel: LogicalChannel, command: CommandAp
         NoMatchError: first or only occurrence, and no AID matches.
         StatusError: 6A82 nothing selectable matches, 6A81 the card is locked, 6882 secure messaging.
     """
-    if command.cla & 0x0C or command.cla & 0x60 == 0x60:
+    if command.cla & _SECURE_MESSAGING_BITS:
         raise StatusError(SW_SECURE_MESSAGING_NOT_SUPPORTED)
     state = environment.image.isd.state
+    if channel.number and state in {CardState.CARD_LOCKED, CardState.TERMINATED}:
+        # §6.4.3.1.2: the channel closes.
+        environment.close_channel(channel.number)
+        raise StatusError(SW_FUNCTION_NOT_SUPPORTED)
     if state == CardState.TERMINATED:
         raise StatusError(SW_FUNCTION_NOT_SUPPORTED)
     matches = _matches(environment.image, channel, command)
@@ -98,7 +113,7 @@ def _select_in_locked_card(
     holder = final_application(environment.image)
     if all(entry is not holder for entry in matches):
         raise StatusError(SW_FUNCTION_NOT_SUPPORTED)
-    return ResponseApdu(_enter(environment, channel, holder), SW_CARD_LOCKED)
+    return ResponseApdu(enter(environment, channel, holder), SW_CARD_LOCKED)
 
 
 def _select_first(
@@ -110,23 +125,40 @@ def _select_first(
             leave |= entry is channel.selected and is_locked(entry.state)
             continue
         try:
-            return ResponseApdu(_enter(environment, channel, entry), SW_OK)
+            return ResponseApdu(enter(environment, channel, entry), SW_OK)
         except StatusError:
             continue
     if leave:
-        _enter(environment, channel, implicit_application(image))
+        enter(environment, channel, implicit_application(image))
     raise StatusError(SW_FILE_NOT_FOUND)
 
 
-def _enter(environment: Environment, channel: LogicalChannel, entry: Instance) -> bytes:
-    """Ask the application, then end the session of the one before."""
+def enter(environment: Environment, channel: LogicalChannel, entry: Instance) -> bytes:
+    """Ask an application whether it lets itself be selected, then end the session of the one before.
+
+    Returns:
+        Its FCI.
+
+    Raises:
+        StatusError: it refuses, or is active on another channel and cannot be on two.
+    """
+    _require_multiselection(environment, channel, entry)
     answer = domain_fci(environment, entry) if entry.domain else environment.applet(entry).select()
-    before = channel.selected
-    if before is not entry and before.domain is None and environment.image.instance(before.aid) is before:
-        environment.applet(before).deselect()
+    if channel.selected is not entry:
+        environment.leave(channel)
     channel.end_application_session()
     channel.selected = entry
     return answer
+
+
+def _require_multiselection(environment: Environment, channel: LogicalChannel, entry: Instance) -> None:
+    """§6.4.2.1.2; as on Java Card, applets of one package are active on several channels only if they can."""
+    if entry.domain is not None:
+        return
+    for other in environment.channels.values():
+        related = other.selected.domain is None and other.selected.load_file == entry.load_file
+        if other is not channel and related and not environment.applet(entry).MULTISELECTABLE:
+            raise StatusError(SW_CONDITIONS)
 
 
 def domain_fci(environment: Environment, domain: Instance) -> bytes:

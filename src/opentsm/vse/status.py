@@ -14,6 +14,7 @@ SW_MEMORY_FAILURE: Final = 0x6581
 SW_WRONG_LENGTH: Final = 0x6700
 SW_CHANNEL_NOT_OPEN: Final = 0x6881
 SW_SECURE_MESSAGING_NOT_SUPPORTED: Final = 0x6882
+SW_LAST_OF_CHAIN_EXPECTED: Final = 0x6883
 SW_SECURITY: Final = 0x6982
 SW_BLOCKED: Final = 0x6983
 SW_CONDITIONS: Final = 0x6985
@@ -40,3 +41,8 @@ class StatusError(Exception):
         super().__init__(f"status word {sw:04X}")
         self.sw = sw
         self.data = data
+
+
+def carries_data(sw: int) -> bool:
+    """Tell whether an answer with this status word may carry data: 9000 and warnings."""
+    return sw == SW_OK or sw >> 8 in {0x62, 0x63}

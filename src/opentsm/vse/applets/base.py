@@ -39,6 +39,8 @@ class Applet(ABC):
     """
 
     MODULE_AID: ClassVar[Aid]
+    # Whether instances of its package may be selected on several logical channels at once.
+    MULTISELECTABLE: ClassVar[bool] = False
 
     def __init__(self, store: MutableMapping[str, bytes], services: CardServices) -> None:
         self.store = store
