@@ -159,7 +159,7 @@ async def test_import_then_every_line_has_its_own_result(api: ApiBench) -> None:
     assert [(entry["line"], entry["code"], entry["field"]) for entry in report["refused"]] == [
         (3, "malformed_json", None),
         (4, "invalid_input", "/profile"),
-        (5, "conflict", "identifiers"),
+        (5, "conflict", "/identifiers"),
         (6, "invalid_input", "/more"),
         (7, "too_large", None),
     ]

@@ -9,11 +9,11 @@ from litestar.di import Provide
 
 from opentsm.api import health, openapi, seram
 from opentsm.api.authentication import BearerAuthentication, provide_principal
-from opentsm.api.body import JsonRequest
 from opentsm.api.container import ApiContainer
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
 from opentsm.api.idempotency import Idempotency
+from opentsm.api.json_request import JsonRequest
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
 from opentsm.api.problems import problem_response

@@ -180,7 +180,7 @@ def _key(scope: Scope) -> str | None:
     if not values:
         return None
     key = values[0].decode("latin-1")
-    if len(values) > 1 or not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
+    if len(values) > 1 or not 1 <= len(key) <= MAX_KEY or not all("!" <= c <= "~" for c in key):
         raise InvalidInputError(f"{HEADER} must be 1 to {MAX_KEY} visible ASCII characters.", field=HEADER)
     return key
 

@@ -26,6 +26,7 @@ from opentsm.tsm.kernel.errors import (
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 _POINTER_MARK = re.compile(r"\s*-? at `(?:key in )?\$(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"Missing required \w+ parameter '(?P<name>[^']+)'")
 _PATH_PART = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
 _CODES = {
     400: "invalid_input",
@@ -42,6 +43,8 @@ _INVALID = (InvalidInputError.__doc__ or "").splitlines()[0]
 _ADVICE = {
     "invalid_input": "Correct the value; /docs describes every request.",
     "malformed_json": "Send one JSON document.",
+    "unsupported_media_type": "Send the body in the media type that /docs names.",
+    "too_large": "Send less at once; /docs names the limits.",
     "unauthenticated": "Send the header Authorization: Bearer, with a token that is still good.",
     "forbidden": "Use the token of a party that may do this.",
     "not_found": "Check the path and the id, and that the token is its owner's.",
@@ -52,7 +55,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem document (RFC 9457); `field` is a JSON pointer or parameter name, `code` never changes."""
+    """A problem document (RFC 9457); `code` never changes.
+
+    `field` names the value at fault: a JSON pointer (RFC 6901, it begins with `/`) for a member of the body,
+    the plain name for a parameter of the query or path or for a header.
+    """
 
     type: str
     title: str
@@ -124,6 +131,9 @@ def _retry_later(request: Request[Any, Any, Any], error: StaleVersionError) -> R
 
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
     faults = [_fault(entry) for entry in error.extra] if isinstance(error.extra, list) else []
+    missing = _MISSING.match(error.detail)
+    if missing:
+        faults = [(missing["name"], "is missing")]
     if not faults:
         return _http(request, error)
     detail = "; ".join(f"{field}: {text}" if field else text for field, text in faults)
@@ -147,29 +157,32 @@ def _fault(entry: object) -> tuple[str, str]:
     message, key = str(entry.get("message", "")), str(entry.get("key", ""))
     source = entry.get("source")
     source = getattr(source, "value", source)
-    if source in (None, "body"):
-        pointer, text = split_path(message)
-        if not pointer and key and key != "data":
-            pointer = _pointer("." + key.removeprefix("data."))
-        return pointer, text
-    return key, split_path(message)[1]
+    return split_path(message) if source == "body" else (key, split_path(message)[1])
 
 
 def split_path(message: str) -> tuple[str, str]:
-    """Split msgspec's message into a JSON pointer and the text: `… - at `$.a[0].b`` gives `/a/0/b`."""
+    """Split msgspec's message into a JSON pointer and the text: `… - at `$.a[0].b`` gives `/a/0/b`.
+
+    msgspec does not tell under which name of a map a value stands (`[...]`): the pointer ends at the map.
+    """
     mark = _POINTER_MARK.search(message)
     text = message if mark is None else message[: mark.start()]
-    pointer = _pointer(mark["path"] if mark else "")
+    pointer = _pointer((mark["path"] if mark else "").partition("[...]")[0])
     missing = re.search(r"(?:required|unknown) field `([^`]+)`", text)
     if missing:
-        pointer += f"/{missing[1]}"
+        pointer += f"/{_escaped(missing[1])}"
     return pointer, text
 
 
 def _pointer(path: str) -> str:
     """Write msgspec's path as a JSON pointer: `.a[0].b` is `/a/0/b`."""
     parts = (part[1] if part[1] is not None else part[2] for part in _PATH_PART.finditer(path))
-    return "".join(f"/{part or '*'}" for part in parts)
+    return "".join(f"/{_escaped(part)}" for part in parts)
+
+
+def _escaped(name: str) -> str:
+    """Write a member's name as part of a JSON pointer (RFC 6901 §3)."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:

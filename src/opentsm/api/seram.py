@@ -1,7 +1,8 @@
 """The Remote Agent of GlobalPlatform SERAM 2.0.0 with our extension 2.0.0+opentsm.1.
 
-Bodies are read leniently, as the standard's own examples hold fields that it does not define. The sessionId
-stands in the query, which is never logged. Source: gpseram-2.0.0.yaml; docs/reference/agent-protocol.md.
+Unknown members are passed over, as the standard's own examples hold some; types are taken strictly. The
+sessionId stands in the query, which is never logged.
+Source: gpseram-2.0.0.yaml; docs/reference/agent-protocol.md.
 """
 
 from typing import Annotated, Literal
@@ -30,6 +31,7 @@ MAX_ANSWERS = 5000
 
 SeType = Literal["eSE", "iSE", "uicc", "euicc", "ieuicc", "undefined"]
 Status = Literal["PROCESSED", "POLLING", "UNAVAILABLE_SE", "UNKNOWN_FAILURE", "UNGRANTED_ACCESS"]
+Count = Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)]
 Apdu = Annotated[str, msgspec.Meta(pattern="^([0-9A-Fa-f]{2})*$", max_length=200_000)]
 SessionId = Annotated[str, QueryParameter(name="sessionId", max_length=64)]
 
@@ -78,7 +80,7 @@ class AgentStatus(_Message, frozen=True, kw_only=True):
     """What an agent says about itself."""
 
     local_agent_status_enum: Status
-    executed_se_ram_commands: Annotated[int, msgspec.Meta(ge=0)] = 0
+    executed_se_ram_commands: Count = 0
     error_msg: str | None = None
 
 
@@ -92,7 +94,7 @@ class RamResponse(msgspec.Struct, frozen=True, kw_only=True):
 class Stopped(_Message, frozen=True, kw_only=True):
     """Extension: before which command the agent stopped, and why."""
 
-    index: Annotated[int, msgspec.Meta(ge=0)]
+    index: Count
     reason: Literal["MISMATCH", "CARD_LOST", "INTERRUPTED", "EXPIRED"]
 
 
@@ -100,7 +102,7 @@ class Refused(_Message, frozen=True, kw_only=True):
     """Extension: the order was not begun."""
 
     reason: Literal["MALFORMED", "NOT_NEWER", "OTHER_SE", "JOURNAL_FULL"]
-    order_sequence: int | None = None
+    order_sequence: Count | None = None
 
 
 class AgentReport(_Message, frozen=True, kw_only=True):
@@ -108,7 +110,7 @@ class AgentReport(_Message, frozen=True, kw_only=True):
 
     local_agent_status: AgentStatus
     ram_responses: list[RamResponse] | None = None
-    order_sequence: int | None = None
+    order_sequence: Count | None = None
     stopped: Stopped | None = None
     refused: Refused | None = None
 

@@ -119,7 +119,10 @@ async def test_problem_when_litestar_refuses_then_the_same_form() -> None:
         ("Expected `str`, got `int` - at `$.a[0].b`", "/a/0/b", "Expected `str`, got `int`"),
         ("Object missing required field `name`", "/name", "Object missing required field `name`"),
         ("Object contains unknown field `x` - at `$.a`", "/a/x", "Object contains unknown field `x`"),
-        ("Expected `str`, got `int` - at `$[...]`", "/...", "Expected `str`, got `int`"),
+        # RFC 6901 §3: a pointer that msgspec cannot end ends at the map
+        ("Expected `str`, got `int` - at `$[...]`", "", "Expected `str`, got `int`"),
+        ("Expected `str`, got `int` - at `$.data[...]`", "/data", "Expected `str`, got `int`"),
+        ("Object contains unknown field `a/b~c`", "/a~1b~0c", "Object contains unknown field `a/b~c`"),
         ("whatever", "", "whatever"),
     ],
 )

@@ -38,7 +38,8 @@ class TsmError(Exception):
         Args:
             detail: what was refused and why; never a key, PIN or personalisation value.
             advice: what the receiver can do about it.
-            field: JSON pointer or parameter name of the value at fault.
+            field: the value at fault: a JSON pointer (`/key_sets/0/kvn`) when it comes with a body, the plain
+                name when it stands in a query, a path or a header.
         """
         self.detail = detail or type(self).__doc__ or type(self).__name__
         self.advice = advice

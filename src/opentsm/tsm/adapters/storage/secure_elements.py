@@ -100,7 +100,7 @@ class PostgresSecureElements:
         added = await self._session.change(_SQL["add_identifiers"], se.issuer_id, se.id, kinds, values)
         if added != len(values):
             raise self._session.spoiled(
-                ConflictError("An identifier of this secure element is taken.", field="identifiers")
+                ConflictError("An identifier of this secure element is taken.", field="/identifiers")
             )
 
 

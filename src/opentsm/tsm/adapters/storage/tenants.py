@@ -32,7 +32,7 @@ class PostgresTenants:
         )
         if not added:
             raise self._session.spoiled(
-                ConflictError(f"A {tenant.kind.value} named {tenant.name!r} exists already.", field="name")
+                ConflictError(f"A {tenant.kind.value} named {tenant.name!r} exists already.", field="/name")
             )
 
     async def get(self, tenant_id: TenantId) -> Tenant | None:

@@ -181,10 +181,10 @@ class Requests:
             InvalidInputError: a value is out of range, or the service has no such application.
         """
         if not 1 <= amount <= MAX_AMOUNT:
-            raise InvalidInputError(f"amount must be 1 to {MAX_AMOUNT}.", field="amount")
+            raise InvalidInputError(f"amount must be 1 to {MAX_AMOUNT}.", field="/amount")
         chosen = transaction or self._s.world.random(8).hex()
         if len(chosen) != 16 or not all(c in "0123456789abcdefABCDEF" for c in chosen):
-            raise InvalidInputError("transaction must be 8 bytes in hex.", field="transaction")
+            raise InvalidInputError("transaction must be 8 bytes in hex.", field="/transaction")
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, OperationType.TOP_UP)
             check_state(instance, OperationType.TOP_UP, principal.tenant_id)
@@ -304,10 +304,10 @@ class Requests:
             raise InvalidInputError(
                 "valid_until has no offset from UTC.",
                 advice="Write it as RFC 3339 has it: 2026-12-31T12:00:00Z.",
-                field="valid_until",
+                field="/valid_until",
             )
         if valid_until is not None and valid_until <= now:
-            raise InvalidInputError("valid_until is in the past.", field="valid_until")
+            raise InvalidInputError("valid_until is in the past.", field="/valid_until")
         return Operation(
             id=OperationId(self._s.world.new_id()),
             tenant_id=principal.tenant_id,
@@ -368,6 +368,6 @@ def _application(instance: ServiceInstance, application: Aid | None) -> Aid:
     if application is None or application not in known:
         raise InvalidInputError(
             "application must name one of the service's applications: " + ", ".join(map(str, known)),
-            field="application",
+            field="/application",
         )
     return application

@@ -73,7 +73,8 @@ async def _no_key(_part: r.DerivedKey, _diversifier: bytes) -> Secret:
 
 
 def _refused(name: str, why: str) -> InvalidInputError:
-    return InvalidInputError(f"The personalisation datum {name} {why}.", field=f"data.{name}")
+    pointer = name.replace("~", "~0").replace("/", "~1")  # RFC 6901 §3
+    return InvalidInputError(f"The personalisation datum {name} {why}.", field=f"/data/{pointer}")
 
 
 def _check_field(field: r.Field, value: str) -> None:

@@ -106,7 +106,7 @@ class ScriptDesk:
                 "A key's name is a small letter, then small letters, digits or -, at most 64.", field="name"
             )
         if len(key) != _KEY_LENGTH:
-            raise InvalidInputError(f"An application key has {_KEY_LENGTH} bytes.", field="key")
+            raise InvalidInputError(f"An application key has {_KEY_LENGTH} bytes.", field="/key")
         try:
             await self.keystore_of(owner).import_key(application_key_handle(owner, name), key)
         except KeystoreError as error:
