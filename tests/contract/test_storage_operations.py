@@ -71,7 +71,9 @@ async def test_queue_when_asked_then_lowest_priority_number_first_and_then_oldes
     assert found == [*expected, None]
 
 
-@pytest.mark.parametrize("state", set(OperationState) - {OperationState.REQUESTED, OperationState.QUEUED})
+@pytest.mark.parametrize(
+    "state", [s for s in OperationState if s not in {OperationState.REQUESTED, OperationState.QUEUED}]
+)
 async def test_queue_when_an_operation_does_not_wait_then_it_is_not_in_it(
     storage: PostgresStorage, state: OperationState
 ) -> None:

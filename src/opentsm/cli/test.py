@@ -12,24 +12,34 @@ from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.source_tree import source_root
 from opentsm.cli.system_packages import require_system_packages
 
+MOST_WORKERS = 8
+"""Each worker starts database servers of its own: more of them cost memory and bring little."""
+
 test_app = typer.Typer()
+
+
+def workers(cores: int) -> list[str]:
+    """Return pytest's options for this many cores: one worker each, which take work from one another."""
+    return ["-n", str(min(cores, MOST_WORKERS)), "--dist", "worksteal"] if cores > 1 else []
 
 
 @test_app.command(context_settings={"ignore_unknown_options": True})
 def test(
     pytest_arguments: Annotated[
-        list[str] | None, typer.Argument(help="Handed to pytest; with arguments only pytest runs.")
+        list[str] | None,
+        typer.Argument(help="Handed to pytest; with arguments only pytest runs, in one process without -n."),
     ] = None,
     crash_all: Annotated[
         bool, typer.Option("--crash-all", help="kill -9 at every APDU, not only at the ends of a phase.")
     ] = False,
 ) -> None:
-    """Install what the tests need, run all checks, then pytest."""
+    """Install what the tests need, run all checks, then pytest on all cores."""
     root = source_root()
     require_system_packages(root)
     checks_passed = bool(pytest_arguments) or all(result.passed for result in run_checks(root))
     environment = {**os.environ, **({"OPENTSM_CRASH_ALL": "1"} if crash_all else {})}
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(pytest_arguments or [])]
+    arguments = pytest_arguments or workers(len(os.sched_getaffinity(0)))
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     tests_passed = subprocess.run(pytest, cwd=root, env=environment, check=False).returncode == 0
     if not (checks_passed and tests_passed):
         raise typer.Exit(ExitCode.FAILED)
