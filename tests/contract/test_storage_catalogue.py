@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 
 import pytest
 from tests.contract.storage_records import a_tenant, new_tenant_id
@@ -14,7 +13,7 @@ DOCUMENT: dict[str, object] = {"name": "Öffi", "list": [1, 2.5, None, True], "i
 
 
 async def test_block_when_put_twice_then_stored_once_and_found_by_digest(storage: PostgresStorage) -> None:
-    block = os.urandom(200_000)
+    block = bytes(range(256)) * 800
     sha256 = hashlib.sha256(block).hexdigest()
     async with storage.transaction() as work:
         assert await work.load_files.block(sha256) is None

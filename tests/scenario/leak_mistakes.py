@@ -1,12 +1,11 @@
 """Requests that carry secrets where none belong: every one is refused, and none may be repeated anywhere."""
 
 import base64
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.scenario.leak_story import SPTSM, Story
+from tests.scenario.leak_story import MADE_UP, SPTSM, Story
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ def mistakes(story: Story, device_token: str, session_id: str) -> Iterator[Mista
 
 def _with_text(story: Story, text: str) -> Iterator[tuple[str, str, str, str | None, dict[str, Any]]]:
     quoted = text.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D")
-    another = {"json": {"key": secrets.token_hex(16)}}
+    another = {"json": {"key": MADE_UP.randbytes(16).hex()}}
     yield "master key as handle", "PUT", f"/v1/master-keys/{quoted}", "issuer", another
     yield (
         "key as name of an application key",
         "PUT",
         f"/v1/application-keys/{quoted}",
         "provider",
-        {"json": {"key": secrets.token_hex(16)}},
+        {"json": {"key": MADE_UP.randbytes(16).hex()}},
     )
     yield "too long a key", "PUT", "/v1/master-keys/new", "issuer", {"json": {"key": text + "00"}}
     yield "a key that is no hex", "PUT", "/v1/master-keys/new", "issuer", {"json": {"key": f"{text}?"}}
@@ -56,7 +55,7 @@ def _with_text(story: Story, text: str) -> Iterator[tuple[str, str, str, str | N
         "PUT",
         "/v1/master-keys/new",
         "issuer",
-        {"json": {"key": secrets.token_hex(16), text: 1}},
+        {"json": {"key": MADE_UP.randbytes(16).hex(), text: 1}},
     )
     yield "kind of party", "POST", "/v1/parties", "operator", {"json": {"kind": text, "name": "x"}}
     yield (

@@ -5,8 +5,8 @@ All through the public HTTP APIs. Every secret that is made on the way is kept a
 
 import base64
 import json
+import random
 import re
-import secrets
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -22,19 +22,21 @@ SPTSM = "/sptsm/1.0.4"
 APPLICATION_KEYS = ("bank-ac", "purse-load", "purse-purchase", "purse-tac")
 EXPIRY, PSN = "3011", "01"
 KVN = {"scp03-i70": 0x30, "scp02-i55": 0x20}
+MADE_UP = random.Random("OpenTSM's leak test")
+"""Keys and card data look random, and are the same in every run: luck decides nothing."""
 
 
 def digits(count: int) -> str:
-    """Return random digits, the first of them 4."""
-    return "4" + "".join(str(secrets.randbelow(10)) for _ in range(count - 1))
+    """Return made-up digits, the first of them 4."""
+    return "4" + "".join(str(MADE_UP.randrange(10)) for _ in range(count - 1))
 
 
 def key() -> bytes:
-    """Return a random key whose base64 nobody takes for a word."""
+    """Return a key whose base64 nobody takes for a word, and that a URL must quote."""
     while True:
-        made = secrets.token_bytes(16)
+        made = MADE_UP.randbytes(16)
         text = base64.b64encode(made).decode()
-        if all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]")):
+        if all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]", "[+]", "/")):
             return made
 
 
@@ -43,10 +45,10 @@ class Cardholder:
     """Personalisation data of one bank card."""
 
     pan: str = field(default_factory=lambda: digits(16))
-    name: str = field(default_factory=lambda: "QUILLFEATHER/" + secrets.token_hex(4).upper())
+    name: str = field(default_factory=lambda: "QUILLFEATHER/" + MADE_UP.randbytes(4).hex().upper())
     discretionary: str = field(default_factory=lambda: digits(12))
-    pin_block: str = field(default_factory=lambda: secrets.token_hex(8).upper())
-    label: str = field(default_factory=lambda: "B-" + secrets.token_hex(6).upper())
+    pin_block: str = field(default_factory=lambda: MADE_UP.randbytes(8).hex().upper())
+    label: str = field(default_factory=lambda: "B-" + MADE_UP.randbytes(6).hex().upper())
 
     def data(self) -> dict[str, str]:
         """Return the values as `POST /v1/instances` takes them."""
@@ -89,8 +91,8 @@ class Story:
     cards: dict[str, RememberingCard] = field(default_factory=dict)
     elements: dict[str, str] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
-    purse_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
-    purse_label: str = field(default_factory=lambda: "P-" + secrets.token_hex(6).upper())
+    purse_id: bytes = field(default_factory=lambda: MADE_UP.randbytes(8))
+    purse_label: str = field(default_factory=lambda: "P-" + MADE_UP.randbytes(6).hex().upper())
     _count: int = 0
 
     # --- requests --------------------------------------------------------------------------------------
@@ -145,8 +147,8 @@ class Story:
         for number, (name, profile) in enumerate(kinds.items()):
             family = profile.partition("-")[0]
             method = DiversificationMethod.KDF3 if family == "scp03" else DiversificationMethod.EMV
-            master = secrets.token_bytes(16) if name == "forgery" else self.masters[family]
-            card = RememberingCard(profile, secrets.randbits(24) << 8 | number, Secret(master), method)
+            master = MADE_UP.randbytes(16) if name == "forgery" else self.masters[family]
+            card = RememberingCard(profile, MADE_UP.getrandbits(24) << 8 | number, Secret(master), method)
             self.cards[name] = card
             source = {
                 "type": "diversified",
