@@ -1,6 +1,7 @@
-"""Directories for real processes: pytest's own are closed to the user that the database runs as."""
+"""For real processes: directories that the database's user can enter, and a Ctrl-C that works."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,3 +16,10 @@ def open_data_dir() -> Iterator[str]:
     directory.chmod(0o755)
     yield str(directory)
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_interrupt() -> None:
+    """Let SIGINT through: a shell that starts the suite in the background has it ignored, by children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
