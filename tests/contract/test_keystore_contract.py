@@ -19,8 +19,14 @@ from opentsm.card.gp import keys as gp_keys
 from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
 from opentsm.card.scp.channel import SecurityLevel, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, open_channel
-from opentsm.tsm.domain.secure_element import DiversifiedKeys, KeySource, SealedKeys, WrappedKeys
-from opentsm.tsm.kernel.errors import KeystoreError
+from opentsm.tsm.domain.secure_element import (
+    BoundKeys,
+    DiversifiedKeys,
+    SealedKeys,
+    UsableKeys,
+    WrappedKeys,
+)
+from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 
@@ -29,6 +35,7 @@ NewKeystore = Callable[[str], Awaitable[Keystore]]
 MASTER, TRANSPORT, OTHER = KeyHandle("isd/master"), KeyHandle("transport"), KeyHandle("other")
 TRANSPORT_KEY = bytes(range(0x60, 0x80))
 TEST_KEY = bytes.fromhex("404142434445464748494a4b4c4d4e4f")
+PLACE = "keyset:se/A000000151000000/48"
 KDD = bytes.fromhex("00010203040506070809")
 EUICC_ISD = Aid.from_hex("A0000005591010FFFFFFFF8900000100")
 ISD = Aid.from_hex("A000000151000000")
@@ -59,6 +66,11 @@ PYSIM = {
 }
 JCOP3_ANSWER = bytes.fromhex("00009326519195994079010200c218c143d7040c164cdb4cb916754d")
 JCOP3_HOST_CHALLENGE = bytes.fromhex("a012e7d45549d80a")
+
+
+def bound(blob: bytes) -> BoundKeys:
+    """Return a sealed blob as it is found in its place."""
+    return BoundKeys(source=SealedKeys(blob=blob), context=PLACE)
 
 
 async def given(keystore: Keystore, enc: bytes, mac: bytes, dek: bytes) -> WrappedKeys:
@@ -147,11 +159,11 @@ async def test_handle_when_the_length_is_no_key_length_then_refused(
 
 async def test_handle_when_unknown_then_refused(new_keystore: NewKeystore) -> None:
     keystore = await new_keystore("issuer")
-    made = await keystore.generate_key_set(scp=3, key_length=16)
+    made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
     with pytest.raises(KeystoreError):
         await keystore.derive_application_key(MASTER, b"card")
     with pytest.raises(KeystoreError):
-        await keystore.export_key_set(made.source, TRANSPORT)
+        await keystore.export_key_set(made.bound, TRANSPORT)
     with pytest.raises(KeystoreError):
         await keystore.key_check_values(DiversifiedKeys(master=MASTER, method="KDF3", kdd=KDD), scp=3)
 
@@ -192,9 +204,9 @@ async def test_key_set_when_generated_then_its_check_values_are_found_again(
     new_keystore: NewKeystore, scp: int, length: int
 ) -> None:
     keystore = await new_keystore("issuer")
-    made = await keystore.generate_key_set(scp=scp, key_length=length)
-    other = await keystore.generate_key_set(scp=scp, key_length=length)
-    assert await keystore.key_check_values(made.source, scp=scp) == made.kcvs
+    made = await keystore.generate_key_set(scp=scp, key_length=length, context=PLACE)
+    other = await keystore.generate_key_set(scp=scp, key_length=length, context=PLACE)
+    assert await keystore.key_check_values(made.bound, scp=scp) == made.kcvs
     assert len({made.source.blob, other.source.blob}) == 2
     assert len({*made.kcvs, *other.kcvs}) == 6
 
@@ -204,24 +216,89 @@ async def test_key_set_when_there_is_no_such_kind_then_refused(
     new_keystore: NewKeystore, scp: int, length: int
 ) -> None:
     with pytest.raises(KeystoreError):
-        await (await new_keystore("issuer")).generate_key_set(scp=scp, key_length=length)
+        await (await new_keystore("issuer")).generate_key_set(scp=scp, key_length=length, context=PLACE)
 
 
 async def test_sealed_key_set_when_changed_or_of_another_keystore_then_refused(
     new_keystore: NewKeystore,
 ) -> None:
     keystore, other = await new_keystore("issuer"), await new_keystore("provider")
-    made = await keystore.generate_key_set(scp=3, key_length=16)
+    made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
     with pytest.raises(KeystoreError):
-        await other.key_check_values(made.source, scp=3)
+        await other.key_check_values(made.bound, scp=3)
     blob = made.source.blob
     for position in range(len(blob)):
         changed = blob[:position] + bytes((blob[position] ^ 1,)) + blob[position + 1 :]
         with pytest.raises(KeystoreError):
-            await keystore.key_check_values(SealedKeys(blob=changed), scp=3)
+            await keystore.key_check_values(bound(changed), scp=3)
     for cut in (b"", blob[:-1], blob[:-8], blob + bytes(8)):
         with pytest.raises(KeystoreError):
-            await keystore.key_check_values(SealedKeys(blob=cut), scp=3)
+            await keystore.key_check_values(bound(cut), scp=3)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "keyset:other/A000000151000000/48",
+        "keyset:se/A00000015100000001/48",
+        "keyset:se/A000000151000000/49",
+        PLACE + " ",
+        "",
+    ],
+)
+async def test_sealed_key_set_when_found_in_another_place_then_refused_by_name(
+    new_keystore: NewKeystore, elsewhere: str
+) -> None:
+    keystore = await new_keystore("issuer")
+    await given(keystore, TEST_KEY, TEST_KEY, TEST_KEY)
+    made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
+    moved = BoundKeys(source=made.source, context=elsewhere)
+    uses: list[Callable[[], Awaitable[object]]] = [
+        lambda: keystore.key_check_values(moved, scp=3),
+        lambda: keystore.derive_session(moved, pysim_context(16)),
+        lambda: keystore.export_key_set(moved, TRANSPORT),
+        lambda: keystore.predict_challenge(moved, scp=3, i=0x70, counter=1, aid=ISD),
+    ]
+    for use in uses:
+        with pytest.raises(KeyMaterialError):
+            await use()
+    assert await keystore.key_check_values(made.bound, scp=3) == made.kcvs
+
+
+async def test_sealed_key_set_when_given_without_its_place_then_refused(new_keystore: NewKeystore) -> None:
+    keystore = await new_keystore("issuer")
+    made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
+    with pytest.raises(KeyMaterialError):
+        await keystore.key_check_values(made.source, scp=3)  # type: ignore[arg-type]  # that is the point
+
+
+async def test_sealed_key_set_when_its_version_is_unknown_then_refused(new_keystore: NewKeystore) -> None:
+    keystore = await new_keystore("issuer")
+    blob = (await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)).source.blob
+    for version in (0x00, 0x02, 0xFF):
+        with pytest.raises(KeyMaterialError):
+            await keystore.key_check_values(bound(bytes((version,)) + blob[1:]), scp=3)
+
+
+@pytest.mark.parametrize(("scp", "length"), [(3, 16), (3, 24), (3, 32), (2, 16)])
+async def test_wrapped_key_set_when_adopted_then_sealed_for_its_place_with_the_same_check_values(
+    new_keystore: NewKeystore, scp: int, length: int
+) -> None:
+    keystore = await new_keystore("provider")
+    wrapped = await given(keystore, *pysim_keys(length))
+    adopted = await keystore.adopt_key_set(wrapped, scp=scp, context=PLACE)
+    assert adopted.kcvs == await keystore.key_check_values(wrapped, scp=scp)
+    assert adopted.kcvs == await keystore.key_check_values(adopted.bound, scp=scp)
+    with pytest.raises(KeyMaterialError):
+        await keystore.key_check_values(BoundKeys(source=adopted.source, context="elsewhere"), scp=scp)
+
+
+async def test_wrapped_key_set_when_damaged_then_not_adopted(new_keystore: NewKeystore) -> None:
+    keystore = await new_keystore("provider")
+    wrapped = await given(keystore, TEST_KEY, TEST_KEY, TEST_KEY)
+    damaged = WrappedKeys(transport=wrapped.transport, blob=wrapped.blob[:-1] + b"\0")
+    with pytest.raises(KeyMaterialError):
+        await keystore.adopt_key_set(damaged, scp=3, context=PLACE)
 
 
 async def test_wrapped_keys_when_they_are_not_three_equal_keys_then_refused(
@@ -238,8 +315,8 @@ async def test_wrapped_keys_when_they_are_not_three_equal_keys_then_refused(
 async def test_key_set_when_exported_then_the_other_party_holds_the_same(new_keystore: NewKeystore) -> None:
     issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
     await issuer.share_transport_key(TRANSPORT, provider)
-    made = await issuer.generate_key_set(scp=3, key_length=32)
-    handed_over = await issuer.export_key_set(made.source, TRANSPORT)
+    made = await issuer.generate_key_set(scp=3, key_length=32, context=PLACE)
+    handed_over = await issuer.export_key_set(made.bound, TRANSPORT)
     assert handed_over.transport == TRANSPORT
     assert await provider.key_check_values(handed_over, scp=3) == made.kcvs
 
@@ -256,8 +333,8 @@ async def test_transport_key_when_shared_again_in_either_direction_then_the_same
 ) -> None:
     issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
     await issuer.share_transport_key(TRANSPORT, provider)
-    made = await issuer.generate_key_set(scp=3, key_length=16)
-    before = await issuer.export_key_set(made.source, TRANSPORT)
+    made = await issuer.generate_key_set(scp=3, key_length=16, context=PLACE)
+    before = await issuer.export_key_set(made.bound, TRANSPORT)
     await issuer.share_transport_key(TRANSPORT, provider)
     await provider.share_transport_key(TRANSPORT, issuer)
     assert await provider.key_check_values(before, scp=3) == made.kcvs
@@ -473,7 +550,7 @@ async def test_refusals_then_tell_no_key(new_keystore: NewKeystore) -> None:
     keystore, other = await new_keystore("issuer"), await new_keystore("other")
     known = [TEST_KEY, TRANSPORT_KEY, *pysim_keys(16)]
     await keystore.import_key(MASTER, Secret(TEST_KEY))
-    source: KeySource = await given(keystore, *pysim_keys(16))
+    source: UsableKeys = await given(keystore, *pysim_keys(16))
     await other.import_key(TRANSPORT, Secret(bytes(32)))
     context = ChannelContext(scp=3, i=0x70, host_challenge=bytes(8), initialize_update=JCOP3_ANSWER)
     refusals: list[Callable[[], Awaitable[object]]] = [

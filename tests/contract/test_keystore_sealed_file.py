@@ -18,6 +18,7 @@ from opentsm.tsm.domain.secure_element import WrappedKeys
 from opentsm.tsm.kernel.errors import KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 
+PLACE = "keyset:se/A000000151000000/48"
 PARTY, HANDLE = TenantId("issuer"), KeyHandle("master")
 KEY_FILE = KeyFile(Secret(bytes(range(32))))
 KEY = bytes.fromhex("000102030405060708090a0b0c0d0e0f00f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
@@ -40,11 +41,11 @@ def files_in(directory: Path) -> list[Path]:
 async def test_keystore_when_opened_again_then_everything_is_there(tmp_path: Path) -> None:
     path = tmp_path / "keystore.json"
     before = await made(path)
-    key_set = await before.generate_key_set(scp=3, key_length=16)
+    key_set = await before.generate_key_set(scp=3, key_length=16, context=PLACE)
     sealed = await before.seal(b"data", context="c")
     after = await opened(path)
     assert await after.has(HANDLE)
-    assert await after.key_check_values(key_set.source, scp=3) == key_set.kcvs
+    assert await after.key_check_values(key_set.bound, scp=3) == key_set.kcvs
     assert await after.open(sealed, context="c") == b"data"
     assert repr(after) == repr(before)
 
@@ -203,7 +204,7 @@ async def test_files_then_hold_no_key_in_any_form(tmp_path: Path) -> None:
     await keystore.import_key(KeyHandle("transport"), Secret(bytes(range(32, 64))))
     blob = aes_key_wrap(bytes(range(32, 64)), bytes(range(64, 112)))
     source = WrappedKeys(transport=KeyHandle("transport"), blob=blob)
-    made_set = await keystore.generate_key_set(scp=3, key_length=16)
+    made_set = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
     await keystore.generate(KeyHandle("generated"))
     held = [secret.reveal() for secret in (*keystore._keys.values(), keystore._root)]
     exported = await keystore.export_key_set(source, KeyHandle("transport"))

@@ -24,7 +24,8 @@ from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
-from opentsm.tsm.custody.custodian import Custodian, Custody, transport_handle
+from opentsm.tsm.custody.custodian import Custodian
+from opentsm.tsm.custody.holder import Custody, transport_handle
 from opentsm.tsm.custody.plain import PlainSessions, application_key_handle
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ServiceDescription
 from opentsm.tsm.domain.device import Device as DeviceRecord
@@ -82,7 +83,7 @@ class PursePersonalization:
         for tag, name in ((0x8001, "purse-load"), (0x8002, "purse-purchase"), (0x8003, "purse-tac")):
             handle = application_key_handle(self._provider_id, name)
             key = await self._keystore.derive_application_key(handle, purse_id)
-            secret.append((tag, await self._keystore.encrypt_under_dek(keys.source, context, key)))
+            secret.append((tag, await self._keystore.encrypt_under_dek(keys.bound, context, key)))
         ending = [(0xDF01, step.personalization.encode()), (0x7FFF, b"")]
         return (
             *(Grouping(tag, value, encrypted=False) for tag, value in clear),

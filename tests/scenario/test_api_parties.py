@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from tests.scenario.api_bench import ApiBench, problem
 
-from opentsm.tsm.custody.custodian import transport_handle
+from opentsm.tsm.custody.holder import transport_handle
 from opentsm.tsm.kernel.ids import TenantId
 
 

@@ -31,7 +31,7 @@ from opentsm.tsm.config import load_settings
 from opentsm.tsm.custody.sessions import CheckedAnswer
 from opentsm.tsm.custody.work import SentCommand
 from opentsm.tsm.domain.exchange import Expected
-from opentsm.tsm.domain.secure_element import DiversifiedKeys, SealedKeys, WrappedKeys
+from opentsm.tsm.domain.secure_element import BoundKeys, DiversifiedKeys, SealedKeys, WrappedKeys
 from opentsm.tsm.engine.compile import Fills, Grouping, PlainCommand
 from opentsm.tsm.kernel.errors import KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
@@ -105,7 +105,9 @@ REFUSALS: dict[str, Callable[[SoftwareKeystore], Awaitable[object]]] = {
     "a blob of another": lambda k: k.key_check_values(
         WrappedKeys(transport=MASTER, blob=KEY + KEY[:8]), scp=3
     ),
-    "a sealed blob": lambda k: k.key_check_values(SealedKeys(blob=KEY * 2), scp=3),
+    "a sealed blob": lambda k: k.key_check_values(
+        BoundKeys(source=SealedKeys(blob=KEY * 2), context=PAN), scp=3
+    ),
     "no such method": lambda k: k.key_check_values(
         DiversifiedKeys(master=MASTER, method="NONE", kdd=bytes(10)), scp=3
     ),

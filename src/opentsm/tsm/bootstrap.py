@@ -14,7 +14,8 @@ from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import Settings
-from opentsm.tsm.custody.custodian import Custodian, Custody, transport_handle
+from opentsm.tsm.custody.custodian import Custodian
+from opentsm.tsm.custody.holder import Custody, transport_handle
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.kernel.ids import OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier

@@ -100,12 +100,27 @@ class WrappedKeys(Record, frozen=True, kw_only=True, tag="wrapped"):
 
 
 class SealedKeys(Record, frozen=True, kw_only=True, tag="sealed"):
-    """A key set that this party's keystore made and sealed under its own key."""
+    """A key set that this party's keystore sealed under its own key, for one place: see `BoundKeys`."""
 
     blob: bytes
 
 
 KeySource = DiversifiedKeys | WrappedKeys | SealedKeys
+
+
+def key_set_context(se_id: SeId, sd_aid: Aid, kvn: int) -> str:
+    """Return the place of a key set: what is sealed for it opens nowhere else."""
+    return f"keyset:{se_id}/{sd_aid}/{kvn}"
+
+
+class BoundKeys(Record, frozen=True, kw_only=True):
+    """A key set's source and the place where it was found; a blob that was sealed for another is refused."""
+
+    source: KeySource
+    context: str
+
+
+UsableKeys = DiversifiedKeys | WrappedKeys | BoundKeys
 
 
 class KeySetState(Enum):
@@ -132,3 +147,8 @@ class KeySet(Record, frozen=True, kw_only=True):
     state: KeySetState = KeySetState.PENDING
     counter: int | None = None
     kcvs: tuple[bytes, ...] = ()
+
+    @property
+    def bound(self) -> BoundKeys:
+        """Return the source together with this row's place: all that a keystore takes."""
+        return BoundKeys(source=self.source, context=key_set_context(self.se_id, self.sd_aid, self.kvn))

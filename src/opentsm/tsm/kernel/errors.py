@@ -19,6 +19,7 @@ TsmError
     ├── StaleVersionError  lost an optimistic race: retry
     ├── InvariantError     stored data contradict each other
     └── KeystoreError
+        └── KeyMaterialError   a stored key set was changed or belongs elsewhere
 """
 
 from typing import ClassVar
@@ -161,3 +162,9 @@ class KeystoreError(InternalError):
     """The keystore refused; no key was used."""
 
     code = "keystore_error"
+
+
+class KeyMaterialError(KeystoreError):
+    """A stored key set was changed, or was sealed for another place; no key was used."""
+
+    code = "key_material_damaged"

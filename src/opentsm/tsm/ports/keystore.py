@@ -6,7 +6,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.keys import AesLayout
 from opentsm.card.scp.channel import SessionKeys
-from opentsm.tsm.domain.secure_element import KeySource, SealedKeys, WrappedKeys
+from opentsm.tsm.domain.secure_element import BoundKeys, SealedKeys, UsableKeys, WrappedKeys
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import KeyHandle
 
@@ -24,14 +24,24 @@ class ChannelContext(Record, frozen=True, kw_only=True):
 
 
 class GeneratedKeySet(Record, frozen=True, kw_only=True):
-    """A new key set: how to find it again, and the check values (3 bytes each) of ENC, MAC and DEK."""
+    """A sealed key set: how to find it again, and the check values (3 bytes each) of ENC, MAC and DEK."""
 
     source: SealedKeys
+    context: str
     kcvs: tuple[bytes, ...]
+
+    @property
+    def bound(self) -> BoundKeys:
+        """Return the source together with the place that it was sealed for."""
+        return BoundKeys(source=self.source, context=self.context)
 
 
 class Keystore(Protocol):
-    """What a party's keys can do. Every method raises `KeystoreError` and uses no key when it refuses."""
+    """What a party's keys can do. Every method raises `KeystoreError` and uses no key when it refuses.
+
+    A key set that does not open where it was found raises `KeyMaterialError`: it was changed, moved from
+    another place, or wrapped under another key. No method is called inside a database transaction.
+    """
 
     async def generate(self, handle: KeyHandle, *, length_bytes: int = 16) -> None:
         """Make a symmetric key under a new handle; an existing handle is left as it is."""
@@ -49,15 +59,22 @@ class Keystore(Protocol):
         """Make a transport key that both keystores hold under this handle (both in this process)."""
         ...
 
-    async def generate_key_set(self, *, scp: int, key_length: int) -> GeneratedKeySet:
-        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key."""
+    async def generate_key_set(self, *, scp: int, key_length: int, context: str) -> GeneratedKeySet:
+        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key.
+
+        `context` (`key_set_context`) is bound as associated data: the set opens in that place only.
+        """
         ...
 
-    async def key_check_values(self, source: KeySource, *, scp: int) -> tuple[bytes, bytes, bytes]:
+    async def adopt_key_set(self, wrapped: WrappedKeys, *, scp: int, context: str) -> GeneratedKeySet:
+        """Take a key set over from a transport key, sealed for a place under this keystore's own key."""
+        ...
+
+    async def key_check_values(self, source: UsableKeys, *, scp: int) -> tuple[bytes, bytes, bytes]:
         """Return the check values (3 bytes each) of a key set."""
         ...
 
-    async def derive_session(self, source: KeySource, context: ChannelContext) -> SessionKeys:
+    async def derive_session(self, source: UsableKeys, context: ChannelContext) -> SessionKeys:
         """Derive the session keys; the DEK in the result is empty, it stays inside.
 
         Does not check the card's cryptogram: the channel does, before anything is sent.
@@ -65,16 +82,16 @@ class Keystore(Protocol):
         ...
 
     async def predict_challenge(
-        self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid
+        self, source: UsableKeys, *, scp: int, i: int, counter: int, aid: Aid
     ) -> bytes:
         """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3)."""
         ...
 
     async def put_key_fields(
         self,
-        source: KeySource,
+        source: UsableKeys,
         context: ChannelContext,
-        new_keys: KeySource,
+        new_keys: UsableKeys,
         *,
         new_scp: int,
         layout: AesLayout,
@@ -83,12 +100,14 @@ class Keystore(Protocol):
         ...
 
     async def store_data_key_set(
-        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int, kvn: int
+        self, source: UsableKeys, context: ChannelContext, new_keys: UsableKeys, *, new_scp: int, kvn: int
     ) -> bytes:
         """Return the data groupings (00B9, 3 × 8113) of a key set under the DEK of the session."""
         ...
 
-    async def encrypt_under_dek(self, source: KeySource, context: ChannelContext, plaintext: Secret) -> bytes:
+    async def encrypt_under_dek(
+        self, source: UsableKeys, context: ChannelContext, plaintext: Secret
+    ) -> bytes:
         """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
         ...
 
@@ -109,7 +128,7 @@ class Keystore(Protocol):
         """
         ...
 
-    async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
+    async def export_key_set(self, source: UsableKeys, transport: KeyHandle) -> WrappedKeys:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         ...
 

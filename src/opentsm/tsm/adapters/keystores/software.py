@@ -29,9 +29,15 @@ from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, session_dek
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
-from opentsm.tsm.domain.secure_element import DiversifiedKeys, KeySource, SealedKeys, WrappedKeys
+from opentsm.tsm.domain.secure_element import (
+    BoundKeys,
+    DiversifiedKeys,
+    SealedKeys,
+    UsableKeys,
+    WrappedKeys,
+)
 from opentsm.tsm.kernel.documents import Record, from_json, to_json
-from opentsm.tsm.kernel.errors import KeystoreError
+from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet, Keystore
 
@@ -41,6 +47,8 @@ _ROOT_BYTES = 32
 _TRANSPORT_BYTES = 32
 _NONCE_BYTES = 12
 _SEAL_VERSION = b"\x01"
+# The first byte of a sealed key set. Another form gets another number; no older one is read.
+_KEY_SET_VERSION = b"\x01"
 _SCP02_KEY_BYTES = 16
 _SCP02, _SCP03 = 2, 3
 _I_S16, _I_SCP03_PSEUDO_RANDOM, _I_SCP02_PSEUDO_RANDOM = 0x01, 0x10, 0x40
@@ -137,30 +145,51 @@ class SoftwareKeystore:
         await self.generate(handle, length_bytes=_TRANSPORT_BYTES)
         return await other.import_key(handle, self._key(handle))
 
-    async def generate_key_set(self, *, scp: int, key_length: int) -> GeneratedKeySet:
-        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key."""
+    async def generate_key_set(self, *, scp: int, key_length: int, context: str) -> GeneratedKeySet:
+        """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key for a place."""
         _require_length(key_length)
-        if scp == _SCP02 and key_length != _SCP02_KEY_BYTES:
-            raise KeystoreError(f"An SCP02 key has {_SCP02_KEY_BYTES} bytes, not {key_length}.")
         enc, mac, dek = (Secret(secrets.token_bytes(key_length)) for _ in range(3))
-        keys = StaticKeys(enc, mac, dek)
-        return GeneratedKeySet(
-            source=SealedKeys(blob=_wrap(self._sealing_key("key sets"), keys)),
-            kcvs=_check_values(keys, scp),
-        )
+        return self._seal_key_set(StaticKeys(enc, mac, dek), scp, context)
 
-    async def key_check_values(self, source: KeySource, *, scp: int) -> tuple[bytes, bytes, bytes]:
+    async def adopt_key_set(self, wrapped: WrappedKeys, *, scp: int, context: str) -> GeneratedKeySet:
+        """Take a key set over from a transport key, sealed for a place under this keystore's own key."""
+        return self._seal_key_set(await self._static(wrapped), scp, context)
+
+    def _seal_key_set(self, keys: StaticKeys, scp: int, context: str) -> GeneratedKeySet:
+        if scp == _SCP02 and len(keys.enc) != _SCP02_KEY_BYTES:
+            raise KeystoreError(f"An SCP02 key has {_SCP02_KEY_BYTES} bytes, not {len(keys.enc)}.")
+        kcvs = _check_values(keys, scp)
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._key_set_cipher(context).encrypt(nonce, _joined(keys), context.encode())
+        blob = _KEY_SET_VERSION + nonce + sealed
+        return GeneratedKeySet(source=SealedKeys(blob=blob), context=context, kcvs=kcvs)
+
+    def _open_key_set(self, blob: bytes, context: str) -> StaticKeys:
+        version, nonce, sealed = blob[:1], blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]
+        try:
+            if version != _KEY_SET_VERSION:
+                raise InvalidTag
+            clear = self._key_set_cipher(context).decrypt(nonce, sealed, context.encode())
+        except (InvalidTag, ValueError):
+            raise KeyMaterialError from None
+        return _parted(clear)
+
+    def _key_set_cipher(self, context: str) -> AESGCM:
+        """Return the cipher of one place: a key of its own, so that random nonces are few under each."""
+        return AESGCM(self._sealing_key(f"key set:{context}").reveal())
+
+    async def key_check_values(self, source: UsableKeys, *, scp: int) -> tuple[bytes, bytes, bytes]:
         """Return the check values (3 bytes each) of a key set."""
         with _no_key_told():
             return _check_values(await self._static(source), scp)
 
-    async def derive_session(self, source: KeySource, context: ChannelContext) -> SessionKeys:
+    async def derive_session(self, source: UsableKeys, context: ChannelContext) -> SessionKeys:
         """Derive the session keys; the DEK in the result is empty, it stays inside."""
         with _no_key_told():
             return replace(_session(await self._static(source), context), dek=_EMPTY)
 
     async def predict_challenge(
-        self, source: KeySource, *, scp: int, i: int, counter: int, aid: Aid
+        self, source: UsableKeys, *, scp: int, i: int, counter: int, aid: Aid
     ) -> bytes:
         """Return the pseudo-random card challenge for a counter value (Amendment D §6.2.2.1; E.4.2.3).
 
@@ -177,9 +206,9 @@ class SoftwareKeystore:
 
     async def put_key_fields(
         self,
-        source: KeySource,
+        source: UsableKeys,
         context: ChannelContext,
-        new_keys: KeySource,
+        new_keys: UsableKeys,
         *,
         new_scp: int,
         layout: AesLayout,
@@ -190,14 +219,16 @@ class SoftwareKeystore:
             return gp_keys.put_key_fields(fresh, _key_type(new_scp), _dek(static, context), layout)
 
     async def store_data_key_set(
-        self, source: KeySource, context: ChannelContext, new_keys: KeySource, *, new_scp: int, kvn: int
+        self, source: UsableKeys, context: ChannelContext, new_keys: UsableKeys, *, new_scp: int, kvn: int
     ) -> bytes:
         """Return the data groupings (00B9, 3 × 8113) of a key set under the DEK of the session."""
         static, fresh = await self._static(source), await self._static(new_keys)
         with _no_key_told():
             return gp_keys.store_data_key_set(fresh, kvn, _key_type(new_scp), _dek(static, context))
 
-    async def encrypt_under_dek(self, source: KeySource, context: ChannelContext, plaintext: Secret) -> bytes:
+    async def encrypt_under_dek(
+        self, source: UsableKeys, context: ChannelContext, plaintext: Secret
+    ) -> bytes:
         """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
         static = await self._static(source)
         with _no_key_told():
@@ -221,7 +252,7 @@ class SoftwareKeystore:
         with _no_key_told():
             return option_a(key, account)
 
-    async def export_key_set(self, source: KeySource, transport: KeyHandle) -> WrappedKeys:
+    async def export_key_set(self, source: UsableKeys, transport: KeyHandle) -> WrappedKeys:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         keys, transport_key = await self._static(source), await self._handle(transport)
         return WrappedKeys(transport=transport, blob=_wrap(transport_key, keys))
@@ -248,7 +279,7 @@ class SoftwareKeystore:
                 "Sealed data were changed, or sealed for something else or by another keystore."
             ) from None
 
-    async def _static(self, source: KeySource) -> StaticKeys:
+    async def _static(self, source: UsableKeys) -> StaticKeys:
         """Return the keys that a source names."""
         match source:
             case DiversifiedKeys(master=master, method=method, kdd=kdd):
@@ -257,8 +288,11 @@ class SoftwareKeystore:
                     return diversify(key, kdd, _method(method))
             case WrappedKeys(transport=transport, blob=blob):
                 return _unwrap(await self._handle(transport), blob)
-            case SealedKeys(blob=blob):
-                return _unwrap(self._sealing_key("key sets"), blob)
+            case BoundKeys(source=SealedKeys(blob=blob), context=context):
+                return self._open_key_set(blob, context)
+            case BoundKeys(source=DiversifiedKeys() | WrappedKeys() as unsealed):
+                return await self._static(unsealed)
+        raise KeyMaterialError("A sealed key set opens only together with the place that it was found in.")
 
     async def _handle(self, handle: KeyHandle) -> Secret:
         if handle not in self._keys:
@@ -346,18 +380,25 @@ def _answer(context: ChannelContext) -> InitializeUpdateResponse:
 
 
 def _wrap(kek: Secret, keys: StaticKeys) -> bytes:
-    clear = keys.enc.reveal() + keys.mac.reveal() + keys.dek.reveal()
-    return aes_key_wrap(kek.reveal(), clear)
+    return aes_key_wrap(kek.reveal(), _joined(keys))
 
 
 def _unwrap(kek: Secret, blob: bytes) -> StaticKeys:
     try:
         clear = aes_key_unwrap(kek.reveal(), blob)
     except (InvalidUnwrap, ValueError):
-        raise KeystoreError(
+        raise KeyMaterialError(
             "A wrapped key set was changed, or wrapped under another key than this keystore's."
         ) from None
+    return _parted(clear)
+
+
+def _joined(keys: StaticKeys) -> bytes:
+    return keys.enc.reveal() + keys.mac.reveal() + keys.dek.reveal()
+
+
+def _parted(clear: bytes) -> StaticKeys:
     size, rest = divmod(len(clear), 3)
     if rest or size not in _KEY_LENGTHS:
-        raise KeystoreError("A wrapped key set does not hold three keys of equal length.")
+        raise KeyMaterialError("A stored key set does not hold three keys of equal length.")
     return StaticKeys(Secret(clear[:size]), Secret(clear[size : 2 * size]), Secret(clear[2 * size :]))

@@ -30,6 +30,7 @@ from opentsm.tsm.kernel.errors import (
     ApplicationFaultError,
     ConflictError,
     InvalidInputError,
+    KeyMaterialError,
     NotFoundError,
     PlanRefusedError,
     TsmError,
@@ -75,7 +76,7 @@ class Conductor:
             return
         try:
             await (self._withdraw(case) if in_flight else self._work(case))
-        except WrongCardError as error:
+        except (WrongCardError, KeyMaterialError) as error:
             await self._quarantine(case, error)
         except (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError) as error:
             await self._fail(case, _failure(error))
@@ -420,7 +421,8 @@ class Conductor:
             case.instance = broken(case.instance)
         await self._ledger.end(case, OperationEvent.FAIL, failure)
 
-    async def _quarantine(self, case: Case, error: WrongCardError) -> None:
+    async def _quarantine(self, case: Case, error: WrongCardError | KeyMaterialError) -> None:
+        """Neither a card with other keys nor a record of keys that was changed is used a second time."""
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
         case.content = replace(case.content, fresh=False)
         await self._fail(case, _failure(error))

@@ -13,10 +13,12 @@ from opentsm.tsm.domain.secure_element import (
     DiversifiedKeys,
     KeySet,
     KeySetState,
+    KeySource,
     SecureElement,
     SeEvent,
     SeIdentifier,
     WrappedKeys,
+    key_set_context,
 )
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.documents import Record
@@ -174,8 +176,13 @@ class Registration:
         return profile
 
     async def _key_set(self, se: SecureElement, profile: SeProfile, number: int, given: NewKeySet) -> KeySet:
-        keystore = self._s.keystore_of(se.issuer_id)
-        kcvs = await _proved(keystore, profile, given, where=f"/key_sets/{number}")
+        keystore, where = self._s.keystore_of(se.issuer_id), f"/key_sets/{number}"
+        kcvs = await _proved(keystore, profile, given, where=where)
+        source: KeySource = given.source
+        if isinstance(source, WrappedKeys):
+            # a blob under a transport key would open in any row: seal it for its own
+            context = key_set_context(se.id, se.isd_aid, given.kvn)
+            source = (await keystore.adopt_key_set(source, scp=profile.scp, context=context)).source
         return KeySet(
             owner_id=se.issuer_id,
             se_id=se.id,
@@ -183,7 +190,7 @@ class Registration:
             kvn=given.kvn,
             scp=profile.scp,
             key_length=profile.key_size,
-            source=given.source,
+            source=source,
             state=KeySetState.PENDING if given.counter is None else KeySetState.CURRENT,
             counter=given.counter,
             kcvs=kcvs,

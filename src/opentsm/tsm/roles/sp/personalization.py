@@ -291,7 +291,7 @@ class RecipePersonalization:
         recipe = clear.recipe
         value = clear.value.reveal()
         if recipe.encrypted:
-            value = await self._keystore.encrypt_under_dek(keys.source, context, clear.value)
+            value = await self._keystore.encrypt_under_dek(keys.bound, context, clear.value)
         return Grouping(recipe.dgi, value, recipe.encrypted)
 
 

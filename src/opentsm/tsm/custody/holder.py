@@ -1,0 +1,44 @@
+"""What a custodian works with: the party, its keystore, its part of the storage, the cards it knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.custody.plain import PlainSessions
+from opentsm.tsm.domain.secure_element import KeySet
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.ports.keystore import ChannelContext, Keystore
+from opentsm.tsm.ports.peer import SegmentRequest
+from opentsm.tsm.ports.unit_of_work import Storage
+from opentsm.tsm.ports.world import World
+
+
+def transport_handle(issuer_id: TenantId, provider_id: TenantId) -> KeyHandle:
+    """Return the handle of the transport key that an issuer and a provider share."""
+    return KeyHandle(f"transport/{issuer_id}/{provider_id}")
+
+
+class PersonalizationSource(Protocol):
+    """Makes the data groupings of a personalisation; a provider has one, an issuer has none."""
+
+    async def groupings(
+        self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
+    ) -> tuple[Grouping, ...]:
+        """Return the groupings of a recipe, encrypted where the recipe says so."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """What a custodian works with."""
+
+    tenant_id: TenantId
+    storage: Storage
+    keystore: Keystore
+    world: World
+    profiles: Mapping[str, SeProfile]
+    personalization: PersonalizationSource | None = None
+    plain: PlainSessions | None = None

@@ -1,0 +1,226 @@
+"""The key sets of one party on secure elements: written down before they are sent, handed over, retired.
+
+The keystore is never called inside a transaction: what it makes is stored afterwards, guarded by what was
+read before. A key set that does not open in its place is audited by its owner and never used.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from opentsm.card.codec.aid import Aid
+from opentsm.card.profiles import SeProfile
+from opentsm.card.scp.channel import InitializeUpdateResponse
+from opentsm.tsm.custody.holder import Custody, transport_handle
+from opentsm.tsm.custody.work import Handover
+from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys, key_set_context
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.kernel.documents import from_json, to_json
+from opentsm.tsm.kernel.errors import (
+    InvariantError,
+    KeyMaterialError,
+    NotFoundError,
+    PeerFaultError,
+    StaleVersionError,
+)
+from opentsm.tsm.kernel.ids import SeId, TenantId
+from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
+
+replace = msgspec.structs.replace
+
+
+class KeySetCustody:
+    """Keeps the key sets of one tenant."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._c = custody
+
+    # --- for a session ---------------------------------------------------------------------------------
+
+    async def of_session(self, request: SegmentRequest) -> KeySet:
+        """Return the key set that a session opens with.
+
+        Raises:
+            NotFoundError: there is none on record, or it is retired.
+        """
+        session = request.session
+        keys = await self._get(request.se_id, session.key_sd, session.kvn)
+        if keys is None or keys.state is KeySetState.RETIRED:
+            raise NotFoundError(f"There is no key set {session.kvn:02X} for {session.key_sd} on record.")
+        return keys
+
+    async def new_for(self, request: SegmentRequest, profile: SeProfile) -> KeySet | None:
+        """Return the key set that this session puts on the card: one written down before, or a new one."""
+        puts = [step for step in request.session.steps if isinstance(step, s.PutFirstKeys | s.ReplaceKeys)]
+        if not puts:
+            return None
+        if len(puts) > 1:
+            raise InvariantError("A session puts at most one key set on the card.")
+        step = puts[0]
+        kvn = step.kvn if isinstance(step, s.PutFirstKeys) else step.new_kvn
+        known = await self._get(request.se_id, step.domain, kvn)
+        if known is not None and known.state is KeySetState.PENDING:
+            async with self.opened(known):
+                await self._c.keystore.key_check_values(known.bound, scp=known.scp)
+            return known
+        made = await self._c.keystore.generate_key_set(
+            scp=profile.scp,
+            key_length=profile.key_size,
+            context=key_set_context(request.se_id, step.domain, kvn),
+        )
+        return KeySet(
+            owner_id=self._c.tenant_id,
+            se_id=request.se_id,
+            sd_aid=step.domain,
+            kvn=kvn,
+            scp=profile.scp,
+            key_length=profile.key_size,
+            source=made.source,
+            kcvs=made.kcvs,
+        )
+
+    @asynccontextmanager
+    async def opened(self, keys: KeySet) -> AsyncIterator[None]:
+        """Audit it, in the owner's chain, when the keystore finds that a stored key set is damaged.
+
+        Raises:
+            KeyMaterialError: that is so; whoever asked quarantines the secure element.
+        """
+        try:
+            yield
+        except KeyMaterialError as error:
+            async with self._c.storage.transaction() as tx:
+                await self._audit(tx, "key-set.damaged", keys.se_id, keys.sd_aid, keys.kvn)
+                await tx.commit()
+            raise KeyMaterialError(
+                f"The stored key set {keys.kvn:02X} of {keys.sd_aid} was changed, or belongs elsewhere.",
+                advice="No key was used. Find out who changed the database, restore the row, then reinstate.",
+            ) from error
+
+    async def note_session(
+        self, tx: UnitOfWork, request: SegmentRequest, init: InitializeUpdateResponse
+    ) -> None:
+        """Record that the card proved a key set, and its counter."""
+        session = request.session
+        keys = await tx.key_sets.get(self._c.tenant_id, request.se_id, session.key_sd, session.kvn)
+        if keys is None:
+            raise InvariantError("A session was opened under a key set that is not on record.")
+        await tx.key_sets.put(replace(keys, counter=init.sequence_counter, state=KeySetState.CURRENT))
+        if keys.state is KeySetState.PENDING:
+            await self._retire_predecessors(tx, keys)
+
+    async def _retire_predecessors(self, tx: UnitOfWork, proven: KeySet) -> None:
+        """A set that was only written down has proved itself: what it replaced is gone from the card."""
+        for known in await tx.key_sets.list(self._c.tenant_id, proven.se_id, proven.sd_aid):
+            if known.kvn != proven.kvn and known.state is KeySetState.CURRENT:
+                await tx.key_sets.put(replace(known, state=KeySetState.RETIRED))
+
+    async def settle(self, tx: UnitOfWork, request: SegmentRequest, report: SegmentReport) -> None:
+        """Record which key sets the card confirmed to have stored or replaced."""
+        for step, outcome in zip(request.session.steps, report.steps, strict=True):
+            if not outcome.done or not isinstance(step, s.PutFirstKeys | s.ReplaceKeys):
+                continue
+            kvn = step.kvn if isinstance(step, s.PutFirstKeys) else step.new_kvn
+            for known in await tx.key_sets.list(self._c.tenant_id, request.se_id, step.domain):
+                if known.kvn == kvn:
+                    await tx.key_sets.put(replace(known, state=KeySetState.CURRENT))
+                elif isinstance(step, s.ReplaceKeys) and known.kvn == step.old_kvn:
+                    await tx.key_sets.put(replace(known, state=KeySetState.RETIRED))
+            await self._audit(tx, "key-set.stored", request.se_id, step.domain, kvn)
+
+    # --- between parties -------------------------------------------------------------------------------
+
+    async def taken_over(self, request: SegmentRequest) -> KeySet | None:
+        """Return the key set that came with a request, sealed for its new place; None when it is known.
+
+        Raises:
+            PeerFaultError: it is not the session's, or not the one whose check values came with it.
+        """
+        if not request.handover:
+            return None
+        offered = from_json(Handover, request.handover)
+        if (offered.sd_aid, offered.kvn) != (request.session.key_sd, request.session.kvn):
+            raise PeerFaultError("The keys that were handed over are not those of the session.")
+        known = await self._get(request.se_id, offered.sd_aid, offered.kvn)
+        if known is not None and known.kcvs == offered.kcvs and known.state is not KeySetState.RETIRED:
+            return None
+        handle = transport_handle(request.issuer_id, self._c.tenant_id)
+        adopted = await self._c.keystore.adopt_key_set(
+            WrappedKeys(transport=handle, blob=offered.blob),
+            scp=offered.scp,
+            context=key_set_context(request.se_id, offered.sd_aid, offered.kvn),
+        )
+        if adopted.kcvs != offered.kcvs:
+            raise PeerFaultError("The keys that were handed over have other check values than it was said.")
+        return KeySet(
+            owner_id=self._c.tenant_id,
+            se_id=request.se_id,
+            sd_aid=offered.sd_aid,
+            kvn=offered.kvn,
+            scp=offered.scp,
+            key_length=offered.key_length,
+            source=adopted.source,
+            state=KeySetState.PENDING,
+            kcvs=adopted.kcvs,
+        )
+
+    async def take_over(self, tx: UnitOfWork, keys: KeySet, issuer_id: TenantId) -> None:
+        """Store a key set that an issuer handed over."""
+        await tx.key_sets.put(keys)
+        await self._audit(tx, "key-set.taken-over", keys.se_id, keys.sd_aid, keys.kvn, actor=str(issuer_id))
+
+    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId) -> bytes:
+        """Return a temporary key set wrapped for a provider; see `SegmentOwner.hand_over`."""
+        keys = await self._get(se_id, sd_aid, kvn)
+        if keys is None or keys.state is KeySetState.RETIRED:
+            raise NotFoundError(f"There is no key set {kvn:02X} for {sd_aid} to hand over.")
+        async with self.opened(keys):
+            wrapped = await self._c.keystore.export_key_set(
+                keys.bound, transport_handle(self._c.tenant_id, to)
+            )
+        async with self._c.storage.transaction() as tx:
+            if await tx.key_sets.get(self._c.tenant_id, se_id, sd_aid, kvn) != keys:
+                raise StaleVersionError("The key set changed while it was wrapped.")
+            await self._audit(tx, "key-set.handed-over", se_id, sd_aid, kvn, to=str(to))
+            await tx.commit()
+        return to_json(
+            Handover(
+                sd_aid=sd_aid,
+                kvn=kvn,
+                scp=keys.scp,
+                key_length=keys.key_length,
+                blob=wrapped.blob,
+                kcvs=keys.kcvs,
+            )
+        )
+
+    async def forget_domain(self, se_id: SeId, sd_aid: Aid) -> None:
+        """Retire the key sets of a domain that is gone; see `SegmentOwner.forget_domain`."""
+        async with self._c.storage.transaction() as tx:
+            for known in await tx.key_sets.list(self._c.tenant_id, se_id, sd_aid):
+                if known.state is not KeySetState.RETIRED:
+                    await tx.key_sets.put(replace(known, state=KeySetState.RETIRED))
+                    await self._audit(tx, "key-set.retired", se_id, sd_aid, known.kvn)
+            await tx.commit()
+
+    async def _get(self, se_id: SeId, sd_aid: Aid, kvn: int) -> KeySet | None:
+        async with self._c.storage.transaction() as tx:
+            return await tx.key_sets.get(self._c.tenant_id, se_id, sd_aid, kvn)
+
+    async def _audit(
+        self,
+        tx: UnitOfWork,
+        action: str,
+        se_id: SeId,
+        sd_aid: Aid,
+        kvn: int,
+        *,
+        actor: str = "tsm",
+        **more: str,
+    ) -> None:
+        details: dict[str, str | int] = {"security_domain": str(sd_aid), "key_version": kvn, **more}
+        await tx.audit.append(
+            self._c.tenant_id, actor=actor, action=action, subject=str(se_id), details=details
+        )
