@@ -56,6 +56,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("db", "db", "db_app", "Apply and show migrations of the database."),
     CommandEntry("config", "config_command", "config_app", "Show the settings and their sources."),
     CommandEntry("doctor", "doctor", "doctor_app", "Look for what this machine lacks."),
+    CommandEntry("bench", "bench", "bench_app", "Measure speeds against peers and floors."),
     CommandEntry("check", "check", "check_app", "Check format, lint, types and import rules."),
     CommandEntry("test", "test", "test_app", "Run the checks and the whole test suite."),
     CommandEntry("bench", "bench", "bench_app", "Measure operations per second."),

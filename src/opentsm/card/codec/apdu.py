@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from opentsm.card.errors import ApduError
 
-_SHORT_DATA, _SHORT_NE = 0xFF, 0x100
-_EXTENDED_DATA, _EXTENDED_NE = 0xFFFF, 0x10000
+# Bytes of data, bytes expected.
+_SHORT_LIMITS = _SHORT_DATA, _SHORT_NE = 0xFF, 0x100
+_EXTENDED_LIMITS = _EXTENDED_DATA, _EXTENDED_NE = 0xFFFF, 0x10000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,15 @@ class CommandApdu:
     def __post_init__(self) -> None:
         if not 0 <= self.cla | self.ins | self.p1 | self.p2 <= 0xFF:
             raise ApduError("CLA, INS, P1 and P2 have one byte each")
-        kind, max_data, max_ne = self._limits()
+        max_data, max_ne = _EXTENDED_LIMITS if self.extended else _SHORT_LIMITS
         if len(self.data) > max_data:
-            raise ApduError(f"{kind} command holds at most {max_data} data bytes, not {len(self.data)}")
+            raise ApduError(f"{self._kind} command holds at most {max_data} data bytes, not {len(self.data)}")
         if self.ne is not None and not 1 <= self.ne <= max_ne:
-            raise ApduError(f"{kind} command can expect 1 to {max_ne} bytes, not {self.ne}")
+            raise ApduError(f"{self._kind} command can expect 1 to {max_ne} bytes, not {self.ne}")
 
-    def _limits(self) -> tuple[str, int, int]:
-        if self.extended:
-            return "an extended", _EXTENDED_DATA, _EXTENDED_NE
-        return "a short", _SHORT_DATA, _SHORT_NE
+    @property
+    def _kind(self) -> str:
+        return "an extended" if self.extended else "a short"
 
     @property
     def header(self) -> bytes:

@@ -26,7 +26,7 @@ def aes_ecb_encrypt(key: bytes, block: bytes) -> bytes:
         KeyFormatError: wrong key length.
         PaddingError: not whole blocks.
     """
-    return _run(Cipher(_aes(key), ECB()), block, AES_BLOCK)  # noqa: S305
+    return _run(Cipher(aes_key(key), ECB()), block, AES_BLOCK)  # noqa: S305
 
 
 def aes_cbc_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
@@ -41,12 +41,12 @@ def aes_cbc_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
         KeyFormatError: wrong key length.
         PaddingError: not whole blocks.
     """
-    return _run(Cipher(_aes(key), CBC(_iv(iv, AES_BLOCK))), data, AES_BLOCK)
+    return _run(Cipher(aes_key(key), CBC(_iv(iv, AES_BLOCK))), data, AES_BLOCK)
 
 
 def aes_cbc_decrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
     """Decrypt whole AES blocks with CBC; arguments and errors as `aes_cbc_encrypt`."""
-    return _run(Cipher(_aes(key), CBC(_iv(iv, AES_BLOCK))), data, AES_BLOCK, decrypt=True)
+    return _run(Cipher(aes_key(key), CBC(_iv(iv, AES_BLOCK))), data, AES_BLOCK, decrypt=True)
 
 
 def tdes_ecb_encrypt(key: bytes, data: bytes) -> bytes:
@@ -60,12 +60,12 @@ def tdes_ecb_encrypt(key: bytes, data: bytes) -> bytes:
         KeyFormatError: wrong key length.
         PaddingError: not whole blocks.
     """
-    return _run(Cipher(_tdes(key), ECB()), data, DES_BLOCK)  # noqa: S305
+    return _run(Cipher(tdes_key(key), ECB()), data, DES_BLOCK)  # noqa: S305
 
 
 def tdes_ecb_decrypt(key: bytes, data: bytes) -> bytes:
     """Decrypt whole blocks with triple DES; arguments and errors as `tdes_ecb_encrypt`."""
-    return _run(Cipher(_tdes(key), ECB()), data, DES_BLOCK, decrypt=True)  # noqa: S305
+    return _run(Cipher(tdes_key(key), ECB()), data, DES_BLOCK, decrypt=True)  # noqa: S305
 
 
 def tdes_cbc_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
@@ -80,12 +80,12 @@ def tdes_cbc_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
         KeyFormatError: wrong key length.
         PaddingError: not whole blocks.
     """
-    return _run(Cipher(_tdes(key), CBC(_iv(iv, DES_BLOCK))), data, DES_BLOCK)
+    return _run(Cipher(tdes_key(key), CBC(_iv(iv, DES_BLOCK))), data, DES_BLOCK)
 
 
 def tdes_cbc_decrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
     """Decrypt whole blocks with triple DES and CBC; arguments and errors as `tdes_cbc_encrypt`."""
-    return _run(Cipher(_tdes(key), CBC(_iv(iv, DES_BLOCK))), data, DES_BLOCK, decrypt=True)
+    return _run(Cipher(tdes_key(key), CBC(_iv(iv, DES_BLOCK))), data, DES_BLOCK, decrypt=True)
 
 
 def des_ecb_encrypt(key: bytes, block: bytes) -> bytes:
@@ -113,13 +113,23 @@ def single_des(key: bytes) -> bytes:
     return key * 3
 
 
-def _aes(key: bytes) -> AES:
+def aes_key(key: bytes) -> AES:
+    """Return the algorithm with its key.
+
+    Raises:
+        KeyFormatError: the key has not 16, 24 or 32 bytes.
+    """
     if len(key) not in (16, 24, 32):
         raise KeyFormatError(f"an AES key has 16, 24 or 32 bytes, not {len(key)}")
     return AES(key)
 
 
-def _tdes(key: bytes) -> TripleDES:
+def tdes_key(key: bytes) -> TripleDES:
+    """Return the algorithm with its key; 16 bytes are used as K1 K2 K1.
+
+    Raises:
+        KeyFormatError: the key has not 16 or 24 bytes.
+    """
     if len(key) not in (16, 24):
         raise KeyFormatError(f"a triple DES key has 16 or 24 bytes, not {len(key)}")
     return TripleDES(key if len(key) == 24 else key + key[:8])

@@ -6,6 +6,14 @@ Source: ISO/IEC 9797-1:2011 padding method 2; GPCS 2.3.1 B.2.3.
 from opentsm.card.errors import PaddingError
 
 
+def _paddings(block: int) -> tuple[bytes, ...]:
+    """Return the padding for each length of the last, partial block."""
+    return tuple(b"\x80" + bytes(block - 1 - length) for length in range(block))
+
+
+_PADDINGS = {block: _paddings(block) for block in (8, 16)}
+
+
 def pad80(data: bytes, block: int) -> bytes:
     """Append 80 and as few zeros as fill the last block; a full block is followed by another.
 
@@ -13,7 +21,8 @@ def pad80(data: bytes, block: int) -> bytes:
         data: any bytes.
         block: block size, in bytes.
     """
-    return data + b"\x80" + bytes(-(len(data) + 1) % block)
+    paddings = _PADDINGS.get(block) or _paddings(block)
+    return data + paddings[len(data) % block]
 
 
 def unpad80(data: bytes) -> bytes:

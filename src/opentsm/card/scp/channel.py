@@ -7,7 +7,7 @@ Source: GPCS 2.3.1 §10, §11.1.4; Amendment D 1.1.1 §7.1.1.
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
@@ -139,8 +139,7 @@ def _require_length(data: bytes, length: int) -> None:
         raise ResponseFormatError(f"INITIALIZE UPDATE answered {len(data)} bytes instead of {length}")
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseLink:
+class ResponseLink(NamedTuple):
     """What is needed later, with the session keys, to check the answer to one command.
 
     `chain` is the chaining value that the command's C-MAC left, `counter` its number in the session;
@@ -173,8 +172,7 @@ class ResponseLink:
         return cls(data[5:end], int.from_bytes(data[:4], "big"), data[end:])
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedCommand:
+class WrappedCommand(NamedTuple):
     """A protected command and what will be needed to check its answer."""
 
     apdu: CommandApdu

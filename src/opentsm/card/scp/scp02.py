@@ -8,7 +8,8 @@ from dataclasses import replace
 from hmac import compare_digest
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
-from opentsm.card.crypto.cipher import DES_BLOCK, des_ecb_encrypt, tdes_cbc_encrypt
+from opentsm.card.crypto.cipher import DES_BLOCK, tdes_cbc_encrypt
+from opentsm.card.crypto.context import CbcKey, RetailMacKey
 from opentsm.card.crypto.mac import retail_mac, tdes_mac
 from opentsm.card.crypto.padding import pad80
 from opentsm.card.crypto.secret import Secret
@@ -132,7 +133,9 @@ class Scp02Channel:
         if not compare_digest(card_cryptogram(keys, *challenges), init.card_cryptogram):
             raise CardCryptogramError
         self._i = i
-        self._keys = keys
+        self._enc = CbcKey.tdes(keys.enc.reveal())
+        self._mac = RetailMacKey(keys.mac.reveal())
+        self._rmac = RetailMacKey(keys.rmac.reveal())
         self._host_cryptogram = host_cryptogram(keys, *challenges)
         self._level: SecurityLevel | None = None
         self._icv = _NO_ICV
@@ -220,30 +223,29 @@ class Scp02Channel:
 
     def _command_mac(self, command: CommandApdu) -> bytes:
         """Return the C-MAC over the plain command; it becomes the next ICV."""
-        key = self._keys.mac.reveal()
         unmodified = bool(self._i & _I_UNMODIFIED_APDU)
         cla = plain_class(command.cla) if unmodified else mac_class(command.cla)
         size = len(command.data) + (0 if unmodified else _MAC_LENGTH)
         header = bytes((cla, command.ins, command.p1, command.p2))
         message = header + coded_lc(size, extended=command.extended) + command.data
-        return retail_mac(key, pad80(message, DES_BLOCK), self._command_icv(key))
+        return self._mac.mac(pad80(message, DES_BLOCK), self._command_icv())
 
-    def _command_icv(self, key: bytes) -> bytes:
+    def _command_icv(self) -> bytes:
         # E.3.4: the first ICV of a session is never encrypted.
         if self._level is None or not self._i & _I_ICV_ENCRYPTION:
             return self._icv
-        return des_ecb_encrypt(key[:DES_BLOCK], self._icv)
+        return self._mac.encrypt_single(self._icv)
 
     def _encrypted(self, data: bytes) -> bytes:
         # E.4.6 is silent about commands without data; they are left alone, as in SCP01 (D.3.4).
         if not data:
             return b""
-        return tdes_cbc_encrypt(self._keys.enc.reveal(), _NO_ICV, pad80(data, DES_BLOCK))
+        return self._enc.encrypt(pad80(data, DES_BLOCK))
 
     def _response_mac(self, command: bytes, response: ResponseApdu) -> bytes:
         length = bytes((len(response.data) & 0xFF,))
         message = command + length + response.to_bytes()
-        return retail_mac(self._keys.rmac.reveal(), pad80(message, DES_BLOCK), self._response_chain)
+        return self._rmac.mac(pad80(message, DES_BLOCK), self._response_chain)
 
 
 def _response_mac_command(command: CommandApdu) -> bytes:

@@ -3,11 +3,11 @@
 Source: Amendment D 1.1.1 (SCP03); S16, implementation option bit 01, from Amendment D 1.2.
 """
 
-from dataclasses import replace
 from hmac import compare_digest
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
-from opentsm.card.crypto.cipher import AES_BLOCK, aes_cbc_decrypt, aes_cbc_encrypt, aes_ecb_encrypt
+from opentsm.card.crypto.cipher import AES_BLOCK, aes_cbc_decrypt
+from opentsm.card.crypto.context import CbcKey
 from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.mac import CmacKey
 from opentsm.card.crypto.padding import pad80, unpad80
@@ -30,7 +30,6 @@ from opentsm.card.scp.channel import (
     StaticKeys,
     WrappedCommand,
     carries_response_mac,
-    coded_lc,
     mac_class,
     secured_class,
 )
@@ -45,6 +44,10 @@ _LEGAL_I = frozenset(base | s16 for base in (0x00, 0x10, 0x20, 0x30, 0x60, 0x70)
 # Amendment D Table 7-5: levels 10, 30 and 31 do not exist.
 _LEVELS = frozenset({0x00, 0x01, 0x03, 0x11, 0x13, 0x33})
 _MAX_COUNTER = 0xFFFFFF
+
+# Both classes of every class byte: a table is quicker than a rule.
+_MAC_CLASS = bytes(mac_class(cla) for cla in range(256))
+_SECURED_CLASS = bytes(secured_class(cla) for cla in range(256))
 
 
 def derive_session_keys(static: StaticKeys, host_challenge: bytes, card_challenge: bytes) -> SessionKeys:
@@ -151,10 +154,12 @@ class Scp03Channel:
         self._i = i
         self._mac_length = 16 if i & _I_S16 else 8
         self._host_cryptogram = host_cryptogram(keys, host_challenge, init.card_challenge)
-        self._enc = keys.enc
+        self._enc = CbcKey.aes(keys.enc.reveal())
+        self._s_enc = keys.enc
         self._mac = CmacKey(keys.mac.reveal())
         self._rmac = CmacKey(keys.rmac.reveal())
         self._level: SecurityLevel | None = None
+        self._macs = self._encrypts = False
         self._chain = bytes(AES_BLOCK)
         self._counter = 0
 
@@ -175,9 +180,11 @@ class Scp03Channel:
         plain = CommandApdu(
             CLA_EXTERNAL_AUTHENTICATE, INS_EXTERNAL_AUTHENTICATE, level, 0x00, self._host_cryptogram
         )
-        command, self._chain = self._with_mac(plain)
+        self._chain = self._command_mac(plain, plain.data)
         self._level = level
-        return command
+        self._macs = bool(level & SecurityLevel.C_MAC)
+        self._encrypts = bool(level & SecurityLevel.C_DECRYPTION)
+        return plain.with_data(plain.data + self._chain[: self._mac_length])
 
     def wrap(self, command: CommandApdu) -> WrappedCommand:
         """Protect the next command of the session (Amendment D §6.2.4, §6.2.6).
@@ -186,16 +193,18 @@ class Scp03Channel:
             SecureChannelError: the session is not open.
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
-        level, counter, chain = self._open_level(), self._counter + 1, self._chain
+        if self._level is None:
+            self._open_level()
+        counter, chain, cla, data = self._counter + 1, self._chain, command.cla, command.data
         # §6.2.6: a command without data is not encrypted, the counter moves all the same.
-        if level & SecurityLevel.C_DECRYPTION and command.data:
-            padded = pad80(command.data, AES_BLOCK)
-            encrypted = aes_cbc_encrypt(self._enc.reveal(), self._command_icv(counter), padded)
-            command = command.with_data(encrypted)
-        if level & SecurityLevel.C_MAC:
-            command, chain = self._with_mac(command)
+        if self._encrypts and data:
+            data = self._encrypted(data, counter)
+        if self._macs:
+            chain = self._command_mac(command, data)
+            cla, data = _SECURED_CLASS[cla], data + chain[: self._mac_length]
+        wrapped = CommandApdu(cla, command.ins, command.p1, command.p2, data, command.ne, command.extended)
         self._counter, self._chain = counter, chain
-        return WrappedCommand(command, ResponseLink(chain, counter))
+        return WrappedCommand(wrapped, ResponseLink(chain, counter))
 
     def unwrap(self, response: ResponseApdu, link: ResponseLink) -> ResponseApdu:
         """Check and open the answer to one command, in any order (Amendment D §6.2.5, §6.2.7).
@@ -233,13 +242,18 @@ class Scp03Channel:
                 f"SCP03 i={self._i:02X} does not encrypt answers: level {level:02X} is impossible"
             )
 
-    def _with_mac(self, command: CommandApdu) -> tuple[CommandApdu, bytes]:
-        """Return the command with its C-MAC, and the new chaining value."""
-        header = bytes((mac_class(command.cla), command.ins, command.p1, command.p2))
-        lc = coded_lc(len(command.data) + self._mac_length, extended=command.extended)
-        chain = self._mac.mac(self._chain + header + lc + command.data)
-        data = command.data + chain[: self._mac_length]
-        return replace(command, cla=secured_class(command.cla), data=data), chain
+    def _encrypted(self, data: bytes, counter: int) -> bytes:
+        # §6.2.6: the chaining value is the encrypted counter.
+        return self._enc.encrypt_after(counter, pad80(data, AES_BLOCK))
+
+    def _command_mac(self, command: CommandApdu, data: bytes) -> bytes:
+        """Return the new chaining value, whose first bytes are the C-MAC."""
+        cla, length = _MAC_CLASS[command.cla], len(data) + self._mac_length
+        if command.extended:
+            coded = bytes((cla, command.ins, command.p1, command.p2, 0, length >> 8, length & 0xFF))
+        else:
+            coded = bytes((cla, command.ins, command.p1, command.p2, length & 0xFF))
+        return self._mac.mac(self._chain + coded + data)
 
     def _verified(self, response: ResponseApdu, link: ResponseLink) -> bytes:
         """Return the data in front of the R-MAC."""
@@ -253,19 +267,13 @@ class Scp03Channel:
 
     def _decrypted(self, data: bytes, counter: int) -> bytes:
         # Real cards pad by more than one block: unpad80 strips any number of zeros.
-        icv = self._block_cipher(b"\x80" + counter.to_bytes(AES_BLOCK - 1, "big"))
+        icv = self._enc.encrypt(b"\x80" + counter.to_bytes(AES_BLOCK - 1, "big"))
         try:
-            return unpad80(aes_cbc_decrypt(self._enc.reveal(), icv, data))
+            return unpad80(aes_cbc_decrypt(self._s_enc.reveal(), icv, data))
         except PaddingError as error:
             raise ResponseFormatError(
                 f"the answer's R-MAC is right, but not its encryption: {error}"
             ) from error
-
-    def _command_icv(self, counter: int) -> bytes:
-        return self._block_cipher(counter.to_bytes(AES_BLOCK, "big"))
-
-    def _block_cipher(self, block: bytes) -> bytes:
-        return aes_ecb_encrypt(self._enc.reveal(), block)
 
 
 def _derive(key: Secret, constant: int, context: bytes, bits: int) -> bytes:

@@ -1,0 +1,52 @@
+"""`opentsm bench`: measurements, as ratios against a peer or a floor of the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opentsm.cli.output import JsonOption, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Turns of every contestant.")]
+TurnOption = Annotated[int, typer.Option("--turn-ms", min=1, help="Processor milliseconds a turn.")]
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure, against peers and floors of the same run.")
+
+
+@bench_app.command()
+def wrap(*, rounds: RoundsOption = 7, turn_ms: TurnOption = 200, as_json: JsonOption = False) -> None:
+    """Measure how fast SCP03 commands are protected, against yubikit and OpenSSL."""
+    from opentsm.bench import wrap as contest
+
+    say("bench: protecting commands of 200 bytes, C-MAC and C-ENC, in turns")
+    _show(dataclasses.asdict(contest.measure(rounds=rounds, turn_s=turn_ms / 1000)), as_json=as_json)
+
+
+@bench_app.command()
+def card(*, rounds: RoundsOption = 7, turn_ms: TurnOption = 200, as_json: JsonOption = False) -> None:
+    """Measure how many secured commands a virtual card answers a second."""
+    from opentsm.bench import card as contest
+
+    say("bench: commands to a virtual card, in turns")
+    _show(dataclasses.asdict(contest.measure(rounds=rounds, turn_s=turn_ms / 1000)), as_json=as_json)
+
+
+def _show(figures: Mapping[str, float | int | None], *, as_json: bool) -> None:
+    rounded = {name: _rounded(value) for name, value in figures.items()}
+    if as_json:
+        print_json(rounded)
+    else:
+        print_table(
+            ("figure", "value"), [{"figure": name, "value": value} for name, value in rounded.items()]
+        )
+
+
+def _rounded(value: float | None) -> float | int | None:
+    if value is None or isinstance(value, int):
+        return value
+    return round(value) if value >= 100 else round(value, 3)
