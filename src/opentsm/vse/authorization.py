@@ -1,15 +1,18 @@
-"""Who may change the card's content: card state, session, privileges and association, in this order.
+"""Who may change the card's content: card state, session, privileges, token and association, in this order.
 
-Source: GPCS 2.3.1 §9.2-§9.5, §11.5.2.3, Table 11-1, Table 11-53.
+Source: GPCS 2.3.1 §9.2-§9.5, §10.4, §11.5.2.3, Table 11-1, Table 11-53.
 """
 
 from enum import IntFlag
 
-from opentsm.vse.environment import Environment
+from opentsm.vse.authority import Authority
+from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.lifecycle import PERSONALIZED, is_locked
 from opentsm.vse.privileges import CONTENT_MANAGERS, Privilege
+from opentsm.vse.scp import Level
 from opentsm.vse.state import CardImage, Instance, LoadFile
-from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_SECURITY, StatusError
+from opentsm.vse.tokens import Proof, verify_token
 
 
 class Operation(IntFlag):
@@ -34,31 +37,59 @@ class Policy:
 
 
 def authorize_content(
-    environment: Environment, domain: Instance, operation: Operation, *, token: bool
-) -> None:
+    environment: Environment,
+    channel: LogicalChannel,
+    domain: Instance,
+    operation: Operation,
+    proof: Proof | None,
+) -> Authority:
     """Check that `domain` may carry out a content management operation at all.
 
     Args:
         environment: the card; its state and the session's level are already checked.
+        channel: tells as whom the off-card entity is authenticated.
         domain: the security domain that processes the command.
         operation: what is to be done; combined INSTALL commands name all their parts.
-        token: whether the command carries a token.
+        proof: the command's token, if it has one, and what it signs; None for a command whose token comes
+            with a later one (the first of the combined process, §11.5.2.3.1).
 
     Raises:
-        StatusError: 6985.
+        StatusError: 6985, 6982.
     """
     require_unrestricted(environment.image, domain, operation)
     if environment.profile.content_domain_personalized:
         require_ready(environment.image, domain)
     if not domain.privileges & CONTENT_MANAGERS:
         raise StatusError(SW_CONDITIONS)
-    # §11.5.2.3.1: the provider of an authorised domain sends no token, a delegated one always does. With
-    # symmetric channels the off-card entity is the provider (§10.4.1).
-    if token != domain.holds(Privilege.DELEGATED_MANAGEMENT):
+    delegated = domain.holds(Privilege.DELEGATED_MANAGEMENT)
+    if proof is None:
+        return Authority(delegated=delegated)
+    if proof.token:
+        return _by_token(environment, channel, domain, proof)
+    if delegated:
+        return _delegated_without_token(environment, operation)
+    if not _is_provider(channel):
+        raise StatusError(SW_SECURITY)
+    return Authority()
+
+
+def _by_token(environment: Environment, channel: LogicalChannel, domain: Instance, proof: Proof) -> Authority:
+    """§11.5.2.3.1, §9.2.3: the provider of an authorised domain sends no token."""
+    if domain.holds(Privilege.AUTHORIZED_MANAGEMENT) and _is_provider(channel):
         raise StatusError(SW_CONDITIONS)
-    if token:
-        # §C.1.1.1: without a token key of a Token Verification domain the operation fails.
-        raise StatusError(SW_CONDITIONS)
+    return verify_token(environment, domain, proof)
+
+
+def _delegated_without_token(environment: Environment, operation: Operation) -> Authority:
+    """§9.5.1, §9.5.2: by the issuer's policy a delegated deletion may need no token."""
+    if operation is Operation.DELETE and environment.profile.delegated_delete_without_token:
+        return Authority(delegated=True)
+    raise StatusError(environment.profile.proof_missing)
+
+
+def _is_provider(channel: LogicalChannel) -> bool:
+    """§10.4.1: with symmetric keys the off-card entity is the provider; a certificate may say otherwise."""
+    return channel.session is None or not channel.session.level & Level.ANY_AUTHENTICATED
 
 
 def require_unrestricted(image: CardImage, domain: Instance, operation: Operation) -> None:
@@ -113,6 +144,23 @@ def require_control(
     ):
         raise StatusError(SW_CONDITIONS)
     if not accepts(environment, owner, domain, policy):
+        raise StatusError(SW_CONDITIONS)
+
+
+def require_reach(environment: Environment, domain: Instance, entry: Instance | LoadFile) -> None:
+    """Refuse to move or to change what is not within reach of `domain`.
+
+    §9.4.1 lets any security domain ask, §11.5.2.3.4 and §11.5.2.3.5 only the associated one; the profile
+    chooses, and `require_control` then asks for acceptance.
+
+    Raises:
+        StatusError: 6985.
+    """
+    reach = environment.profile.content_reach
+    within = reach == "accepted" or entry.sd == domain.aid
+    if reach == "hierarchy":
+        within |= any(above is domain for above in environment.image.ancestors(entry))
+    if not within:
         raise StatusError(SW_CONDITIONS)
 
 

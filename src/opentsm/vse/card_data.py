@@ -146,7 +146,7 @@ def _extended_resources(environment: Environment, domain: Instance) -> bytes:
     applications = len(environment.image.instances) - 1
     content = encode_tlv(0x81, applications.to_bytes(2, "big"))
     content += encode_tlv(0x82, max(environment.free_memory, 0).to_bytes(4, "big"))
-    content += encode_tlv(0x83, environment.profile.ram.to_bytes(4, "big"))
+    content += encode_tlv(0x83, environment.free_volatile.to_bytes(4, "big"))
     return encode_tlv(EXTENDED_RESOURCES, content)
 
 

@@ -25,7 +25,9 @@ DOMAIN_MODULES: Final = frozenset({bytes.fromhex("A000000151535041"), bytes.from
 _PARAMETERS: Final = 0xC9
 _SYSTEM: Final = 0xEF
 _IMPLICIT: Final = 0xCF
+_VOLATILE_QUOTA: Final = 0xC7
 _QUOTA: Final = 0xC8
+_VOLATILE_RESERVED: Final = 0xD7
 _RESERVED: Final = 0xD8
 _SERVICES: Final = 0xCB
 _DOMAIN_SCP: Final = 0x81
@@ -58,13 +60,26 @@ class InstallOrder:
     selectable: bool
 
 
-def install_instance(environment: Environment, domain: Instance, order: InstallOrder) -> None:
+def require_unused(environment: Environment, aid: bytes) -> None:
+    """Refuse an AID that a load file or an instance has (§6.5.1.1).
+
+    Raises:
+        StatusError: 6A80, or as the profile has it.
+    """
+    if environment.image.instance(aid) or environment.image.load_file(aid):
+        raise StatusError(int(environment.profile.sw_aid_in_use, 16))
+
+
+def install_instance(environment: Environment, domain: Instance, order: InstallOrder) -> Instance:
     """Make an instance of a module.
 
     Args:
         environment: the card.
         domain: the security domain that processes the command; already found to be allowed to install.
         order: what to make.
+
+    Returns:
+        The new instance.
 
     Raises:
         StatusError: 6A88, 6A80, 6A84, 6985; nothing has changed then.
@@ -77,7 +92,8 @@ def install_instance(environment: Environment, domain: Instance, order: InstallO
         require_control(environment, domain, load_file)
     privileges = _checked_privileges(environment, order.privileges, selectable=selectable)
     c9 = find(parameters, _PARAMETERS)
-    if image.instance(aid) or image.load_file(aid) or c9 is None:
+    require_unused(environment, aid)
+    if c9 is None:
         raise StatusError(SW_WRONG_DATA)
     instance = Instance(
         aid=aid,
@@ -97,6 +113,7 @@ def install_instance(environment: Environment, domain: Instance, order: InstallO
     if selectable:
         instance.state = SELECTABLE
     environment.touch()
+    return instance
 
 
 def _find_load_file(image: CardImage, aid: bytes, module: bytes) -> LoadFile:
@@ -134,11 +151,11 @@ def _apply_system_parameters(
     environment: Environment, instance: Instance, parameters: Sequence[Tlv], *, selectable: bool
 ) -> None:
     system = data_objects(find(parameters, _SYSTEM) or b"")
-    quota, reserved = _size(system, _QUOTA), _size(system, _RESERVED)
-    instance.quota, instance.reserved = quota, reserved or 0
+    instance.quota, instance.reserved = _quota_and_reserved(system, _QUOTA, _RESERVED)
+    volatile = _quota_and_reserved(system, _VOLATILE_QUOTA, _VOLATILE_RESERVED)
+    instance.volatile_quota, instance.volatile_reserved = volatile
+    environment.require_volatile(instance.volatile_reserved)
     instance.services = find(system, _SERVICES) or b""
-    if quota is not None and quota < instance.reserved:
-        raise StatusError(SW_WRONG_DATA)
     implicit = implicit_values(system)
     if implicit and not selectable:
         raise StatusError(SW_WRONG_DATA)
@@ -146,7 +163,20 @@ def _apply_system_parameters(
     instance.implicit = implicit
 
 
-def _size(system: Sequence[Tlv], tag: int) -> int | None:
+def _quota_and_reserved(system: Sequence[Tlv], quota: int, reserved: int) -> tuple[int | None, int]:
+    """§9.7: a quota is a limit and reserves nothing; what is reserved is taken at once, within it."""
+    limit, taken = memory_size(system, quota), memory_size(system, reserved) or 0
+    if limit is not None and limit < taken:
+        raise StatusError(SW_WRONG_DATA)
+    return limit, taken
+
+
+def memory_size(system: Sequence[Tlv], tag: int) -> int | None:
+    """Return a memory size of the system parameters: 2 or 4 bytes (§11.5.2.3.7).
+
+    Raises:
+        StatusError: 6A80 for another length.
+    """
     value = find(system, tag)
     if value is None:
         return None

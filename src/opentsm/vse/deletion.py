@@ -6,15 +6,17 @@ Source: GPCS 2.3.1 §9.5, §11.2.
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu
-from opentsm.card.codec.tlv import Tlv, find
+from opentsm.card.codec.lv import lv
+from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
 from opentsm.vse.authorization import Operation, Policy, authorize_content, require_control
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.keysets import delete_keys
-from opentsm.vse.loading import NO_CONFIRMATION
 from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege
+from opentsm.vse.receipts import NO_CONFIRMATION, prepare
 from opentsm.vse.state import CardImage, Instance, LoadFile
-from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, SW_WRONG_P1P2, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_WRONG_DATA, SW_WRONG_P1P2, StatusError
+from opentsm.vse.tokens import Proof, signed_part
 
 _MORE: Final = 0x80
 _RELATED: Final = 0x80
@@ -30,7 +32,7 @@ def delete(
     """Delete an application, a load file, a load file with its instances, or keys.
 
     Returns:
-        `00`: no confirmation.
+        The confirmation of a delegated deletion, else `00`.
 
     Raises:
         StatusError: 6A88 unknown, 6985 in use or not allowed, 6A80 malformed, 6A86 chaining.
@@ -38,14 +40,28 @@ def delete(
     if command.p1 & _MORE:
         raise StatusError(SW_WRONG_P1P2)
     objects = data_objects(command.data)
-    aid = find(objects, _AID)
-    if aid is None:
+    aids = find_all(objects, _AID)
+    if not aids:
         _delete_keys(environment, domain, objects)
         return NO_CONFIRMATION
-    token = bool(find(objects, _TOKEN))
-    authorize_content(environment, domain, Operation.DELETE, token=token)
-    _delete_content(environment, domain, aid, related=bool(command.p2 & _RELATED))
-    return NO_CONFIRMATION
+    if len(aids) > 1:
+        raise StatusError(SW_WRONG_DATA)
+    authority = authorize_content(environment, channel, domain, Operation.DELETE, _proof(command, objects))
+    confirmer = prepare(environment, domain, authority)
+    _delete_content(environment, domain, aids[0], related=bool(command.p2 & _RELATED))
+    return confirmer.confirm(lv(aids[0]))
+
+
+def _proof(command: CommandApdu, objects: tuple[Tlv, ...]) -> Proof:
+    """§C.4.6: the token is the last object and signs all before it."""
+    token = find(objects, _TOKEN) or b""
+    fields = command.data
+    if token:
+        last = encode_tlv(_TOKEN, token)
+        if not fields.endswith(last):
+            raise StatusError(SW_WRONG_DATA)
+        fields = fields[: -len(last)]
+    return Proof(signed_part(command.p1, command.p2, fields), token, objects)
 
 
 def _delete_keys(environment: Environment, domain: Instance, objects: tuple[Tlv, ...]) -> None:
@@ -59,11 +75,14 @@ def _delete_content(environment: Environment, domain: Instance, aid: bytes, *, r
     image = environment.image
     instance = image.instance(aid)
     if instance is not None:
+        # §9.5.3 knows related objects only of load files.
+        if related and environment.profile.related_of_instance == "refused":
+            raise StatusError(SW_CONDITIONS)
         doomed: list[Instance | LoadFile] = [instance]
     else:
         load_file = image.load_file(aid)
         if load_file is None:
-            raise StatusError(SW_NOT_FOUND)
+            raise StatusError(int(environment.profile.sw_unknown_in_delete, 16))
         doomed = [*_instances_of(image, load_file), load_file] if related else [load_file]
     for entry in doomed:
         _require_deletable(environment, domain, entry, doomed)

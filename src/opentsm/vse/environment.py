@@ -10,6 +10,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.vse import memory
 from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.catalogue import applet_class
+from opentsm.vse.authority import Authority
 from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
@@ -20,15 +21,42 @@ from opentsm.vse.status import SW_NO_MEMORY, StatusError
 
 @dataclass(slots=True)
 class LoadSession:
-    """A load that INSTALL [for load] has begun."""
+    """A load that INSTALL [for load] has begun.
+
+    Args:
+        aid: of the load file.
+        sd: the security domain that it is to belong to.
+        digest: load file data block hash; may be empty.
+        provider: application provider identifier.
+        combined: what a token signs of this INSTALL, when load, install and make selectable are one process.
+        authority: why the load may happen.
+        received: the blocks so far.
+        next_block: number of the next one.
+    """
 
     aid: bytes
     sd: bytes
     digest: bytes
     provider: bytes
-    combined: bool
+    combined: bytes = b""
+    authority: Authority = field(default_factory=Authority)
     received: bytearray = field(default_factory=bytearray)
     next_block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PendingContent:
+    """A load file that waits for the last command of the combined process (§9.3.8).
+
+    Args:
+        load_file: its registry entry to be.
+        digest: load file data block hash; may be empty.
+        signed: what a token signs of the first command.
+    """
+
+    load_file: LoadFile
+    digest: bytes
+    signed: bytes
 
 
 @dataclass(slots=True)
@@ -41,7 +69,7 @@ class LogicalChannel:
     session: SecureSession | None = None
     aborted: bool = False
     load: LoadSession | None = None
-    combined: bytes | None = None
+    combined: PendingContent | None = None
     personalizing: Instance | None = None
     store_block: int = 0
     store_data: bytearray = field(default_factory=bytearray)
@@ -134,6 +162,20 @@ class Environment:
             StatusError: 6A84.
         """
         if length > self.free_memory:
+            raise StatusError(SW_NO_MEMORY)
+
+    @property
+    def free_volatile(self) -> int:
+        """Bytes of volatile memory that nobody has reserved."""
+        return self.profile.ram - sum(entry.volatile_reserved for entry in self.image.instances)
+
+    def require_volatile(self, length: int) -> None:
+        """Refuse what does not fit into the volatile memory.
+
+        Raises:
+            StatusError: 6A84.
+        """
+        if length > self.free_volatile:
             raise StatusError(SW_NO_MEMORY)
 
     def applet(self, instance: Instance) -> Applet:

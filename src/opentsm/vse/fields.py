@@ -63,6 +63,11 @@ class FieldReader:
         """Return the next byte without reading it, or None at the end."""
         return None if self.at_end else self._data[self._offset]
 
+    @property
+    def passed(self) -> bytes:
+        """All that was read so far."""
+        return self._data[: self._offset]
+
     def take(self, length: int) -> bytes:
         """Return the next `length` bytes."""
         if self._offset + length > len(self._data):

@@ -88,6 +88,7 @@ def check_version_range(environment: Environment, key: Key) -> None:
     if (
         environment.profile.kvn_ranges_enforced
         and key.kid in CHANNEL_KIDS
+        and (key.kid, key.kvn) not in environment.profile.role_keys
         and allowed
         and key.kvn not in allowed
     ):

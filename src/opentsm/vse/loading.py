@@ -1,30 +1,31 @@
 """LOAD: collecting the blocks, checking the whole, registering the load file.
 
-Source: GPCS 2.3.1 §9.3.5, §11.6, Appendix C.2 (hash).
+Source: GPCS 2.3.1 §9.3.5, §9.3.8, §11.6.
 """
 
 import hashlib
-from hmac import compare_digest
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.lv import lv
 from opentsm.vse import memory
-from opentsm.vse.environment import Environment, LoadSession, LogicalChannel
-from opentsm.vse.lifecycle import PERSONALIZED, is_locked
-from opentsm.vse.load_file import LoadedFile, LoadFileError, Package, read_load_file, read_package
-from opentsm.vse.privileges import Privilege
+from opentsm.vse.environment import Environment, LoadSession, LogicalChannel, PendingContent
+from opentsm.vse.load_file import LoadFileError, Package, read_load_file, read_package
+from opentsm.vse.load_file_checks import check_load_file
+from opentsm.vse.receipts import NO_CONFIRMATION, prepare
 from opentsm.vse.state import Instance, LoadFile
-from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_SECURITY, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, StatusError
 
-NO_CONFIRMATION: Final = b"\x00"
 _LAST: Final = 0x80
 # Tag, length field of four bytes and signatures around the data block.
 _FRAME_BYTES: Final = 2048
-_HASHES: Final = {20: hashlib.sha1, 32: hashlib.sha256, 48: hashlib.sha384, 64: hashlib.sha512}
 
 
 def load(environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu) -> bytes:
     """Take one block of the load file; any failure aborts the load.
+
+    Returns:
+        The confirmation of a delegated load with the last block, else `00`.
 
     Raises:
         StatusError: 6985 no load, wrong block number or damaged file; 6982 wrong hash; 6A84 no memory.
@@ -39,17 +40,39 @@ def load(environment: Environment, channel: LogicalChannel, domain: Instance, co
     if not command.p1 & _LAST:
         channel.load = session
         return NO_CONFIRMATION
-    _register(environment, session)
+    entry = _load_file(environment, session)
     if session.combined:
-        channel.combined = session.aid
-    return NO_CONFIRMATION
+        channel.combined = PendingContent(entry, session.digest, session.combined)
+        return NO_CONFIRMATION
+    confirmer = prepare(environment, domain, session.authority)
+    register(environment, entry)
+    return confirmer.confirm(lv(entry.aid), lv(entry.sd))
 
 
-def _register(environment: Environment, session: LoadSession) -> None:
+def register(environment: Environment, entry: LoadFile) -> None:
+    """Put a load file into the registry.
+
+    Raises:
+        StatusError: 6A84 no memory, 6985 a name in it is taken by now.
+    """
+    _check_names(environment, entry)
+    environment.require_memory(memory.load_file_cost(entry))
+    environment.image.load_files.append(entry)
+    environment.touch()
+
+
+def unregister(environment: Environment, entry: LoadFile) -> None:
+    """Take a load file out of the registry again."""
+    image = environment.image
+    image.load_files = [other for other in image.load_files if other is not entry]
+    environment.touch()
+
+
+def _load_file(environment: Environment, session: LoadSession) -> LoadFile:
     try:
         loaded = read_load_file(bytes(session.received))
-        _check_integrity(environment, session, loaded)
-        package = read_package(loaded.block)
+        block = check_load_file(environment, session, loaded)
+        package = read_package(block)
     except LoadFileError:
         raise StatusError(SW_CONDITIONS) from None
     _check_package(environment, session, package)
@@ -59,53 +82,26 @@ def _register(environment: Environment, session: LoadSession) -> None:
         version=package.version,
         modules=list(package.modules),
         imports=list(package.imports),
-        size=len(loaded.block),
+        size=len(block),
         provider=session.provider,
-        hash=hashlib.sha256(loaded.block).digest(),
+        hash=hashlib.sha256(block).digest(),
     )
+    _check_names(environment, entry)
     environment.require_memory(memory.load_file_cost(entry))
-    environment.image.load_files.append(entry)
-    environment.touch()
+    return entry
 
 
-def _check_integrity(environment: Environment, session: LoadSession, loaded: LoadedFile) -> None:
-    owner = environment.image.instance(session.sd)
-    if owner is None or (owner is not environment.image.isd and is_locked(owner.state)):
+def _check_names(environment: Environment, entry: LoadFile) -> None:
+    image = environment.image
+    others = {module for other in image.load_files for module in other.modules}
+    taken = image.load_file(entry.aid) is not None or image.instance(entry.aid) is not None
+    if taken or not others.isdisjoint(entry.modules):
         raise StatusError(SW_CONDITIONS)
-    # §11.6.2.3: ciphered exactly when the associated security domain asks for it; no key, no load.
-    if loaded.ciphered or owner.holds(Privilege.CIPHERED_LOAD_FILE):
-        raise StatusError(SW_CONDITIONS)
-    _check_signatures(environment, session, loaded, owner)
-    if session.digest:
-        _check_hash(session.digest, loaded.block)
-
-
-def _check_signatures(
-    environment: Environment, session: LoadSession, loaded: LoadedFile, owner: Instance
-) -> None:
-    """Demand the signatures of §9.3.5; without a verification key of its domain each one fails (§C.3)."""
-    required = [
-        entry
-        for entry in environment.image.instances
-        if (entry is owner and entry.holds(Privilege.DAP_VERIFICATION))
-        or (entry.holds(Privilege.MANDATED_DAP) and entry.state == PERSONALIZED)
-    ]
-    if required or loaded.daps:
-        raise StatusError(SW_CONDITIONS)
-
-
-def _check_hash(expected: bytes, block: bytes) -> None:
-    algorithm = _HASHES.get(len(expected))
-    if algorithm is None or not compare_digest(algorithm(block).digest(), expected):
-        raise StatusError(SW_SECURITY)
 
 
 def _check_package(environment: Environment, session: LoadSession, package: Package) -> None:
-    image = environment.image
-    others = {module for entry in image.load_files for module in entry.modules}
-    taken = image.load_file(session.aid) is not None or image.instance(session.aid) is not None
-    wrong = package.aid != session.aid or taken or not others.isdisjoint(package.modules)
-    if wrong or (environment.profile.check_imports and not _imports_present(environment, package)):
+    missing = environment.profile.check_imports and not _imports_present(environment, package)
+    if package.aid != session.aid or missing:
         raise StatusError(SW_CONDITIONS)
 
 

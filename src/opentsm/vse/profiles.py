@@ -77,6 +77,24 @@ class VseProfile:
     counter_moves_without_data: bool = True
     factory_keys_removed: bool = True
     check_imports: bool = False
+    token_key: tuple[int, int] = (1, 0x70)
+    receipt_key: tuple[int, int] = (1, 0x71)
+    dap_key: tuple[int, int] = (1, 0x73)
+    load_file_key: tuple[int, int] = (1, 0x75)
+    receipts: Literal["required", "with-key", "never"] = "required"
+    receipts_for_authorized: bool = False
+    receipt_digest: Literal["", "SHA_1", "SHA_256", "SHA_384", "SHA_512"] = ""
+    confirmation_counter_moves: Literal["after", "before"] = "after"
+    token_numbers_grow: bool = False
+    delegated_delete_without_token: bool = False
+    registry_privileges: Literal["replace", "add"] = "replace"
+    content_reach: Literal["hierarchy", "associated", "accepted"] = "hierarchy"
+    extradition_cycles: bool = False
+    related_of_instance: Literal["alone", "refused"] = "alone"
+    sw_proof_missing: str = "6985"
+    sw_proof_wrong: str = "6982"
+    sw_aid_in_use: str = "6A80"
+    sw_unknown_in_delete: str = "6A88"
     assignable_domain: str = "FFFFF0"
     assignable_application: str = "1EFFF0"
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
@@ -85,6 +103,21 @@ class VseProfile:
     def channels(self) -> tuple[ChannelKind, ...]:
         """Secure channel protocols as (protocol, i)."""
         return tuple((int(protocol, 16), int(option, 16)) for protocol, option in self.scp)
+
+    @property
+    def role_keys(self) -> frozenset[tuple[int, int]]:
+        """Identifier and version of the keys that verify, sign and decipher, as (kid, kvn)."""
+        return frozenset({self.token_key, self.receipt_key, self.dap_key, self.load_file_key})
+
+    @property
+    def proof_missing(self) -> int:
+        """Status word for a token, signature or hash that is missing, or has no key."""
+        return int(self.sw_proof_missing, 16)
+
+    @property
+    def proof_wrong(self) -> int:
+        """Status word for a token, signature or hash that is wrong."""
+        return int(self.sw_proof_wrong, 16)
 
     def to_dict(self) -> dict[str, object]:
         """Return the profile as the JSON value that `load_profile` takes."""
@@ -142,7 +175,18 @@ def _check(profile: VseProfile) -> None:
         raise ValueError("scp lists pairs of protocol (02, 03) and i")
     if profile.logical_channels not in range(21):
         raise ValueError("logical_channels is 0 (none known) to 20")
+    _check_proofs(profile)
     for package in profile.factory:
         for text in (package.aid, *package.modules, *(entry.aid for entry in package.instances)):
             if not 5 <= len(bytes.fromhex(text)) <= 16:
                 raise ValueError(f"{text} is no AID")
+
+
+def _check_proofs(profile: VseProfile) -> None:
+    words = (profile.sw_proof_missing, profile.sw_proof_wrong, profile.sw_aid_in_use)
+    for word in (*words, profile.sw_unknown_in_delete):
+        if len(bytes.fromhex(word)) != 2 or word[0] != "6":
+            raise ValueError(f"{word} is no status word of a refusal")
+    for kid, kvn in profile.role_keys:
+        if not (1 <= kid <= 0x7F and 1 <= kvn <= 0x7F):
+            raise ValueError("a key has an identifier and a version of 1 to 127")

@@ -8,11 +8,13 @@ from hmac import compare_digest
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.tlv import decode_length
 from opentsm.card.errors import CardError
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import FieldReader
 from opentsm.vse.keysets import add_keys, key_check_value, replace_keys
 from opentsm.vse.scp import SecureSession
+from opentsm.vse.signing_keys import signer, verifier
 from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent
 from opentsm.vse.status import SW_CONDITIONS, SW_SECURITY, SW_WRONG_DATA, SW_WRONG_P1P2, StatusError
 
@@ -26,12 +28,15 @@ _CLEAR: Final = frozenset({0xA0, 0xA1, 0xA2, 0xB0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6,
 # Components that come behind another one of the same key.
 _FOLLOWING: Final[dict[int, frozenset[int]]] = {
     0xA1: frozenset({0xA0, 0xA3}),
-    0xA2: frozenset({0xA3}),
+    0xA2: frozenset({0xA0, 0xA3}),
     0xA4: frozenset({0xA5, 0xA6, 0xA7, 0xA8}),
     0xB0: frozenset({0xF0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
     0xB1: frozenset({0xF0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
     0xF0: frozenset({0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
 }
+_PRIVATE: Final = frozenset({0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 0xB1})
+# Shared secrets, and curve parameters that come without a key.
+_UNCHECKED: Final = frozenset({0x85, 0x90, 0x91, 0xF0})
 _SYMMETRIC_LENGTHS: Final = {SYMMETRIC_DES: (16, 24), SYMMETRIC_AES: (16, 24, 32)}
 
 
@@ -115,8 +120,9 @@ class KeyFieldParser:
         bare = len(block) % cipher_block == 0
         if not block or (self.layout == "bare" and not bare) or (self.layout == "inner-length" and bare):
             raise StatusError(SW_WRONG_DATA)
-        length, cipher = (len(block), block) if bare else (block[0], block[1:])
         try:
+            length, start = (len(block), 0) if bare else decode_length(block, eighty_is_128=True)
+            cipher = block[start:]
             clear = self.session.decrypt_key(cipher)
         except CardError:
             raise StatusError(SW_WRONG_DATA) from None
@@ -127,6 +133,7 @@ class KeyFieldParser:
     def _check(self, key: Key, check_value: bytes) -> None:
         lengths = _SYMMETRIC_LENGTHS.get(key.type)
         if lengths is None:
+            _check_asymmetric(key)
             return
         if len(key.components) != 1 or len(key.value) not in lengths:
             raise StatusError(SW_WRONG_DATA)
@@ -136,3 +143,14 @@ class KeyFieldParser:
             raise StatusError(SW_WRONG_DATA)
         if not compare_digest(key_check_value(key.type, key.value), check_value):
             raise StatusError(SW_SECURITY)
+
+
+def _check_asymmetric(key: Key) -> None:
+    """Refuse an RSA or elliptic curve key of no use: unknown curve, no point of it, too short."""
+    if key.type in _UNCHECKED:
+        return
+    private = {component.type for component in key.components} & _PRIVATE
+    try:
+        signer(key) if private else verifier(key)
+    except CardError:
+        raise StatusError(SW_WRONG_DATA) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from opentsm.card.codec.tlv import Tlv, find
-from opentsm.vse.authorization import Policy, receiving_domain, require_control
+from opentsm.vse.authorization import Policy, receiving_domain, require_control, require_reach
 from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
@@ -20,8 +20,11 @@ _RESTRICT: Final = 0xD9
 _SYSTEM: Final = 0xEF
 
 
-def extradite(environment: Environment, domain: Instance, aid: bytes, new_sd: bytes) -> None:
+def extradite(environment: Environment, domain: Instance, aid: bytes, new_sd: bytes) -> bytes:
     """Associate an application or a load file with another security domain.
+
+    Returns:
+        AID of the security domain before.
 
     Raises:
         StatusError: 6A88 unknown object or domain; 6985 not accepted, not allowed, or a cycle.
@@ -31,8 +34,9 @@ def extradite(environment: Environment, domain: Instance, aid: bytes, new_sd: by
     if entry is None:
         raise StatusError(SW_NOT_FOUND)
     receiver = _checked_extradition(environment, domain, entry, new_sd)
-    entry.sd = receiver.aid
+    before, entry.sd = entry.sd, receiver.aid
     environment.touch()
+    return before
 
 
 def _checked_extradition(
@@ -41,13 +45,14 @@ def _checked_extradition(
     image = environment.image
     if entry is image.isd:
         raise StatusError(SW_CONDITIONS)
+    require_reach(environment, domain, entry)
     require_control(environment, domain, entry, Policy.ACCEPT_EXTRADITION_AWAY)
     receiver = receiving_domain(environment, domain, new_sd)
     # §9.4.1: it would dodge the signature check at loading.
     if isinstance(entry, LoadFile) and receiver.holds(Privilege.DAP_VERIFICATION):
         raise StatusError(SW_CONDITIONS)
     below_itself = isinstance(entry, Instance) and receiver is not entry and image.sees(entry, receiver)
-    if below_itself:
+    if below_itself and not environment.profile.extradition_cycles:
         raise StatusError(SW_CONDITIONS)
     return receiver
 
@@ -69,7 +74,7 @@ class RegistryChange:
     parameters: Sequence[Tlv]
 
 
-def update_registry(environment: Environment, domain: Instance, change: RegistryChange) -> None:
+def update_registry(environment: Environment, domain: Instance, change: RegistryChange) -> bytes:
     """Change privileges, association, implicit selection or restrictions of an application, all or nothing.
 
     Args:
@@ -77,17 +82,21 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
         domain: the security domain that processes the command.
         change: what to change.
 
+    Returns:
+        AID of the security domain before; empty when the card itself was restricted.
+
     Raises:
         StatusError: 6A88, 6A80, 6985; nothing has changed then.
     """
     system = data_objects(find(change.parameters, _SYSTEM) or b"")
     if not change.aid:
         _restrict_card(environment, domain, change.new_sd + change.privileges, system)
-        return
+        return b""
     image = environment.image
     instance = image.instance(change.aid)
     if instance is None:
         raise StatusError(SW_NOT_FOUND)
+    require_reach(environment, domain, instance)
     require_control(environment, domain, instance)
     restricted = _restriction(system)
     if restricted and instance.domain is None:
@@ -99,16 +108,20 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
 
     if privileges is not None:
         set_privileges(image, instance, privileges)
+    before = instance.sd
     if receiver is not None:
         instance.sd = receiver.aid
     if instance.domain is not None:
         instance.domain.restricted |= restricted
     instance.implicit.extend(implicit)
     environment.touch()
+    return before
 
 
 def _checked_privileges(environment: Environment, instance: Instance, field: bytes) -> Privilege:
     privileges = decode(field)
+    if environment.profile.registry_privileges == "add":
+        privileges |= Privilege(instance.privileges)
     check_combination(privileges)
     profile, is_domain = environment.profile, instance.domain is not None
     allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)

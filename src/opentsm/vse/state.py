@@ -57,6 +57,7 @@ class DomainData:
     scps: list[tuple[int, int]] = field(default_factory=list)
     restricted: int = 0
     confirmations: int = 0
+    token_number: int = -1
     policy: dict[int, bytes] = field(default_factory=dict)
 
     def find_key(self, kid: int, kvn: int) -> Key | None:
@@ -101,6 +102,8 @@ class Instance:
     services: bytes = b""
     quota: int | None = None
     reserved: int = 0
+    volatile_quota: int | None = None
+    volatile_reserved: int = 0
     order: int = 0
 
     def holds(self, privilege: Privilege) -> bool:

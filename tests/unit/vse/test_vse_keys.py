@@ -125,7 +125,12 @@ def test_des_keys_go_under_an_aes_dek_and_aes_keys_under_a_des_dek() -> None:
 def test_ecc_public_key_answers_with_its_version_only() -> None:
     """Cases 108, 115."""
     host = host_with_session()
-    field = ecc_public_put_key_field(b"\x04" + bytes(range(64)), 0x00)
+    # FIPS 186-4 D.1.2.3: the base point of P-256.
+    point = bytes.fromhex(
+        "046B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296"
+        "4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5"
+    )
+    field = ecc_public_put_key_field(point, 0x00)
     assert host.ok(commands.put_key(0x73, [field])) == b"\x73"
     assert bytes.fromhex("C0060173B041F000") in information(host)
 
