@@ -229,7 +229,7 @@ async def test_request_when_its_validity_has_no_offset_names_the_field(bench: Be
             OperationType.SUSPEND,
             valid_until=datetime(2099, 1, 1),
         )
-    assert caught.value.field == "valid_until"
+    assert caught.value.field == "/valid_until"
 
 
 async def test_request_when_made_by_another_tenant_finds_nothing(bench: Bench) -> None:

@@ -74,7 +74,7 @@ async def test_change_when_it_is_unknown_or_not_possible_then_a_problem(api: Api
     assert bad["field"] == "/reason"
     late = {"valid_until": "2001-01-01T00:00:00Z"}
     found = problem(await api.post("provider", f"{path}/terminations", late), 400, "invalid_input")
-    assert found["field"] == "valid_until"
+    assert found["field"] == "/valid_until"
 
 
 async def test_instance_then_shown_to_its_provider_and_the_issuer_only(api: ApiBench) -> None:

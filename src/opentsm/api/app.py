@@ -9,7 +9,7 @@ from litestar.di import Provide
 
 from opentsm.api import health, openapi, seram
 from opentsm.api.authentication import BearerAuthentication, provide_principal
-from opentsm.api.container import ApiContainer
+from opentsm.api.container import ApiContainer, provide_container
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
 from opentsm.api.idempotency import Idempotency
@@ -45,7 +45,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
     app = Litestar(
         [*routers, health.healthz, health.readyz, health.show_metrics, *docs_routes()],
         dependencies={
-            "container": Provide(lambda: container, sync_to_thread=False),
+            "container": Provide(provide_container),
             "drain": Provide(lambda: drain, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "principal": Provide(provide_principal),

@@ -1,8 +1,9 @@
 """What the HTTP API needs from the application: the attributes of `opentsm.tsm.bootstrap.Container`."""
 
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.types import Scope
@@ -14,7 +15,10 @@ from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
+from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.requests import Requests
+
+CLAIM = "claim"  # where the state of a request's scope holds it
 
 
 class ApiContainer(Protocol):
@@ -55,10 +59,21 @@ class ApiContainer(Protocol):
         """Return the known kinds of cards."""
         ...
 
+    def once(self, claim: Claim) -> "ApiContainer":
+        """Return the same for one request that has an idempotency key."""
+        ...
+
     @property
     def settings(self) -> Settings:
         """Return the settings."""
         ...
+
+
+async def provide_container(request: Request[Any, Any, Any]) -> ApiContainer:
+    """Return the container for handlers; under an idempotency key the one that writes the key."""
+    container = container_of(request.scope)
+    claim = request.scope["state"].get(CLAIM)
+    return container.once(claim) if isinstance(claim, Claim) else container
 
 
 def container_of(scope: Scope) -> ApiContainer:

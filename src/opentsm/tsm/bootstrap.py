@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from opentsm.card.crypto.secret import Secret
@@ -24,6 +24,7 @@ from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
+from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
@@ -49,6 +50,10 @@ class Container:
     catalogue: SpCatalogue
     master_keys: MasterKeys
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
+
+    def once(self, claim: Claim) -> "Container":
+        """Return the same for one request that has an idempotency key: its transaction writes the key."""
+        return replace(self, requests=self.requests.once(claim), onboarding=self.onboarding.once(claim))
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import hashlib
 from typing import Annotated, Any
 
-import structlog
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter
 
@@ -12,7 +11,7 @@ from opentsm.api.container import Services
 from opentsm.api.idempotency import HEADER
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
-from opentsm.api.v1.operations import accepted
+from opentsm.api.v1.operations import accepted, deployed
 from opentsm.api.v1.paging import After, Limit, read_page
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.operation import OperationType
@@ -31,7 +30,13 @@ CHANGES = {
 ChangeName = Annotated[str, PathParameter(description=f"one of {', '.join(CHANGES)}")]
 
 
-@post("/instances", tags=_TAG, status_code=202, summary="Deploy a service (provider)")
+@post(
+    "/instances",
+    opt={"with_instance": True},
+    tags=_TAG,
+    status_code=202,
+    summary="Deploy a service (provider)",
+)
 async def deploy(
     principal: Caller, container: Services, data: JSONBody[m.NewInstance]
 ) -> Response[m.DeployedInstance]:
@@ -44,12 +49,7 @@ async def deploy(
         data=data.data,
         valid_until=data.valid_until,
     )
-    structlog.contextvars.bind_contextvars(operation_id=operation.id)
-    return Response(
-        m.DeployedInstance(instance=views.instance(instance), operation=views.operation(operation)),
-        status_code=202,
-        headers={"Location": f"/v1/operations/{operation.id}"},
-    )
+    return deployed(instance, operation)
 
 
 @get("/instances", tags=_TAG, summary="List instances (provider)")

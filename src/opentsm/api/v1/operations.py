@@ -17,6 +17,7 @@ from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.paging import After, Limit, read_page
 from opentsm.tsm.domain.operation import ENDED, Operation
+from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.roles.hub.services import operation_topic
@@ -38,6 +39,16 @@ def accepted(operation: Operation) -> Response[m.OperationAnswer]:
         views.operation(operation),
         status_code=202,
         headers={"Location": f"/v1/operations/{operation.id}", "ETag": _etag(operation)},
+    )
+
+
+def deployed(instance: ServiceInstance, operation: Operation) -> Response[m.DeployedInstance]:
+    """Answer 202 with an instance and the operation that deploys it."""
+    structlog.contextvars.bind_contextvars(operation_id=operation.id)
+    return Response(
+        m.DeployedInstance(instance=views.instance(instance), operation=views.operation(operation)),
+        status_code=202,
+        headers={"Location": f"/v1/operations/{operation.id}"},
     )
 
 

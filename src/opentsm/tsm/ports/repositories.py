@@ -231,9 +231,16 @@ class AuditLog(Protocol):
 
 class IdempotencyKeys(Protocol):
     async def find(self, tenant_id: TenantId, key: str) -> tuple[bytes, int, bytes] | None:
-        """Return (body digest, status, response body) of an earlier request."""
+        """Return (request digest, status, answer) of an earlier request; status 0: (…, 0, what it did)."""
         ...
 
-    async def put(
-        self, tenant_id: TenantId, key: str, digest: bytes, status: int, response: bytes
-    ) -> None: ...
+    async def claim(self, tenant_id: TenantId, key: str, digest: bytes, deed: bytes) -> bool:
+        """Write what a request does, in the transaction that does it; False when the key is taken.
+
+        A key that another open transaction writes is waited for.
+        """
+        ...
+
+    async def put(self, tenant_id: TenantId, key: str, digest: bytes, status: int, response: bytes) -> None:
+        """Keep the answer to a request; raise StaleVersionError when there is one."""
+        ...

@@ -8,6 +8,7 @@ from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.devices import Devices
+from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
 from opentsm.tsm.roles.hub.registration import Registration
 
@@ -44,4 +45,16 @@ class Onboarding(Devices, Registration, Parties):
                 establish_transport=establish_transport,
                 lifetimes=lifetimes or Lifetimes(),
             )
+        )
+
+    def once(self, claim: Claim) -> "Onboarding":
+        """Return the same use cases for one request that has an idempotency key."""
+        s = self._s
+        return Onboarding(
+            storage=ClaimingStorage(s.storage, claim),
+            world=s.world,
+            profiles=s.profiles,
+            keystore_of=s.keystore_of,
+            establish_transport=s.establish_transport,
+            lifetimes=s.lifetimes,
         )

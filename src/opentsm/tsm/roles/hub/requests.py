@@ -3,6 +3,7 @@
 Each use case is one transaction: the operation, its audit entry and the message that starts it.
 """
 
+import dataclasses
 from datetime import datetime
 
 import msgspec
@@ -31,6 +32,7 @@ from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
+from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version
 
@@ -45,6 +47,10 @@ class Requests:
 
     def __init__(self, services: HubServices) -> None:
         self._s = services
+
+    def once(self, claim: Claim) -> "Requests":
+        """Return the same use cases for one request that has an idempotency key."""
+        return Requests(dataclasses.replace(self._s, storage=ClaimingStorage(self._s.storage, claim)))
 
     async def deploy(
         self,

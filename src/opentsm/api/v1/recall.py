@@ -1,0 +1,42 @@
+"""The answer to a request that was carried out and whose answer was lost: made again from what it did."""
+
+from typing import Any
+
+from litestar import Response
+
+from opentsm.api.container import ApiContainer
+from opentsm.api.v1 import views
+from opentsm.api.v1.operations import accepted, deployed
+from opentsm.tsm.domain.tenant import Principal
+from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.kernel.ids import OperationId, SeId
+from opentsm.tsm.roles.hub.once import Deed
+
+
+async def recall(
+    container: ApiContainer, principal: Principal, deed: Deed, *, with_instance: bool
+) -> Response[Any] | None:
+    """Return the answer as it would be given now, or None when it held what nobody knows any more.
+
+    Args:
+        container: use cases.
+        principal: who asks again.
+        deed: what the request did.
+        with_instance: whether the answer shows an operation together with its instance.
+    """
+    if deed.action.startswith("operation."):
+        operation = await container.requests.operation(principal, OperationId(deed.subject))
+        if not with_instance:
+            return accepted(operation)
+        if operation.instance_id is None:
+            raise InvariantError("A deployment has no instance.")
+        return deployed(await container.requests.instance(principal, operation.instance_id), operation)
+    if deed.action in ("secure-element.registered", "secure-element.reinstated"):
+        se = await container.onboarding.secure_element(principal, SeId(deed.subject))
+        created = deed.action == "secure-element.registered"
+        return Response(
+            views.secure_element(principal, se),
+            status_code=201 if created else 200,
+            headers={"Location": f"/v1/secure-elements/{se.id}"} if created else {},
+        )
+    return None
