@@ -6,6 +6,7 @@ CardError
 ├── AidError                 not an AID
 ├── PaddingError             wrong padding, or data that is not whole cipher blocks
 ├── KeyFormatError           a key or key data field has the wrong size or structure
+├── CertificateError         a certificate is malformed, not the issuer's, not valid or for another purpose
 ├── SignatureError           a token, receipt, DAP block or other signature does not verify
 ├── DiversificationError     card keys cannot be derived from the given data
 ├── SecureChannelError       a secure-channel rule is broken
@@ -45,6 +46,10 @@ class PaddingError(CardError):
 
 class KeyFormatError(CardError):
     """The key has the wrong size or structure."""
+
+
+class CertificateError(CardError):
+    """The certificate cannot be trusted."""
 
 
 class SignatureError(CardError):

@@ -151,9 +151,34 @@ class Scp03Channel:
         expected = card_cryptogram(keys, host_challenge, init.card_challenge)
         if not compare_digest(expected, init.card_cryptogram):
             raise CardCryptogramError
+        self._host_cryptogram = host_cryptogram(keys, host_challenge, init.card_challenge)
+        self._start(keys, i)
+
+    @classmethod
+    def established(
+        cls, keys: SessionKeys, *, level: SecurityLevel, chain: bytes, s16: bool = False
+    ) -> "Scp03Channel":
+        """Make the channel of a session that another protocol has opened with SCP03's secure messaging.
+
+        Args:
+            keys: its session keys.
+            level: its level; there will be no EXTERNAL AUTHENTICATE.
+            chain: 16 bytes, the first chaining value of the C-MAC.
+            s16: MACs of 16 bytes.
+
+        Source: Amendment F §3.1 (SCP11).
+        """
+        if level not in _LEVELS or len(chain) != AES_BLOCK:
+            raise SecureChannelError(f"no session of level {level:02X} starts with {len(chain)} bytes")
+        channel = cls.__new__(cls)
+        channel._host_cryptogram = b""
+        channel._start(keys, _I_R_MAC_R_ENC | (_I_S16 if s16 else 0))
+        channel._level, channel._chain = level, chain
+        return channel
+
+    def _start(self, keys: SessionKeys, i: int) -> None:
         self._i = i
         self._mac_length = 16 if i & _I_S16 else 8
-        self._host_cryptogram = host_cryptogram(keys, host_challenge, init.card_challenge)
         self._enc = CbcKey.aes(keys.enc.reveal())
         self._s_enc = keys.enc
         self._mac = CmacKey(keys.mac.reveal())

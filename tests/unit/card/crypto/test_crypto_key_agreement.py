@@ -1,6 +1,7 @@
 """Key agreement and X9.63 derivation.
 
-Source of values: NIST CAVS ANSI X9.63 (SHA-256, 192-bit secret, first count); NIST CAVS ECC CDH P-256, count 0.
+Source of values: NIST CAVS ANSI X9.63 (SHA-256, 192-bit secret, first count);
+NIST CAVS ECC CDH P-256, count 0.
 """
 
 import pytest
