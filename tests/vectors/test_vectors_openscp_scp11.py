@@ -2,8 +2,8 @@
 
 Source: Samsung/OpenSCP-Java, src/test/java/com/samsung/openscp/testdata/{SmartCardScp11*ModeEmulation,
 Scp11TestData, Scp11Nist256TestData}.java; the values are copied from there. Commands end with Le 00 there,
-which PERFORM SECURITY OPERATION does not have here. One certificate is in GlobalPlatform's format, with an ASN.1
-signature and a date in binary.
+which PERFORM SECURITY OPERATION does not have here. One certificate is in GlobalPlatform's format,
+with an ASN.1 signature and a date in binary.
 """
 
 from dataclasses import dataclass

@@ -173,7 +173,8 @@ class Scp03Channel:
         channel = cls.__new__(cls)
         channel._host_cryptogram = b""
         channel._start(keys, _I_R_MAC_R_ENC | (_I_S16 if s16 else 0))
-        channel._level, channel._chain = level, chain
+        channel._chain = chain
+        channel._set_level(level)
         return channel
 
     def _start(self, keys: SessionKeys, i: int) -> None:
@@ -206,10 +207,13 @@ class Scp03Channel:
             CLA_EXTERNAL_AUTHENTICATE, INS_EXTERNAL_AUTHENTICATE, level, 0x00, self._host_cryptogram
         )
         self._chain = self._command_mac(plain, plain.data)
+        self._set_level(level)
+        return plain.with_data(plain.data + self._chain[: self._mac_length])
+
+    def _set_level(self, level: SecurityLevel) -> None:
         self._level = level
         self._macs = bool(level & SecurityLevel.C_MAC)
         self._encrypts = bool(level & SecurityLevel.C_DECRYPTION)
-        return plain.with_data(plain.data + self._chain[: self._mac_length])
 
     def wrap(self, command: CommandApdu) -> WrappedCommand:
         """Protect the next command of the session (Amendment D §6.2.4, §6.2.6).
