@@ -8,6 +8,7 @@ CardError
 ├── KeyFormatError           a key or key data field has the wrong size or structure
 ├── CertificateError         a certificate is malformed, not the issuer's, not valid or for another purpose
 ├── SignatureError           a token, receipt, DAP block or other signature does not verify
+├── ReceiptError             a receipt is missing or about something else
 ├── DiversificationError     card keys cannot be derived from the given data
 ├── SecureChannelError       a secure-channel rule is broken
 │   ├── CardCryptogramError  the card did not prove that it holds the keys
@@ -54,6 +55,10 @@ class CertificateError(CardError):
 
 class SignatureError(CardError):
     """The signature is not one of this key over these bytes."""
+
+
+class ReceiptError(CardError):
+    """The receipt does not confirm this operation."""
 
 
 class DiversificationError(CardError):

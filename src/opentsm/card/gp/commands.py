@@ -348,7 +348,19 @@ def load_blocks(load_file: bytes, *, block_size: int, dap_blocks: Iterable[bytes
     """
     if not load_file:
         raise ApduError("a load file cannot be empty")
-    blocks = _cut(b"".join(dap_blocks) + encode_tlv(0xC4, load_file), block_size)
+    return load_objects(b"".join(dap_blocks) + encode_tlv(0xC4, load_file), block_size=block_size)
+
+
+def load_objects(load_file: bytes, *, block_size: int) -> list[CommandApdu]:
+    """Cut a whole load file into LOAD commands (§11.6).
+
+    Args:
+        load_file: its data objects: DAP blocks (E2), then C4, or D4 with an optional D3 before it.
+        block_size: as in `load_blocks`.
+    Raises:
+        ApduError: an impossible block size.
+    """
+    blocks = _cut(load_file, block_size)
     last = len(blocks) - 1
     # Block numbers beyond 256 blocks wrap to 00: the text codes 00 to FF and says no more.
     return [

@@ -3,13 +3,15 @@
 Source: GPCS 2.3.1 §11.1.8-9, §11.8.2.3, §11.11.4; Amendment D 1.1.1 §6.2.8, §7.2, §7.3.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.codec.lv import ber_lv, lv
-from opentsm.card.codec.tlv import encode_tlv
+from opentsm.card.codec.tlv import encode_length, encode_tlv
 from opentsm.card.crypto.cipher import AES_BLOCK, DES_BLOCK, aes_cbc_encrypt, tdes_ecb_encrypt
 from opentsm.card.crypto.kcv import kcv_aes, kcv_des
 from opentsm.card.crypto.secret import Secret
@@ -154,7 +156,7 @@ def encrypt_key_block(dek: Dek, key: Secret, layout: AesLayout = AesLayout.INNER
     encrypted = encrypt_key(dek, key)
     padded = len(encrypted) != len(key)
     if padded or (dek.type is KeyType.AES and layout is AesLayout.INNER_LENGTH):
-        return bytes((len(key),)) + encrypted
+        return encode_length(len(key)) + encrypted
     return encrypted
 
 
@@ -196,22 +198,119 @@ def extended_put_key_field(
     return bytes((KeyType.EXTENDED,)) + basic + lv(bytes((usage,))) + lv(bytes((access,)))
 
 
-def rsa_public_put_key_field(modulus: bytes, exponent: bytes) -> bytes:
-    """Make the key data field of an RSA public key; it is clear and has no check value."""
+def rsa_public_put_key_field(
+    modulus: bytes, exponent: bytes, *, usage: KeyUsage | None = None, access: KeyAccess | None = None
+) -> bytes:
+    """Make the key data field of an RSA public key; it is clear and has no check value.
+
+    Args:
+        modulus: as it is, most significant byte first.
+        exponent: the public exponent, likewise.
+        usage: selects the extended format, together with `access`.
+        access: who may use the key; the security domain alone if not given.
+    """
     components = ((KeyType.RSA_MODULUS, modulus), (KeyType.RSA_PUBLIC_EXPONENT, exponent))
-    return b"".join(bytes((kind,)) + ber_lv(value) for kind, value in components) + lv(b"")
+    return _components_field(components, usage, access)
 
 
-def ecc_public_put_key_field(point: bytes, curve_reference: int) -> bytes:
+def ecc_public_put_key_field(
+    point: bytes,
+    curve: int | EccParameters,
+    *,
+    usage: KeyUsage | None = None,
+    access: KeyAccess | None = None,
+) -> bytes:
     """Make the key data field of an elliptic curve public key; it is clear and has no check value.
 
     Args:
         point: 04, X and Y.
-        curve_reference: as in GPCS 2.3.1 Table B-2: 00 P-256, 01 P-384, 02 P-521, 03 brainpoolP256r1 ….
+        curve: a reference as in GPCS 2.3.1 Table B-2 (00 P-256, 01 P-384, 02 P-521, 03 brainpoolP256r1 …),
+            or the parameters themselves.
+        usage: selects the extended format, together with `access`.
+        access: who may use the key; the security domain alone if not given.
     """
-    reference = curve_reference.to_bytes(1 if curve_reference <= 0xFF else 2, "big")
-    curve = bytes((KeyType.ECC_PARAMETERS_REFERENCE,)) + lv(reference)
-    return bytes((KeyType.ECC_PUBLIC,)) + ber_lv(point) + curve + lv(b"")
+    return _components_field(((KeyType.ECC_PUBLIC, point), *_curve_components(curve)), usage, access)
+
+
+def ecc_private_put_key_field(
+    private: Secret,
+    curve: int | EccParameters,
+    dek: Dek,
+    *,
+    usage: KeyUsage | None = None,
+    access: KeyAccess | None = None,
+    layout: AesLayout = AesLayout.INNER_LENGTH,
+) -> bytes:
+    """Make the key data field of an elliptic curve private key; see `ecc_public_put_key_field`."""
+    secret = (KeyType.ECC_PRIVATE, encrypt_key_block(dek, private, layout))
+    return _components_field((secret, *_curve_components(curve)), usage, access)
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPrivateCrt:
+    """An RSA private key in the form of the Chinese remainder theorem."""
+
+    p: Secret
+    q: Secret
+    q_inverse: Secret
+    dp1: Secret
+    dq1: Secret
+
+
+def rsa_private_put_key_field(
+    key: RsaPrivateCrt,
+    dek: Dek,
+    *,
+    usage: KeyUsage | None = None,
+    access: KeyAccess | None = None,
+    layout: AesLayout = AesLayout.INNER_LENGTH,
+) -> bytes:
+    """Make the key data field of an RSA private key: five encrypted components, no check value."""
+    values = (
+        (KeyType.RSA_CRT_P, key.p),
+        (KeyType.RSA_CRT_Q, key.q),
+        (KeyType.RSA_CRT_PQ, key.q_inverse),
+        (KeyType.RSA_CRT_DP1, key.dp1),
+        (KeyType.RSA_CRT_DQ1, key.dq1),
+    )
+    components = [(kind, encrypt_key_block(dek, value, layout)) for kind, value in values]
+    return _components_field(components, usage, access)
+
+
+@dataclass(frozen=True, slots=True)
+class EccParameters:
+    """A curve that travels with its key: field, coefficients, base point (04, X, Y), order, cofactor."""
+
+    p: bytes
+    a: bytes
+    b: bytes
+    g: bytes
+    n: bytes
+    cofactor: int = 1
+
+
+def _curve_components(curve: int | EccParameters) -> tuple[tuple[KeyType, bytes], ...]:
+    if isinstance(curve, EccParameters):
+        return (
+            (KeyType.ECC_FIELD_P, curve.p),
+            (KeyType.ECC_FIELD_A, curve.a),
+            (KeyType.ECC_FIELD_B, curve.b),
+            (KeyType.ECC_FIELD_G, curve.g),
+            (KeyType.ECC_FIELD_N, curve.n),
+            (KeyType.ECC_FIELD_K, bytes((curve.cofactor,))),
+        )
+    return ((KeyType.ECC_PARAMETERS_REFERENCE, curve.to_bytes(1 if curve <= 0xFF else 2, "big")),)
+
+
+def _components_field(
+    components: Iterable[tuple[KeyType, bytes]], usage: KeyUsage | None, access: KeyAccess | None
+) -> bytes:
+    """Tables 11-68 and 11-69: every component with its type and length, then an empty check value."""
+    if usage is None:
+        return b"".join(bytes((kind,)) + ber_lv(block) for kind, block in components) + lv(b"")
+    marked = b"".join(bytes((KeyType.EXTENDED, kind)) + ber_lv(block) for kind, block in components)
+    allowed = KeyAccess.SD_ONLY if access is None else access
+    return marked + lv(b"") + lv(bytes((usage,))) + lv(bytes((allowed,)))
 
 
 @dataclass(frozen=True, slots=True)
