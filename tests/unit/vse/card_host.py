@@ -114,7 +114,15 @@ class CardHost:
         if self.channel is None:
             return self.raw(command)
         wrapped = self.channel.wrap(command)
-        return self.channel.unwrap(self.raw(wrapped.apdu), wrapped.link)
+        return self.channel.unwrap(self.whole(self.raw(wrapped.apdu)), wrapped.link)
+
+    def whole(self, answer: ResponseApdu) -> ResponseApdu:
+        """Fetch the rest of an answer longer than 256 bytes."""
+        data = answer.data
+        while answer.sw >> 8 == 0x61:
+            answer = self.raw("00C0000000")
+            data += answer.data
+        return ResponseApdu(data, answer.sw)
 
     def sw(self, command: CommandApdu) -> int:
         """Send and return the status word."""
