@@ -48,8 +48,9 @@ from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import Conductor
-from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink, Report
+from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink
 from opentsm.tsm.roles.hub.expiry import sweep_expired
+from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version

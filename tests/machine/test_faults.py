@@ -19,7 +19,8 @@ from opentsm.card.gp import commands as gp
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import KeySetState
 from opentsm.tsm.domain.service import InstanceState
-from opentsm.tsm.roles.hub.device_link import Delivery, Report
+from opentsm.tsm.roles.hub.device_link import Delivery
+from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.vse.faults import FaultPlan, TornError
 
 AMOUNT = 1500

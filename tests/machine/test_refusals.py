@@ -20,7 +20,8 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, TenantId
 from opentsm.tsm.ports.repositories import Page
-from opentsm.tsm.roles.hub.device_link import Delivery, Report
+from opentsm.tsm.roles.hub.device_link import Delivery
+from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.faults import TornError
 from opentsm.vse.nvm import MemoryNvm

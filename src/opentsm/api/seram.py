@@ -19,7 +19,8 @@ from opentsm.api.health import Counters
 from opentsm.tsm.domain.device import DeviceSession
 from opentsm.tsm.domain.exchange import Command, Expected, StopReason
 from opentsm.tsm.kernel.errors import CallerError
-from opentsm.tsm.roles.hub.device_link import Delivery, Report
+from opentsm.tsm.roles.hub.device_link import Delivery
+from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.tsm.roles.hub.services import device_topic
 
 PLAIN = "2.0.0"

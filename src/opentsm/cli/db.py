@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,10 +12,23 @@ from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import JsonOption, print_json, print_table, say
 from opentsm.cli.settings import command_settings, database_errors
 from opentsm.tsm.adapters.postgres import database
-from opentsm.tsm.adapters.storage.migrate import Migration, SchemaStatus, database_status, migrate_database
+from opentsm.tsm.adapters.storage.migrate import (
+    Migration,
+    SchemaStatus,
+    check_schema,
+    connected,
+    database_status,
+    migrate_database,
+)
+from opentsm.tsm.adapters.storage.postgres import PostgresStorage
+from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.bootstrap import policy_of
+from opentsm.tsm.roles.hub import retention
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from opentsm.tsm.config import Settings
 
 T = TypeVar("T")
 
@@ -45,6 +58,36 @@ def status(as_json: JsonOption = False) -> None:
         print_table(["number", "name", "state"], rows)
     if not _fits(found):
         raise typer.Exit(ExitCode.SCHEMA)
+
+
+@db_app.command()
+def prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be removed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what has served its purpose; the server does it too, see the settings `retention.*`."""
+    settings = command_settings()
+    found = _on_database(lambda dsn: _pruned(dsn, settings, dry_run=dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, "removed": found})
+    else:
+        print_table(["kind", "rows"], [{"kind": kind, "rows": count} for kind, count in found.items()])
+    say(f"{sum(found.values())} rows {'would be ' if dry_run else ''}removed")
+
+
+async def _pruned(dsn: str, settings: Settings, *, dry_run: bool) -> dict[str, int]:
+    async with connected(dsn) as connection:
+        await check_schema(connection)
+    world = SystemWorld()
+    storage = PostgresStorage(dsn, world=world)
+    await storage.open()
+    try:
+        work = retention.count_due if dry_run else retention.prune
+        found = await work(storage, policy_of(settings.retention), world.now())
+    finally:
+        await storage.close()
+    return {what.value: count for what, count in found.items()}
 
 
 def _on_database(work: Callable[[str], Awaitable[T]]) -> T:

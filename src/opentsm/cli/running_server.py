@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from opentsm.tsm.adapters.storage.migrate import check_schema, connected, migrat
 from opentsm.tsm.bootstrap import Container, container
 from opentsm.tsm.kernel.errors import TsmError, UnauthenticatedError
 from opentsm.tsm.roles.hub.expiry import sweep_expired
+from opentsm.workers.housekeeping import duties
 from opentsm.workers.outbox import OutboxWorker
 
 if TYPE_CHECKING:
@@ -163,6 +165,7 @@ async def _background(parts: Container, settings: Settings) -> AsyncIterator[Non
         if settings.database.url is None:
             await outbox.release_leases()
         works.append(_again_and_again("worker", lambda: outbox.run(ended), ended))
+        works += [_again_and_again(duty.name, partial(duty.run, ended), ended) for duty in duties(parts)]
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield

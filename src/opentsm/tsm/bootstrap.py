@@ -13,7 +13,7 @@ from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
-from opentsm.tsm.config import Settings
+from opentsm.tsm.config import RetentionSettings, Settings
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody, transport_handle
 from opentsm.tsm.custody.plain import PlainSessions
@@ -27,6 +27,7 @@ from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
@@ -132,6 +133,15 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
         handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
+    )
+
+
+def policy_of(settings: RetentionSettings) -> RetentionPolicy:
+    """Return how long things are kept."""
+    return RetentionPolicy(
+        exchange_days=settings.exchange_days,
+        idempotency_days=settings.idempotency_days,
+        credential_days=settings.credential_days,
     )
 
 

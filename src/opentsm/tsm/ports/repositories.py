@@ -6,6 +6,7 @@ is led by a tenant or a secure element and answered from an index.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
@@ -226,6 +227,34 @@ class AuditLog(Protocol):
     ) -> Sequence[AuditEntry]: ...
     async def verify(self, tenant_id: TenantId, shard: int) -> int:
         """Check a chain from its beginning and return its length; raise InvariantError on a break."""
+        ...
+
+
+class Expendable(Enum):
+    """What is removed some time after it has served its purpose. The audit is not among it."""
+
+    ORDERS = "orders"
+    SEGMENTS = "segments"
+    IDEMPOTENCY_KEYS = "idempotency_keys"
+    ENROLMENT_CODES = "enrolment_codes"
+    DEVICE_SESSIONS = "device_sessions"
+    DEVICE_ASSERTIONS = "device_assertions"
+    ACCESS_TOKENS = "access_tokens"
+
+
+class Retention(Protocol):
+    """Removes what is expendable; rows that another transaction holds are left for the next time."""
+
+    async def due(self, what: Expendable, before: datetime) -> int:
+        """Return how many rows there are to remove."""
+        ...
+
+    async def prune(self, what: Expendable, before: datetime, limit: int) -> int:
+        """Remove at most `limit` rows, and return how many that were.
+
+        Orders and segments go when their operation has ended and was requested before `before`, answers
+        to idempotency keys when they were given before it, all else when it expired before it.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ class UnitOfWork(Protocol):
     outbox: r.Outbox
     audit: r.AuditLog
     idempotency: r.IdempotencyKeys
+    retention: r.Retention
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

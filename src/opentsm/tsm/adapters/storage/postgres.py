@@ -15,6 +15,7 @@ from opentsm.tsm.adapters.storage.instances import PostgresInstances
 from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
 from opentsm.tsm.adapters.storage.operations import PostgresOperations
 from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
+from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
@@ -47,6 +48,7 @@ class PostgresUnitOfWork:
         self.outbox: r.Outbox = self._outbox
         self.audit: r.AuditLog = self._audit
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
+        self.retention: r.Retention = PostgresRetention(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

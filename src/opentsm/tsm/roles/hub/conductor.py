@@ -41,7 +41,8 @@ from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import check_state, locked_by_issuer
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices, answer_context, commands_context
+from opentsm.tsm.roles.hub.order_answers import SealedOrders
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
 from opentsm.tsm.roles.hub.topology import next_key_version
 
@@ -146,11 +147,8 @@ class Conductor:
         if case.order is None:
             await self._plan_and_send(case)
             return
-        where, keystore = (case.order.se_id, case.order.sequence), self._s.keystore
-        opened = await keystore.open(case.order.sealed_commands, context=commands_context(*where))
-        commands = from_json(tuple[Command, ...], opened)
-        opened = await keystore.open(case.order.sealed_answer, context=answer_context(*where))
-        answer = from_json(OrderAnswer, opened)
+        sealed = SealedOrders(self._s.keystore)
+        commands, answer = await sealed.commands(case.order), await sealed.answer(case.order)
         sessions = from_json(Plan, case.operation.plan_document)
         await self._digest(case, sessions, commands, answer)
 

@@ -12,18 +12,18 @@ import tomllib
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from difflib import get_close_matches
-from enum import Enum, StrEnum
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opentsm.tsm.adapters.postgres import DatabaseSettings
 from opentsm.tsm.adapters.postgres.places import default_state_dir
+from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
 
 PREFIX = "OPENTSM_"
 CONFIG_FILE = "opentsm.toml"
@@ -97,6 +97,17 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long things are kept that have served their purpose, and how often the house is kept."""
+
+    exchange_days: float
+    idempotency_days: float
+    credential_days: float
+    interval_s: float
+    checkpoint_interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSettings:
     """How the command line reaches a running server."""
 
@@ -129,6 +140,7 @@ class Settings:
     log: LogSettings
     keystore: KeystoreSettings
     device: DeviceSettings
+    retention: RetentionSettings
     client: ClientSettings
     values: tuple[SettingValue, ...] = dataclass_field(repr=False)
     unknown_variables: tuple[str, ...] = ()
@@ -167,20 +179,20 @@ def _build(resolver: _Resolver) -> Settings:
     get = resolver.get
     data_dir = get("data_dir", Path, default_state_dir(), "directory of everything that is kept")
     database = DatabaseSettings(
-        url=resolver.optional("database.url", _url, "PostgreSQL URL; empty: an embedded server", secret=True),
+        url=resolver.optional("database.url", url, "PostgreSQL URL; empty: an embedded server", secret=True),
         data_dir=get("database.data_dir", Path, data_dir / "postgres", "directory of the embedded server"),
         binaries=resolver.optional("database.binaries", Path, "directory of initdb and postgres to embed"),
     )
     server = ServerSettings(
         host=get("server.host", str, "127.0.0.1", "address to listen on"),
-        port=get("server.port", _port, 8080, "TCP port to listen on"),
+        port=get("server.port", port, 8080, "TCP port to listen on"),
         public_url=resolver.optional("server.public_url", str, "URL under which clients reach the server"),
-        drain_timeout_s=get("server.drain_timeout_s", _seconds, 10.0, "time to end requests after SIGTERM"),
-        worker=get("server.worker", _boolean, True, "run the worker in the server's process"),
+        drain_timeout_s=get("server.drain_timeout_s", seconds, 10.0, "time to end requests after SIGTERM"),
+        worker=get("server.worker", boolean, True, "run the worker in the server's process"),
     )
     log = LogSettings(
-        level=get("log.level", _choice(LogLevel), LogLevel.INFO, _choices(LogLevel)),
-        format=get("log.format", _choice(LogFormat), LogFormat.AUTO, _choices(LogFormat)),
+        level=get("log.level", choice(LogLevel), LogLevel.INFO, choices(LogLevel)),
+        format=get("log.format", choice(LogFormat), LogFormat.AUTO, choices(LogFormat)),
     )
     keystore = KeystoreSettings(
         directory=get(
@@ -189,9 +201,9 @@ def _build(resolver: _Resolver) -> Settings:
         passphrase=resolver.optional("keystore.passphrase", str, "what they are sealed with", secret=True),
     )
     device = DeviceSettings(
-        poll_timeout_s=get("device.poll_timeout_s", _seconds, 25.0, "how long a device's poll is held"),
-        token_lifetime_s=get("device.token_lifetime_s", _seconds, 300.0, "lifetime of a device's token"),
-        session_lifetime_s=get("device.session_lifetime_s", _seconds, 900.0, "lifetime of a session"),
+        poll_timeout_s=get("device.poll_timeout_s", seconds, 25.0, "how long a device's poll is held"),
+        token_lifetime_s=get("device.token_lifetime_s", seconds, 300.0, "lifetime of a device's token"),
+        session_lifetime_s=get("device.session_lifetime_s", seconds, 900.0, "lifetime of a session"),
     )
     client = ClientSettings(
         base_url=get("client.base_url", str, server.base_url, "server that the command line talks to"),
@@ -204,10 +216,35 @@ def _build(resolver: _Resolver) -> Settings:
         log=log,
         keystore=keystore,
         device=device,
+        retention=_retention(get),
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),
     )
+
+
+def _retention(get: _Getter) -> RetentionSettings:
+    return RetentionSettings(
+        exchange_days=get(
+            "retention.exchange_days", days, 30.0, "days that orders and segments of ended operations stay"
+        ),
+        idempotency_days=get(
+            "retention.idempotency_days", days, 7.0, "days that answers to idempotency keys stay"
+        ),
+        credential_days=get(
+            "retention.credential_days", days, 7.0, "days that expired codes, sessions and tokens stay"
+        ),
+        interval_s=get("retention.interval_s", seconds, 3600.0, "time between two removals"),
+        checkpoint_interval_s=get(
+            "audit.checkpoint_interval_s", seconds, 3600.0, "time between two checkpoints of the audit"
+        ),
+    )
+
+
+class _Getter(Protocol):
+    """Gives a setting that always has a value."""
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T, about: str) -> T: ...
 
 
 class _Resolver:
@@ -328,48 +365,3 @@ def _hidden(text: str) -> str:
     if "://" not in text:
         return HIDDEN
     return URL_PASSWORD_PARAMETER.sub(rf"\1{HIDDEN}", URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("a postgresql:// URL is needed")
-    return text
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isdecimal() else -1
-    if not 0 <= port <= 65535:
-        raise ValueError("a number from 0 (any free port) to 65535 is needed")
-    return port
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError("a number of seconds above 0 is needed")
-    return seconds
-
-
-def _boolean(text: str) -> bool:
-    values = {"true": True, "yes": True, "1": True, "on": True}
-    values |= {"false": False, "no": False, "0": False, "off": False}
-    if text.lower() not in values:
-        raise ValueError("true or false is needed")
-    return values[text.lower()]
-
-
-def _choice(kind: type[E]) -> Callable[[str], E]:
-    def parse(text: str) -> E:
-        try:
-            return kind(text.lower())
-        except ValueError:
-            raise ValueError(f"one of {_choices(kind)} is needed") from None
-
-    return parse
-
-
-def _choices(kind: type[Enum]) -> str:
-    return ", ".join(str(member.value) for member in kind)

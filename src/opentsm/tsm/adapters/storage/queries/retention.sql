@@ -1,0 +1,83 @@
+-- name: prune_orders
+WITH old AS MATERIALIZED (
+    SELECT t.se_id, t.sequence FROM device_orders t JOIN operations p ON p.id = t.operation_id
+    WHERE t.state = 'CONSUMED' AND t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    ORDER BY t.operation_id, t.se_id, t.sequence LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM device_orders t USING old WHERE t.se_id = old.se_id AND t.sequence = old.sequence
+
+-- name: due_orders
+SELECT count(*) AS found FROM device_orders t JOIN operations p ON p.id = t.operation_id
+WHERE t.state = 'CONSUMED' AND t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+
+-- name: prune_segments
+WITH old AS MATERIALIZED (
+    SELECT t.owner_id, t.id FROM segments t JOIN operations p ON p.id = t.operation_id
+    WHERE t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    ORDER BY t.operation_id, t.owner_id, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM segments t USING old WHERE t.owner_id = old.owner_id AND t.id = old.id
+
+-- name: due_segments
+SELECT count(*) AS found FROM segments t JOIN operations p ON p.id = t.operation_id
+WHERE t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+
+-- name: prune_idempotency_keys
+WITH old AS MATERIALIZED (
+    SELECT t.tenant_id, t.key FROM idempotency_keys t
+    WHERE t.created_at < $1
+    ORDER BY t.created_at, t.tenant_id, t.key LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM idempotency_keys t USING old WHERE t.tenant_id = old.tenant_id AND t.key = old.key
+
+-- name: due_idempotency_keys
+SELECT count(*) AS found FROM idempotency_keys t
+WHERE t.created_at < $1
+
+-- name: prune_enrolment_codes
+WITH old AS MATERIALIZED (
+    SELECT t.digest FROM enrolment_codes t
+    WHERE t.expires_at < $1
+    ORDER BY t.expires_at, t.digest LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM enrolment_codes t USING old WHERE t.digest = old.digest
+
+-- name: due_enrolment_codes
+SELECT count(*) AS found FROM enrolment_codes t
+WHERE t.expires_at < $1
+
+-- name: prune_device_sessions
+WITH old AS MATERIALIZED (
+    SELECT t.digest FROM device_sessions t
+    WHERE t.expires_at < $1
+    ORDER BY t.expires_at, t.digest LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM device_sessions t USING old WHERE t.digest = old.digest
+
+-- name: due_device_sessions
+SELECT count(*) AS found FROM device_sessions t
+WHERE t.expires_at < $1
+
+-- name: prune_device_assertions
+WITH old AS MATERIALIZED (
+    SELECT t.device_id, t.jti FROM device_assertions t
+    WHERE t.expires_at < $1
+    ORDER BY t.expires_at, t.device_id, t.jti LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM device_assertions t USING old WHERE t.device_id = old.device_id AND t.jti = old.jti
+
+-- name: due_device_assertions
+SELECT count(*) AS found FROM device_assertions t
+WHERE t.expires_at < $1
+
+-- name: prune_access_tokens
+WITH old AS MATERIALIZED (
+    SELECT t.digest FROM access_tokens t
+    WHERE t.expires_at IS NOT NULL AND t.expires_at < $1
+    ORDER BY t.expires_at, t.digest LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM access_tokens t USING old WHERE t.digest = old.digest
+
+-- name: due_access_tokens
+SELECT count(*) AS found FROM access_tokens t
+WHERE t.expires_at IS NOT NULL AND t.expires_at < $1

@@ -1,0 +1,47 @@
+"""Housekeeping: what a server does again and again, on every node, without being asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from opentsm.tsm.bootstrap import Container, policy_of
+from opentsm.tsm.roles.hub.retention import prune
+
+log = structlog.get_logger("opentsm.housekeeping")
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something that is done at once, and again every `interval_s` seconds."""
+
+    name: str
+    interval_s: float
+    work: Callable[[], Awaitable[None]]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do it until `stop` is set; an error ends the run."""
+        while not stop.is_set():
+            await self.work()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self.interval_s)
+
+
+def duties(parts: Container) -> list[Duty]:
+    """Return the duties of a server."""
+    return [retention_duty(parts)]
+
+
+def retention_duty(parts: Container) -> Duty:
+    """Return the duty that removes what has served its purpose, and logs how much that was."""
+    settings = parts.settings.retention
+
+    async def work() -> None:
+        removed = await prune(parts.storage, policy_of(settings), parts.world.now())
+        counts = {what.value: count for what, count in removed.items() if count}
+        if counts:
+            log.info("retention.pruned", **counts)
+
+    return Duty("retention", settings.interval_s, work)
