@@ -14,6 +14,8 @@ CardError
 │   ├── CardCryptogramError  the card did not prove that it holds the keys
 │   └── ResponseMacError     an answer is not authentic
 ├── ResponseFormatError      an answer's data is not what the command promises
+├── OtaError                 an over-the-air message is malformed, or cannot be made as asked
+│   └── PacketChecksumError  its checksum is wrong or missing: other keys, or a changed message
 ├── CapError                 not a usable CAP or load file
 ├── ScriptError              a script of commands is not consistent
 └── ProfileError             a card profile is malformed
@@ -79,6 +81,14 @@ class ResponseMacError(SecureChannelError):
 
 class ResponseFormatError(CardError):
     """The card's answer does not have the format that the command promises."""
+
+
+class OtaError(CardError):
+    """The over-the-air message is malformed."""
+
+
+class PacketChecksumError(OtaError):
+    """The checksum of the secured packet is wrong: other keys, or a changed packet."""
 
 
 class CapError(CardError):
