@@ -16,6 +16,7 @@ from opentsm.vse.dispatch import chains, dispatch
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.faults import FaultPlan, FaultyNvm, LostAnswerError, TornError
 from opentsm.vse.nvm import Nvm
+from opentsm.vse.ota.toolkit import open_toolkit
 from opentsm.vse.profiles import VseProfile, load_profile
 from opentsm.vse.selection import implicit_application
 from opentsm.vse.state import CardImage, decode_image, encode_image
@@ -130,6 +131,7 @@ class VirtualCard:
         """Reset the card and return its ATR."""
         environment = Environment(self._image(), self._profile, self._nvm, self._random)
         environment.channels[0] = LogicalChannel(0, implicit_application(environment.image))
+        environment.toolkit = open_toolkit(environment)
         self._environment = environment
         self._transport = Transport(self._profile, partial(chains, environment))
         return bytes.fromhex(self._profile.atr)

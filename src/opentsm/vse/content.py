@@ -15,6 +15,7 @@ from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
 from opentsm.vse.keysets import personalize_by_keys
 from opentsm.vse.lifecycle import INSTALLED, SELECTABLE
+from opentsm.vse.ota.registration import register
 from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege, check_combination, decode
 from opentsm.vse.state import CardImage, DomainData, Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
@@ -106,6 +107,7 @@ def install_instance(environment: Environment, domain: Instance, order: InstallO
         provider=find(data_objects(find(parameters, 0xB6) or b""), 0x5F20) or b"",
     )
     _apply_system_parameters(environment, instance, parameters, selectable=selectable)
+    register(image, environment.profile, instance, parameters)
     _associate(environment, domain, load_file, instance)
     _create(environment, instance, c9)
     _take_unique(image, instance)

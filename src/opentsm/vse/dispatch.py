@@ -38,6 +38,9 @@ def dispatch(environment: Environment, command: CommandApdu) -> ResponseApdu:
     Raises:
         StatusError: it is refused.
     """
+    toolkit = environment.toolkit
+    if toolkit is not None and toolkit.takes(command):
+        return toolkit.answer(command)
     if not environment.profile.logical_channels:
         return _select_or_hand_over(environment, environment.channels[0], command)
     channel, command = find_channel(environment, command)

@@ -97,7 +97,7 @@ def process(
     if channel.aborted:
         raise StatusError(SW_SECURITY)
     plain = _unwrap(channel, command)
-    answer = _execute(environment, channel, domain, plain)
+    answer = execute(environment, channel, domain, plain)
     session = channel.session
     return ResponseApdu(session.wrap(answer.data, answer.sw), answer.sw) if session else answer
 
@@ -127,10 +127,13 @@ def _unwrap(channel: LogicalChannel, command: CommandApdu) -> CommandApdu:
         raise
 
 
-def _execute(
+def execute(
     environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
 ) -> ResponseApdu:
-    """Run the handler; within a session a refusal is an answer like any other."""
+    """Run the handler of a command in clear; within a session a refusal is an answer like any other.
+
+    Remote APDUs enter here: the session is then that of their packet.
+    """
     try:
         found = COMMANDS.get(command.ins)
         if found is None:

@@ -5,8 +5,10 @@ One environment is one power-up: it is made from the saved image and thrown away
 
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.vse import memory
 from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.catalogue import applet_class
@@ -98,6 +100,20 @@ class LogicalChannel:
         self.status_rest.clear()
 
 
+class Toolkit(Protocol):
+    """Takes the commands of the card application toolkit, on cards that have one."""
+
+    def takes(self, command: CommandApdu) -> bool:
+        """Tell whether a command is one of the toolkit's."""
+
+    def answer(self, command: CommandApdu) -> ResponseApdu:
+        """Answer it.
+
+        Raises:
+            StatusError: it is refused.
+        """
+
+
 class Environment:
     """State, services and memory of a powered card.
 
@@ -119,6 +135,7 @@ class Environment:
         self._used = memory.used(image)
         self._applets: dict[bytes, Applet] = {}
         self.channels: dict[int, LogicalChannel] = {}
+        self.toolkit: Toolkit | None = None
 
     def is_selected(self, entry: Instance | LoadFile, *, beside: "LogicalChannel | None" = None) -> bool:
         """Tell whether an instance is selected on any open channel, or on any `beside` this one."""

@@ -3,7 +3,7 @@
 Source: GPCS 2.3.1 §5.1.1.1, §6.6.2 (the issuer security domain's first state and privileges).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from opentsm.card.codec.aid import Aid
@@ -55,9 +55,10 @@ def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMate
     stored = [
         Key(kid, kvn, [KeyComponent(kind, value)]) for kid, value in zip(CHANNEL_KIDS, values, strict=True)
     ]
+    remote = _remote_keys(profile, values)
     domain = DomainData(
-        keys=stored,
-        sequence={kvn: 0},
+        keys=stored + remote,
+        sequence={kvn: 0} | {key.kvn: 0 for key in remote},
         objects={IIN: identity.iin, CIN: identity.cin},
         scps=list(profile.channels),
     )
@@ -70,6 +71,17 @@ def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMate
         privileges=int(profile.isd_privileges, 16),
         domain=domain,
     )
+
+
+def _remote_keys(profile: VseProfile, values: Iterable[bytes]) -> list[Key]:
+    """Key sets for messages (SCP80) with the values of the first set, one for each version and type."""
+    sets = [(int(version, 16), int(kind, 16)) for version, kind in profile.ota_keys]
+    named = list(zip(CHANNEL_KIDS, values, strict=True))
+    return [
+        Key(kid, kvn, [KeyComponent(kind, value[:24] if kind == SYMMETRIC_DES else value)])
+        for kvn, kind in sets
+        for kid, value in named
+    ]
 
 
 def _load_file(entry: FactoryLoadFile, isd: Instance) -> LoadFile:

@@ -23,6 +23,8 @@ from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, Statu
 
 CHANNEL_KIDS: Final = (1, 2, 3)
 FACTORY_KVN: Final = 0xFF
+REMOTE: Final = 0x80
+REMOTE_VERSIONS: Final = range(0x01, 0x10)
 _PROTOCOL_OF: Final = {SYMMETRIC_DES: 2, SYMMETRIC_AES: 3}
 # PRAC: key version ranges of the UICC configuration, enforced by some cards.
 _KVN_RANGES: Final = {2: range(0x20, 0x30), 3: range(0x30, 0x40)}
@@ -33,8 +35,21 @@ def key_check_value(key_type: int, value: bytes) -> bytes:
     return kcv_aes(value) if key_type == SYMMETRIC_AES else kcv_des(value)
 
 
+def is_remote_version(domain: DomainData, kvn: int) -> bool:
+    """Tell whether a key version belongs to SCP80: 01 to 0F, at a security domain that knows it."""
+    return kvn in REMOTE_VERSIONS and any(protocol == REMOTE for protocol, _ in domain.scps)
+
+
+def has_remote_set(domain: DomainData) -> bool:
+    """Tell whether any key set could protect messages: keys for ciphering and for checksums."""
+    versions = (kvn for kvn in domain.versions() if is_remote_version(domain, kvn))
+    return any(domain.find_key(1, kvn) and domain.find_key(2, kvn) for kvn in versions)
+
+
 def channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys] | None:
-    """Return protocol and keys of a complete secure channel key set, or None."""
+    """Return protocol and keys of a complete secure channel key set, or None; keys of SCP80 make none."""
+    if is_remote_version(domain, kvn):
+        return None
     found = [domain.find_key(kid, kvn) for kid in CHANNEL_KIDS]
     keys = [key for key in found if key is not None]
     if len(keys) != len(CHANNEL_KIDS):
@@ -78,7 +93,7 @@ def select_channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys]:
     raise StatusError(SW_NOT_FOUND)
 
 
-def check_version_range(environment: Environment, key: Key) -> None:
+def check_version_range(environment: Environment, domain: DomainData, key: Key) -> None:
     """Refuse a secure channel key outside its version range, on cards that insist on it.
 
     Raises:
@@ -91,6 +106,7 @@ def check_version_range(environment: Environment, key: Key) -> None:
         and (key.kid, key.kvn) not in environment.profile.role_keys
         and allowed
         and key.kvn not in allowed
+        and not is_remote_version(domain, key.kvn)
     ):
         raise StatusError(SW_WRONG_DATA)
 
@@ -106,7 +122,7 @@ def add_keys(environment: Environment, owner: Instance, keys: Sequence[Key]) -> 
     if len(set(names)) != len(names) or any(domain.find_key(*name) for name in names):
         raise StatusError(SW_WRONG_DATA)
     for key in keys:
-        check_version_range(environment, key)
+        check_version_range(environment, domain, key)
     environment.require_memory(sum(map(memory.key_cost, keys)))
     new_versions = {key.kvn for key in keys} - set(domain.versions())
     domain.keys.extend(keys)
@@ -129,7 +145,7 @@ def replace_keys(environment: Environment, owner: Instance, old_kvn: int, keys: 
         taken = domain.find_key(after.kid, after.kvn)
         if taken is not None and taken is not before:
             raise StatusError(SW_WRONG_DATA)
-        check_version_range(environment, after)
+        check_version_range(environment, domain, after)
     if len({key.kid for key in keys}) != len(keys):
         raise StatusError(SW_WRONG_DATA)
     positions = [next(at for at, key in enumerate(domain.keys) if key is before) for before in old]
@@ -205,6 +221,7 @@ def _after_keys_changed(environment: Environment, owner: Instance) -> None:
 def personalize_by_keys(environment: Environment, owner: Instance) -> None:
     """Move a SELECTABLE security domain with a complete key set to PERSONALIZED, if so configured."""
     ready = owner.state == SELECTABLE and environment.profile.personalized_by_keys
-    if ready and owner is not environment.image.isd and has_channel_set(owner.domain_data()):
+    domain = owner.domain_data()
+    if ready and owner is not environment.image.isd and (has_channel_set(domain) or has_remote_set(domain)):
         owner.state = PERSONALIZED
         environment.touch()

@@ -97,6 +97,14 @@ class VseProfile:
     sw_unknown_in_delete: str = "6A88"
     assignable_domain: str = "FFFFF0"
     assignable_application: str = "1EFFF0"
+    ota_isd_tar: str = "000000"
+    ota_minimum_security: int = 0x12
+    ota_aes_counter_required: bool = True
+    ota_counter_window: int = 0
+    ota_buffer: int = 4096
+    ota_report_limit: int = 159
+    ota_report_commands: int = 0
+    ota_keys: tuple[tuple[str, str], ...] = ()
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property
@@ -166,13 +174,23 @@ def _packaged(name: str) -> dict[str, object]:
     return value
 
 
+def _check_messages(profile: VseProfile) -> None:
+    if len(bytes.fromhex(profile.ota_isd_tar)) != 3:
+        raise ValueError("ota_isd_tar has three bytes")
+    for version, kind in profile.ota_keys:
+        if int(version, 16) not in range(1, 16) or kind not in {"80", "88"}:
+            raise ValueError("ota_keys lists pairs of version (01 to 0F) and key type (80, 88)")
+
+
 def _check(profile: VseProfile) -> None:
     for text in (profile.atr, profile.isd_aid, profile.isd_privileges):
         bytes.fromhex(text)
     if not 5 <= len(profile.isd_aid) // 2 <= 16:
         raise ValueError("isd_aid has 5 to 16 bytes")
-    if any(protocol not in {2, 3} for protocol, _ in profile.channels) or not profile.channels:
-        raise ValueError("scp lists pairs of protocol (02, 03) and i")
+    protocols = [protocol for protocol, _ in profile.channels]
+    if any(protocol not in {2, 3, 0x80} for protocol in protocols) or protocols[:1] in ([], [0x80]):
+        raise ValueError("scp lists pairs of protocol (02, 03, then 80) and i")
+    _check_messages(profile)
     if profile.logical_channels not in range(21):
         raise ValueError("logical_channels is 0 (none known) to 20")
     _check_proofs(profile)

@@ -105,6 +105,8 @@ class Instance:
     volatile_quota: int | None = None
     volatile_reserved: int = 0
     order: int = 0
+    tars: list[bytes] = field(default_factory=list)
+    minimum_security: int | None = None
 
     def holds(self, privilege: Privilege) -> bool:
         """Tell whether this entity holds all of `privilege`."""

@@ -27,6 +27,8 @@ SW_NOT_FOUND: Final = 0x6A88
 SW_INS_NOT_SUPPORTED: Final = 0x6D00
 SW_CLA_NOT_SUPPORTED: Final = 0x6E00
 SW_INTERNAL: Final = 0x6F00
+# TS 102 221 §10.2.1.3: the card toolkit is busy; other commands are taken.
+SW_TOOLKIT_BUSY: Final = 0x9300
 
 
 class StatusError(Exception):
@@ -44,5 +46,5 @@ class StatusError(Exception):
 
 
 def carries_data(sw: int) -> bool:
-    """Tell whether an answer with this status word may carry data: 9000 and warnings."""
-    return sw == SW_OK or sw >> 8 in {0x62, 0x63}
+    """Tell whether an answer with this status word may carry data: 9000, 91xx and warnings."""
+    return sw == SW_OK or sw >> 8 in {0x62, 0x63, 0x91}

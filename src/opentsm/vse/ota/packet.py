@@ -1,6 +1,6 @@
 """Secured packets on the card: opening a command packet, sealing the proof of receipt.
 
-Source: ETSI TS 102 225 §5.1 (command packet), §5.1.1 (SPI), §5.1.2 (KIc), §5.1.3 (KID), §5.2 (response packet).
+Source: ETSI TS 102 225 §5.1 (command packet), §5.1.1 (SPI), §5.1.2 (KIc), §5.1.3 (KID), §5.2 (response).
 """
 
 from collections.abc import Callable
@@ -45,13 +45,11 @@ class PacketRefusedError(Exception):
 
     Args:
         code: the response status code.
-        authentic: whether the packet had proved its origin before it was refused.
     """
 
-    def __init__(self, code: Rsc, *, authentic: bool = False) -> None:
+    def __init__(self, code: Rsc) -> None:
         super().__init__(f"response status {code:02X}")
         self.code = code
-        self.authentic = authentic
 
 
 class MalformedPacketError(Exception):
@@ -118,6 +116,17 @@ def read_header(packet: bytes) -> Header:
         raise MalformedPacketError
     tar, body = packet[7:CLEAR_HEADER], packet[CLEAR_HEADER:]
     return Header(spi1, spi2, kic, kid, tar, check_length, packet[:CLEAR_HEADER], body)
+
+
+def read_first_part(part: bytes) -> Header:
+    """Read the clear header in the first part of a packet whose other parts are not there.
+
+    Raises:
+        MalformedPacketError: not even the header is there.
+    """
+    if len(part) < CLEAR_HEADER:
+        raise MalformedPacketError
+    return read_header((len(part) - 2).to_bytes(2, "big") + part[2:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Toolkit application references: who is reached by a TAR, and the least security that it accepts.
 
-Source: ETSI TS 102 226 §8.2.1.3.2 (toolkit parameters, minimum security level); TS 101 220 §D (TAR in an AID).
+Source: ETSI TS 102 226 §8.2.1.3.2 (toolkit parameters, minimum security level); TS 101 220 (TAR in an AID).
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Final
 
 from opentsm.card.codec.tlv import Tlv, find
 from opentsm.vse.fields import FieldReader, data_objects
+from opentsm.vse.keysets import REMOTE
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.state import CardImage, Instance
 from opentsm.vse.status import SW_WRONG_DATA, StatusError
@@ -19,7 +20,7 @@ _SIM_TOOLKIT: Final = 0xCA
 _UICC_TOOLKIT: Final = 0x80
 _MINIMUM_SPI1: Final = 0x01
 _TAR: Final = 3
-# TS 101 220 §D: octets 13 to 15 of an AID of full length.
+# TS 101 220: octets 13 to 15 of an AID of full length.
 _FULL_AID: Final = 16
 _TAR_IN_AID: Final = slice(12, 15)
 
@@ -69,11 +70,13 @@ def _minimum(level: bytes) -> int | None:
 
 
 def register(image: CardImage, profile: VseProfile, instance: Instance, parameters: Sequence[Tlv]) -> None:
-    """Give a new instance its TARs and level; a TAR belongs to one instance.
+    """Give a new instance its TARs and level, on a card that knows SCP80; a TAR belongs to one instance.
 
     Raises:
         StatusError: 6A80 malformed, or a TAR is taken.
     """
+    if all(protocol != REMOTE for protocol, _ in profile.channels):
+        return
     wanted = read_registration(parameters)
     if len(set(wanted.tars)) != len(wanted.tars):
         raise StatusError(SW_WRONG_DATA)
@@ -98,6 +101,4 @@ def _implied(entry: Instance) -> bytes | None:
 
 def is_enough(spi1: int, minimum: int) -> bool:
     """Compare a packet's security with a minimum: integrity, ciphering and counter each on its own."""
-    return (
-        spi1 & 0x03 >= minimum & 0x03 and spi1 & 0x04 >= minimum & 0x04 and spi1 & 0x18 >= minimum & 0x18
-    )
+    return spi1 & 0x03 >= minimum & 0x03 and spi1 & 0x04 >= minimum & 0x04 and spi1 & 0x18 >= minimum & 0x18

@@ -92,8 +92,8 @@ def _run_expanded(data: bytes, execute: Execute, chain: ScriptChain) -> bytes:
     definite = data[0] == DEFINITE
     executed, answers = 0, b""
     try:
-        for entry in _prepared(_expanded_objects(data), chain):
-            answer = execute(_expanded_command(entry.value))
+        for command in _prepared(_expanded_objects(data), chain):
+            answer = execute(command)
             executed += 1
             answers += encode_tlv(0x23, answer.data + answer.sw.to_bytes(2, "big"))
             if is_error(answer.sw):
@@ -139,9 +139,9 @@ class _SuspensionError(Exception):
     """There is no proactive session that a script could wait for."""
 
 
-def _prepared(objects: tuple[Tlv, ...], chain: ScriptChain) -> list[Tlv]:
-    """Look through the whole script before its first command: a script that is half understood is not begun."""
-    commands: list[Tlv] = []
+def _prepared(objects: tuple[Tlv, ...], chain: ScriptChain) -> list[CommandApdu]:
+    """Read the whole script before its first command: one that is half understood is not begun."""
+    commands: list[CommandApdu] = []
     linked = False
     for entry in objects:
         if entry.tag == 0x83:
@@ -150,7 +150,7 @@ def _prepared(objects: tuple[Tlv, ...], chain: ScriptChain) -> list[Tlv]:
         elif entry.tag == 0x81:
             raise _SuspensionError
         elif entry.tag == 0x22:
-            commands.append(entry)
+            commands.append(_expanded_command(entry.value))
         elif entry.tag != 0x82:
             raise _BadFormatError(_UNKNOWN_TAG)
     chain.open &= linked
