@@ -1,7 +1,5 @@
 """Card content: load, install, extradite, delete, and the memory that comes back."""
 
-import hashlib
-
 import pytest
 from tests.unit.vse.card_host import (
     INSTANCE,
@@ -80,19 +78,6 @@ def test_only_the_last_block_registers_the_load_file() -> None:
         assert host.ok(command) == b"\x00"
     assert host.field_of(PACKAGE, 0x84, 0x10) == MODULE
     assert host.field_of(PACKAGE, 0xCE, 0x10) == bytes([1, 3])
-
-
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
-def test_load_file_hash_is_checked(algorithm: str) -> None:
-    """Cases 57, 58."""
-    host = host_with_session()
-    free = host.free_memory()
-    block = load_file()
-    digest = hashlib.new(algorithm, block).digest()
-    assert host.load(block, hash=bytes([digest[0] ^ 1]) + digest[1:]) == 0x6982
-    assert PACKAGE not in host.states(0x20)
-    assert host.free_memory() == free
-    assert host.load(block, hash=digest) == 0x9000
 
 
 def test_load_without_install_is_refused() -> None:
@@ -329,44 +314,6 @@ def test_chained_install_is_refused() -> None:
     """Case 79, unsupported."""
     host = host_with_session()
     assert host.sw(CommandApdu(0x80, 0xE6, 0x82, 0, b"\x00")) == 0x6A86
-
-
-def test_full_card_says_so_and_delete_gives_all_back() -> None:
-    """Case 80."""
-    host = CardHost(make_card(memory=3000))
-    host.authenticate()
-    free = host.free_memory()
-    assert host.load(load_file(size=6000)) == 0x6A84
-    assert host.free_memory() == free
-    assert host.load(load_file(size=1000)) == 0x9000
-    assert host.free_memory() < free - 1000
-    assert host.sw(commands.delete(PACKAGE)) == 0x9000
-    assert host.free_memory() == free
-
-
-def test_reserved_memory_counts_at_once_and_quota_limits() -> None:
-    """Case 80."""
-    host = host_with_session()
-    host.load()
-    free = host.free_memory()
-    system = encode_tlv(0xEF, encode_tlv(0xD8, b"\x04\x00") + encode_tlv(0xC8, b"\x05\x00"))
-    command = commands.install_for_install(
-        PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00" + system, make_selectable=True
-    )
-    assert host.sw(command) == 0x9000
-    assert free - host.free_memory() == 1024 + 64
-    host.ok(commands.install_for_personalization(INSTANCE))
-    results = [host.sw(commands.store_data(bytes(200), n, last=False)) for n in range(7)]
-    assert results[-1] == 0x6A84
-    assert results[0] == 0x9000
-    assert host.sw(commands.delete(INSTANCE)) == 0x9000
-    assert host.free_memory() == free
-
-
-def test_minimum_memory_of_a_load_must_be_free() -> None:
-    host = host_with_session()
-    parameters = encode_tlv(0xEF, encode_tlv(0xC6, (10**6).to_bytes(4, "big")))
-    assert host.sw(commands.install_for_load(PACKAGE, None, parameters=parameters)) == 0x6A84
 
 
 def test_damaged_load_files_are_refused_and_leave_nothing() -> None:

@@ -1,0 +1,116 @@
+"""Conformance case 80: minimum, quota and reserved memory (GPCS 2.3.1 §9.7, §11.5.2.3.7, FF21)."""
+
+import pytest
+from tests.conformance.delegation import install_command, install_fields, load_fields
+from tests.unit.vse.card_host import (
+    INSTANCE,
+    PACKAGE,
+    CardHost,
+    host_with_session,
+    load_file,
+    make_card,
+)
+
+from opentsm.card.gp import commands
+
+INSTANCE_RECORD = 64
+
+
+def volatile_memory(host: CardHost) -> int:
+    """Free volatile memory: 83 in FF21."""
+    data = host.ok(commands.get_data(0xFF21))
+    at = data.index(b"\x83\x04")
+    return int.from_bytes(data[at + 2 : at + 6], "big")
+
+
+def install(host: CardHost, system: str) -> int:
+    """INSTALL [for install and make selectable] with these system parameters."""
+    value = bytes.fromhex(system)
+    params = b"\xc9\x00\xef" + bytes([len(value)]) + value
+    return host.sw(install_command(0x0C, 0x00, install_fields(params=params)))
+
+
+def loaded() -> CardHost:
+    """A host in the issuer's session, PACKAGE is loaded."""
+    host = host_with_session()
+    assert host.load() == 0x9000
+    return host
+
+
+def test_case_080_full_card_says_so_and_delete_gives_all_back() -> None:
+    host = CardHost(make_card(memory=3000))
+    host.authenticate()
+    free = host.free_memory()
+    assert host.load(load_file(size=6000)) == 0x6A84
+    assert host.free_memory() == free
+    assert host.load(load_file(size=1000)) == 0x9000
+    assert host.free_memory() < free - 1000
+    assert host.sw(commands.delete(PACKAGE)) == 0x9000
+    assert host.free_memory() == free
+
+
+def test_case_080_reserved_memory_counts_at_once_and_quota_limits() -> None:
+    host = loaded()
+    free = host.free_memory()
+    assert install(host, "D8020400C8020500") == 0x9000
+    assert free - host.free_memory() == 1024 + INSTANCE_RECORD
+    host.ok(commands.install_for_personalization(INSTANCE))
+    results = [host.sw(commands.store_data(bytes(200), n, last=False)) for n in range(7)]
+    assert results[-1] == 0x6A84
+    assert results[0] == 0x9000
+    assert host.sw(commands.delete(INSTANCE)) == 0x9000
+    assert host.free_memory() == free
+
+
+def test_case_080_quota_alone_reserves_nothing() -> None:
+    host = loaded()
+    free = host.free_memory()
+    assert install(host, "C8024000C7020100") == 0x9000
+    assert free - host.free_memory() == INSTANCE_RECORD
+    assert volatile_memory(host) == 8192
+
+
+def test_case_080_reserved_volatile_memory_lowers_ff21_and_comes_back() -> None:
+    host = loaded()
+    assert volatile_memory(host) == 8192
+    assert install(host, "D7020300C7020400") == 0x9000
+    assert volatile_memory(host) == 8192 - 0x300
+    assert host.sw(commands.delete(INSTANCE)) == 0x9000
+    assert volatile_memory(host) == 8192
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("D8020600C8020500", 0x6A80),
+        ("D7020600C7020500", 0x6A80),
+        ("C803000500", 0x6A80),
+        ("D70100", 0x6A80),
+        ("D8047FFFFFFF", 0x6A84),
+        ("D7022001", 0x6A84),
+        ("D70400002000", 0x9000),
+    ],
+)
+def test_case_080_quota_below_reserved_wrong_length_and_too_much(system: str, expected: int) -> None:
+    host = loaded()
+    assert install(host, system) == expected
+    assert (INSTANCE in host.states()) == (expected == 0x9000)
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("C6047FFFFFFF", 0x6A84),
+        ("C8047FFFFFFF", 0x6A84),
+        ("C7022001", 0x6A84),
+        ("C6020100C7022000C8020100", 0x9000),
+        ("C603000100", 0x6A80),
+    ],
+)
+def test_case_080_minimum_of_a_load_must_be_free_and_reserves_nothing(system: str, expected: int) -> None:
+    host = host_with_session()
+    free = host.free_memory()
+    value = bytes.fromhex(system)
+    params = b"\xef" + bytes([len(value)]) + value
+    assert host.sw(install_command(0x02, 0x00, load_fields(digest=b"", params=params))) == expected
+    assert host.free_memory() == free
