@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 from litestar import Litestar
+from tests.scenario import sptsm_answers
 
 from opentsm.api.sptsm.routes import PATH, router
 from opentsm.card.crypto.secret import Secret
@@ -56,10 +57,15 @@ class Bench:
         return id_, token
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
-        """Return a client that sends this token."""
+        """Return a client that sends this token, and compares every answer with the description."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         transport = httpx.ASGITransport(app=self.app)  # type: ignore[arg-type]  # another spelling of ASGI
-        return httpx.AsyncClient(transport=transport, base_url=f"http://tsm{PATH}", headers=headers)
+        return httpx.AsyncClient(
+            transport=transport,
+            base_url=f"http://tsm{PATH}",
+            headers=headers,
+            event_hooks={"response": [sptsm_answers.check]},
+        )
 
     async def provider(self) -> tuple[TenantId, httpx.AsyncClient]:
         """Register a provider and return a client with its short-term token."""

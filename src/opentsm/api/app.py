@@ -27,8 +27,6 @@ from opentsm.api.v1 import (
     secure_elements,
 )
 
-SPTSM = "opentsm.api.sptsm"
-
 
 def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
     """Make the application.
@@ -40,8 +38,9 @@ def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
     drain = Drain(container.notifier)
     metrics = Metrics()
     routers = [_v1(), _seram()]
-    if sptsm and find_spec(SPTSM) is not None:
-        routers.append(import_module(f"{SPTSM}.routes").router(container))
+    sptsm = sptsm and find_spec(openapi.SPTSM) is not None
+    if sptsm:
+        routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
     app = Litestar(
         [*routers, health.healthz, health.readyz, health.show_metrics, *docs_routes()],
         dependencies={
@@ -53,8 +52,9 @@ def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
         exception_handlers={Exception: problem_response},
         request_class=JsonRequest,
         openapi_config=openapi.config(),
+        on_app_init=[openapi.unserved],
         logging_config=None,
-        state=State({"container": container, "drain": drain}, deep_copy=False),
+        state=State({"container": container, "drain": drain, "sptsm": sptsm}, deep_copy=False),
         debug=False,
     )
     app.asgi_handler = Observation(app.asgi_handler, world=container.world, metrics=metrics)

@@ -1,5 +1,7 @@
 """The reference page, made from the OpenAPI document: plain HTML, one style sheet inside, no script."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -20,6 +22,7 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; }
 tr { border-bottom: 1px solid var(--line); }
 """
+_CODE = re.compile(r"`([^`\n]+)`")
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -59,7 +62,7 @@ def _body(document: Json) -> Iterator[str]:
 
 def _operation(path: str, method: str, operation: Json) -> Iterator[str]:
     yield f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> "
-    yield f"<span>{escape(operation.get('summary', ''))}</span></summary>"
+    yield f"<span>{_text(operation.get('summary', ''))}</span></summary>"
     yield f"<p>{_text(operation.get('description', ''))}</p>"
     if operation.get("parameters"):
         rows = (
@@ -67,33 +70,45 @@ def _operation(path: str, method: str, operation: Json) -> Iterator[str]:
             for p in operation["parameters"]
         )
         yield _table(("parameter", "in", "type", "meaning", ""), rows)
+    yield _security(operation)
     for kind, media in operation.get("requestBody", {}).get("content", {}).items():
         yield f"<p>Body: <code>{escape(kind)}</code> {_type(media.get('schema', {}))}</p>"
     yield "<ul>" + "".join(_response(*pair) for pair in sorted(operation["responses"].items())) + "</ul>"
     yield "</details>\n"
 
 
+def _security(operation: Json) -> str:
+    names = [name for one in operation.get("security") or [] for name in one]
+    return f"<p>Token: {', '.join(f'<code>{escape(name)}</code>' for name in names) or 'none'}</p>"
+
+
 def _response(status: str, response: Json) -> str:
     types = ", ".join(_type(media.get("schema", {})) for media in response.get("content", {}).values())
-    return f"<li><b>{escape(status)}</b> {types or escape(response.get('description', ''))}</li>"
+    return f"<li><b>{escape(status)}</b> {types} {_text(response.get('description', ''))}</li>"
 
 
 def _schema(name: str, schema: Json) -> Iterator[str]:
-    required = schema.get("required", [])
     yield f'<details id="{_anchor(name)}"><summary><code>{escape(_short(name))}</code></summary>'
     yield f"<p>{_text(schema.get('description', ''))}</p>"
-    rows = (
-        (field, _type(value), value.get("description", ""), field in required)
-        for field, value in schema.get("properties", {}).items()
-    )
-    yield _table(("field", "type", "meaning", ""), rows) + "</details>\n"
+    if "properties" not in schema:
+        yield f"<p>{_type(schema)}</p>"
+    yield _table(("field", "type", "meaning", ""), _fields(schema, "")) + "</details>\n"
+
+
+def _fields(schema: Json, prefix: str) -> Iterator[tuple[str, str, str, bool]]:
+    """Give the rows of an object's members, those of objects inside it by their whole path."""
+    required = schema.get("required", [])
+    for name, value in schema.get("properties", {}).items():
+        yield f"{prefix}{name}", _type(value), value.get("description", ""), name in required
+        yield from _fields(value, f"{prefix}{name}.")
+        yield from _fields(value.get("items", {}), f"{prefix}{name}[].")
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> str:
     lines = []
     for first, *cells, required in rows:
         marked = [f"<code>{escape(first)}</code>"]
-        marked += [cell if cell.startswith("<") else escape(cell) for cell in cells]
+        marked += [cell if cell.startswith("<") else _text(cell) for cell in cells]
         marked.append("required" if required else "")
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in marked) + "</tr>")
     if not lines:
@@ -111,6 +126,10 @@ def _type(schema: Json) -> str:
             return "<span>" + " or ".join(_type(one) for one in schema[words]) + "</span>"
     if "enum" in schema:
         return "<code>" + escape(" | ".join(map(str, schema["enum"]))) + "</code>"
+    if "const" in schema:
+        return f"<code>{escape(json.dumps(schema['const']))}</code>"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return "<span>map to " + _type(schema["additionalProperties"]) + "</span>"
     if schema.get("type") == "array":
         return "<span>list of " + _type(schema.get("items", {})) + "</span>"
     kind = schema.get("type", "any")
@@ -119,7 +138,8 @@ def _type(schema: Json) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(text).replace("\n\n", "</p><p>")
+    """Write a description: paragraphs, and `code` between backticks as in Markdown."""
+    return _CODE.sub(r"<code>\1</code>", escape(text)).replace("\n\n", "</p><p>")
 
 
 def _anchor(name: str) -> str:

@@ -4,19 +4,23 @@
 """
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Router
+from litestar.config.app import AppConfig
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.plugins import InitPlugin
 
 from opentsm.api.idempotency import HEADER, MAX_KEY
 from opentsm.api.problems import PROBLEM_TYPE, Problem
 
 BEARER = "bearer"
+SPTSM = "opentsm.api.sptsm"
 DESCRIPTION = """\
 Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`. Every POST takes an
 `Idempotency-Key`: the same key and request give the same answer, another request with it gives 409.
@@ -24,6 +28,7 @@ Lists are pages: `limit` and `after` in, `items` and `next` out. Times are RFC 3
 Operations are answered with 202 and followed at `/v1/operations/{id}`.
 """
 
+_LITESTARS_OWN = "/.openapi"
 _PROBLEM = {
     "description": "A problem document",
     "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -53,8 +58,26 @@ def config() -> OpenAPIConfig:
         ),
         use_handler_docstrings=True,
         render_plugins=[],
-        path="/.openapi",
+        path=_LITESTARS_OWN,
     )
+
+
+class _WithoutRoutes(InitPlugin):
+    """Takes away the routes by which Litestar would serve the description: `docs.py` has ours."""
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.route_handlers = [
+            handler
+            for handler in app_config.route_handlers
+            if not (isinstance(handler, Router) and handler.path == _LITESTARS_OWN)
+        ]
+        return app_config
+
+
+def unserved(app_config: AppConfig) -> AppConfig:
+    """Keep Litestar from serving the description; goes into `on_app_init`, runs after its own plugin."""
+    app_config.plugins.append(_WithoutRoutes())
+    return app_config
 
 
 def describe(app: Litestar) -> dict[str, Any]:
@@ -70,7 +93,17 @@ def describe(app: Litestar) -> dict[str, Any]:
             operation["responses"]["default"] = _PROBLEM
             if method == "post" and path.startswith("/v1/") and operation.get("security"):
                 operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+    if app.state.get("sptsm"):
+        _add_sptsm(found)
     return found
+
+
+def _add_sptsm(found: dict[str, Any]) -> None:
+    description = import_module(f"{SPTSM}.description")
+    paths, schemas = description.describe()
+    found["paths"] |= paths
+    found["components"]["schemas"] |= schemas
+    found["components"]["securitySchemes"] |= description.SECURITY_SCHEMES
 
 
 def document(app: Litestar) -> bytes:
@@ -80,11 +113,11 @@ def document(app: Litestar) -> bytes:
 
 
 def main(path: str) -> None:
-    """Write the description of our own API, without the standard's."""
+    """Write the description."""
     from opentsm.api.app import create_app
     from opentsm.api.blank import BlankContainer
 
-    Path(path).write_bytes(document(create_app(BlankContainer(), sptsm=False)))
+    Path(path).write_bytes(document(create_app(BlankContainer())))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from litestar import Litestar
 
 from opentsm.api.app import create_app
@@ -19,7 +20,7 @@ REFERENCE = Path(__file__).parents[3] / "docs/reference/openapi.json"
 
 @pytest.fixture(scope="module")
 def app() -> Litestar:
-    return create_app(BlankContainer(), sptsm=False)
+    return create_app(BlankContainer())
 
 
 def test_reference_then_is_what_the_server_says(app: Litestar) -> None:
@@ -72,6 +73,59 @@ def test_page_then_loads_nothing_and_its_links_lead_somewhere(app: Litestar) -> 
     assert {link[1:] for link in sources.links if link.startswith("#")} <= sources.ids
     for path in describe(app)["paths"]:
         assert path in page
+    assert "`" not in page
+
+
+def test_page_when_a_description_holds_code_then_it_is_shown_as_code() -> None:
+    operation = {"summary": "a `b<c` d", "description": "`x` and ` alone", "responses": {}}
+    page = render({"info": {"title": "t", "version": "1"}, "paths": {"/p": {"get": operation}}})
+    assert "a <code>b&lt;c</code> d" in page
+    assert "<code>x</code> and ` alone" in page
+
+
+def test_description_then_every_route_that_is_served_stands_in_it(app: Litestar) -> None:
+    served = {
+        (route.path_format, method.lower())
+        for route in app.routes
+        for method in getattr(route, "methods", ())
+        if method != "OPTIONS"
+    }
+    described = {(path, method) for path, item in describe(app)["paths"].items() for method in item}
+    assert served - described == {("/docs", "get"), ("/openapi.json", "get")}
+    assert described <= served
+
+
+def test_description_then_it_is_openapi_and_its_schemas_are_json_schema(app: Litestar) -> None:
+    described = describe(app)
+    for schema in described["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    ids = [operation["operationId"] for item in described["paths"].values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+    schemes = described["components"]["securitySchemes"]
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            named = re.findall(r"{(\w+)}", path)
+            given = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
+            assert sorted(named) == sorted(given), (method, path)
+            assert all(name in schemes for one in operation.get("security", ()) for name in one), (
+                method,
+                path,
+            )
+
+
+def test_description_then_the_standard_s_operations_have_its_names_and_errors(app: Litestar) -> None:
+    described = {
+        path: item for path, item in describe(app)["paths"].items() if path.startswith("/sptsm/1.0.4/")
+    }
+    assert (
+        described["/sptsm/1.0.4/services/{serviceId}/flavors/{flavorId}"]["get"]["operationId"] == "getFlavor"
+    )
+    error = "#/components/schemas/Sptsm_GeneralError"
+    for path, item in described.items():
+        for operation in item.values():
+            for status in ("400", "401", "500"):
+                content = operation["responses"][status]["content"]
+                assert content["application/json"]["schema"]["$ref"] == error, path
 
 
 def test_page_when_a_description_holds_markup_then_it_is_text() -> None:
@@ -89,11 +143,14 @@ async def test_server_then_serves_both_with_a_strict_policy(app: Litestar) -> No
     async with httpx.AsyncClient(transport=transport, base_url="http://tsm") as client:
         page = await client.get("/docs")
         described = await client.get("/openapi.json")
-        old = await client.get("/schema")
+        olds = [
+            await client.get(path)
+            for path in ("/schema", "/schema/openapi.json", "/.openapi", "/.openapi/openapi.json")
+        ]
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["content-type"].startswith("text/html")
     assert described.content == REFERENCE.read_bytes()
-    assert old.status_code == 404
+    assert [old.status_code for old in olds] == [404] * 4
 
 
 def _with_ids(app: Litestar) -> Litestar:

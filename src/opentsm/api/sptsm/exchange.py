@@ -120,7 +120,7 @@ async def _parts(request: AnyRequest) -> list[tuple[str, UploadFile | str]]:
     return list(form.multi_items())
 
 
-def binary(name: str, data: bytes) -> Response[bytes]:
+def binary(name: str, data: bytes) -> Response[object]:
     """Answer a file under its name."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
     disposition = f'attachment; filename="{plain}"'

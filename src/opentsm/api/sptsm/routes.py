@@ -1,29 +1,49 @@
 """The routes under /sptsm/1.0.4/, with tokens and errors of their own as TR-03165 has them."""
 
-from litestar import Router
-from litestar.di import Provide
+import re
 
-from opentsm.api.sptsm import account, resources, services
-from opentsm.api.sptsm.exchange import MAX_BODY_BYTES, SpContainer, general_error, provide_provider
+import msgspec
+from litestar import Response, Router, post
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+
+from opentsm.api.sptsm.exchange import (
+    MAX_BODY_BYTES,
+    AnyRequest,
+    Catalogue,
+    Provider,
+    SpContainer,
+    binary,
+    general_error,
+    provide_provider,
+    read_json,
+    read_upload,
+    refuse_body,
+)
+from opentsm.api.sptsm.operations import OPERATIONS, Answer, Body, Operation
 
 PATH = "/sptsm/1.0.4"
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+@post("/auth", status_code=200)
+async def create_access_token(request: AnyRequest, catalogue: Catalogue) -> Response[bytes]:
+    """Exchange the long-term token for a short-term one; the answer is a JSON string (§4.1.6.1)."""
+    token = await catalogue.access.exchange(request.headers.get("authorization"))
+    body = msgspec.json.encode(token)  # a text would be sent without quotation marks
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def parameters(operation: Operation) -> list[str]:
+    """Return the names of the path parameters in their order."""
+    return _PARAMETER.findall(operation.path)
 
 
 def router(container: SpContainer) -> Router:
-    """Return the routes.
-
-    The published OpenAPI document describes them; ours leaves them out.
-    """
+    """Return the routes; `description.py` describes them, from the same table."""
     return Router(
         PATH,
-        route_handlers=[
-            account.create_access_token,
-            account.get_account_information,
-            account.list_secure_component_profiles,
-            account.get_secure_component_profile,
-            *services.HANDLERS,
-            *resources.HANDLERS,
-        ],
+        route_handlers=[create_access_token, *map(_handler, OPERATIONS)],
         dependencies={
             "catalogue": Provide(lambda: container.catalogue, sync_to_thread=False),
             "provider": Provide(provide_provider),
@@ -32,3 +52,30 @@ def router(container: SpContainer) -> Router:
         request_max_body_size=MAX_BODY_BYTES,
         include_in_schema=False,
     )
+
+
+def _handler(operation: Operation) -> HTTPRouteHandler:
+    async def serve(request: AnyRequest, provider: Provider, catalogue: Catalogue) -> Response[object]:
+        values = [request.path_params[name] for name in parameters(operation)]
+        values += await _content(operation, request)
+        found = await operation.use_case(catalogue)(provider, *values)
+        if operation.answer is Answer.FILE:
+            return binary(*found)
+        if operation.answer is Answer.NOTHING:
+            return Response(None, status_code=204)
+        return Response(found)
+
+    path = _PARAMETER.sub(r"{\1:str}", operation.path)
+    return HTTPRouteHandler(path, http_method=operation.method, status_code=200, name=operation.id)(serve)
+
+
+async def _content(operation: Operation, request: AnyRequest) -> list[object]:
+    """Return what the body brings to the use case."""
+    if operation.body is Body.JSON:
+        return [await read_json(request)]
+    if operation.body is Body.NONE:
+        await refuse_body(request)
+        return []
+    kind = operation.body.value
+    upload = await read_upload(request, f"{kind}Filename", f"{kind}File")
+    return [upload.name, upload.data]

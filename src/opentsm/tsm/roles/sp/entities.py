@@ -59,7 +59,7 @@ FLAVOR = Form(
         "id": _ASSIGNED,
         "serviceId": _ASSIGNED,
         "creationDate": _ASSIGNED,
-        "published": _ASSIGNED,
+        "published": Attribute(f.boolean, access=Access.ASSIGNED),
         "name": _TEXT,
         "description": _TEXT,
         "executableLoadFileIds": Attribute(f.list_of(f.reference)),

@@ -16,11 +16,23 @@ from opentsm.card.errors import AidError, TlvError
 from opentsm.tsm.roles.sp import errors
 
 Document = dict[str, object]
-Check = Callable[[object, str], None]
+Schema = Mapping[str, object]
 
 MAX_TEXT = 255
 MAX_ITEMS = 255
 TAG_PATTERN: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The format of a value: its check, and the same in words of JSON Schema (2020-12)."""
+
+    check: Callable[[object, str], None]
+    schema: Schema
+
+    def __call__(self, value: object, path: str) -> None:
+        """Raise CatalogueError when the value does not have the format."""
+        self.check(value, path)
 
 
 class Access(Enum):
@@ -46,6 +58,16 @@ class Form:
 
     entity: str
     attributes: Mapping[str, Attribute]
+
+    def request_schema(self) -> Schema:
+        """Return the JSON Schema of what a provider sends."""
+        given = {n: a for n, a in self.attributes.items() if a.access is not Access.ASSIGNED}
+        return schema_of(given, _mandatory(given))
+
+    def answer_schema(self) -> Schema:
+        """Return the JSON Schema of what the TSM answers."""
+        always = [n for n, a in self.attributes.items() if a.mandatory or a.access is Access.ASSIGNED]
+        return schema_of(self.attributes, always)
 
     def check_new(self, body: object) -> Document:
         """Return the body of a POST if it has the form.
@@ -101,17 +123,23 @@ def _object(body: object) -> Document:
 # --- formats -----------------------------------------------------------------------------------
 
 
-def text(value: object, path: str) -> None:
+def _text(value: object, path: str) -> None:
     """Check a string of at most 255 characters that a database can hold."""
     if not isinstance(value, str) or len(value) > MAX_TEXT or "\x00" in value or not _is_unicode(value):
         raise errors.bad_format(value, path, f"a string of at most {MAX_TEXT} characters")
 
 
-def name(value: object, path: str) -> None:
+text = Check(_text, {"type": "string", "maxLength": MAX_TEXT})
+
+
+def _name(value: object, path: str) -> None:
     """Check a string that is not empty."""
     text(value, path)
     if not value:
         raise errors.bad_format(value, path, f"a string of 1 to {MAX_TEXT} characters")
+
+
+name = Check(_name, {"type": "string", "minLength": 1, "maxLength": MAX_TEXT})
 
 
 def _is_unicode(value: str) -> bool:
@@ -122,10 +150,13 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def boolean(value: object, path: str) -> None:
+def _boolean(value: object, path: str) -> None:
     """Check a truth value."""
     if not isinstance(value, bool):
         raise errors.bad_format(value, path, "a boolean")
+
+
+boolean = Check(_boolean, {"type": "boolean"})
 
 
 def integer(low: int, high: int) -> Check:
@@ -135,10 +166,10 @@ def integer(low: int, high: int) -> Check:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise errors.bad_format(value, path, f"an integer from {low} to {high}")
 
-    return check
+    return Check(check, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def aid(value: object, path: str) -> None:
+def _aid(value: object, path: str) -> None:
     """Check an application identifier in hex."""
     try:
         if not isinstance(value, str):
@@ -148,13 +179,19 @@ def aid(value: object, path: str) -> None:
         raise errors.bad_format(value, path, "an AID of 5 to 16 bytes in hex") from None
 
 
-def tag(value: object, path: str) -> None:
+aid = Check(_aid, {"type": "string", "pattern": "^([0-9A-Fa-f]{2}){5,16}$"})
+
+
+def _tag(value: object, path: str) -> None:
     """Check a version tag: Major.Minor.Revision."""
     if not isinstance(value, str) or not TAG_PATTERN.fullmatch(value):
         raise errors.bad_format(value, path, "<Major>.<Minor>.<Revision>, each of 1 to 3 digits")
 
 
-def tlv(value: object, path: str) -> None:
+tag = Check(_tag, {"type": "string", "pattern": f"^{TAG_PATTERN.pattern}$"})
+
+
+def _tlv(value: object, path: str) -> None:
     """Check BER-TLV structures in hex, blanks allowed; empty means none."""
     text(value, path)
     try:
@@ -163,9 +200,15 @@ def tlv(value: object, path: str) -> None:
         raise errors.bad_format(value, path, "TLV structures in hex") from None
 
 
-def reference(value: object, path: str) -> None:
+tlv = Check(_tlv, {**text.schema, "description": "BER-TLV structures in hex"})
+
+
+def _reference(value: object, path: str) -> None:
     """Check an id; whether something has it is for the use case."""
     text(value, path)
+
+
+reference = Check(_reference, {**text.schema, "description": "an id"})
 
 
 def one_of(*choices: str) -> Check:
@@ -175,7 +218,7 @@ def one_of(*choices: str) -> Check:
         if value not in choices:
             raise errors.bad_format(value, path, "one of " + ", ".join(choices))
 
-    return check
+    return Check(check, {"type": "string", "enum": list(choices)})
 
 
 def only(wanted: object, supported: str) -> Check:
@@ -185,7 +228,7 @@ def only(wanted: object, supported: str) -> Check:
         if type(value) is not type(wanted) or value != wanted:
             raise errors.bad_format(value, path, supported)
 
-    return check
+    return Check(check, {"const": wanted})
 
 
 def list_of(check: Check) -> Check:
@@ -199,7 +242,10 @@ def list_of(check: Check) -> Check:
             if item in value[:number]:
                 raise errors.bad_format(item, f"{path}[{number}]", "an item that occurs once")
 
-    return check_list
+    return Check(
+        check_list,
+        {"type": "array", "items": check.schema, "maxItems": MAX_ITEMS, "uniqueItems": True},
+    )
 
 
 def map_to(check: Check) -> Check:
@@ -212,7 +258,23 @@ def map_to(check: Check) -> Check:
             name(key, path)
             check(item, f"{path}.{key}")
 
-    return check_map
+    return Check(
+        check_map, {"type": "object", "additionalProperties": check.schema, "maxProperties": MAX_ITEMS}
+    )
+
+
+def schema_of(attributes: Mapping[str, Attribute], required: list[str]) -> Schema:
+    """Return the JSON Schema of an object with these attributes and no others."""
+    return {
+        "type": "object",
+        "properties": {name: attribute.check.schema for name, attribute in attributes.items()},
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _mandatory(attributes: Mapping[str, Attribute]) -> list[str]:
+    return [name for name, attribute in attributes.items() if attribute.mandatory]
 
 
 def nested(entity: str, attributes: Mapping[str, Attribute]) -> Check:
@@ -230,4 +292,4 @@ def nested(entity: str, attributes: Mapping[str, Attribute]) -> Check:
         for key, item in value.items():
             attributes[key].check(item, f"{path}.{key}")
 
-    return check_nested
+    return Check(check_nested, schema_of(attributes, _mandatory(attributes)))
