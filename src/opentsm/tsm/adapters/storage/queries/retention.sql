@@ -1,26 +1,40 @@
+-- The LIMIT in a lateral join keeps it a look-up by key for each row, whatever the planner knows.
+
 -- name: prune_orders
 WITH old AS MATERIALIZED (
-    SELECT t.se_id, t.sequence FROM device_orders t JOIN operations p ON p.id = t.operation_id
-    WHERE t.state = 'CONSUMED' AND t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    SELECT t.se_id, t.sequence FROM device_orders t
+    CROSS JOIN LATERAL (
+    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
+) AS ended
+    WHERE t.state = 'CONSUMED' AND t.operation_id < $1
     ORDER BY t.operation_id, t.se_id, t.sequence LIMIT $2 FOR UPDATE OF t SKIP LOCKED
 )
 DELETE FROM device_orders t USING old WHERE t.se_id = old.se_id AND t.sequence = old.sequence
 
 -- name: due_orders
-SELECT count(*) AS found FROM device_orders t JOIN operations p ON p.id = t.operation_id
-WHERE t.state = 'CONSUMED' AND t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+SELECT count(*) AS found FROM device_orders t
+    CROSS JOIN LATERAL (
+    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
+) AS ended
+WHERE t.state = 'CONSUMED' AND t.operation_id < $1
 
 -- name: prune_segments
 WITH old AS MATERIALIZED (
-    SELECT t.owner_id, t.id FROM segments t JOIN operations p ON p.id = t.operation_id
-    WHERE t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    SELECT t.owner_id, t.id FROM segments t
+    CROSS JOIN LATERAL (
+    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
+) AS ended
+    WHERE t.operation_id < $1
     ORDER BY t.operation_id, t.owner_id, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
 )
 DELETE FROM segments t USING old WHERE t.owner_id = old.owner_id AND t.id = old.id
 
 -- name: due_segments
-SELECT count(*) AS found FROM segments t JOIN operations p ON p.id = t.operation_id
-WHERE t.operation_id < $1 AND p.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+SELECT count(*) AS found FROM segments t
+    CROSS JOIN LATERAL (
+    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
+) AS ended
+WHERE t.operation_id < $1
 
 -- name: prune_idempotency_keys
 WITH old AS MATERIALIZED (
