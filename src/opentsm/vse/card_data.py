@@ -8,6 +8,7 @@ from typing import Final
 
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.vse.environment import Environment, LogicalChannel
+from opentsm.vse.key_references import CARD_AUTHORITIES, OFF_CARD_AUTHORITIES, authority_list
 from opentsm.vse.keysets import key_owner, select_channel_set
 from opentsm.vse.privileges import Privilege
 from opentsm.vse.scp import Level, scp03
@@ -53,6 +54,8 @@ def read_object(environment: Environment, channel: LogicalChannel, domain: Insta
     if tag == SECURITY_LEVEL:
         level = channel.session.level if channel.session else Level.NONE
         return encode_tlv(tag, bytes([level]))
+    if tag in {OFF_CARD_AUTHORITIES, CARD_AUTHORITIES}:
+        return authority_list(domain.domain_data(), tag)
     maker = _MAKERS.get(tag)
     if maker is None:
         raise StatusError(SW_NOT_FOUND)
@@ -72,10 +75,18 @@ def recognition_data(environment: Environment, domain: Instance) -> bytes:
 
 
 def _protocols(environment: Environment, domain: Instance) -> bytes:
-    oids = [_oid(bytes([4, protocol, option])) for protocol, option in domain.domain_data().scps]
+    oids = [_oid(bytes([4, protocol]) + _arc(option)) for protocol, option in domain.domain_data().scps]
     if environment.profile.recognition_format == 1:
         return b"".join(encode_tlv(0x64, oid) for oid in oids)
     return encode_tlv(0x64, b"".join(oids))
+
+
+def _arc(number: int) -> bytes:
+    """X.690 §8.19.2: seven bits a byte; the `i` of SCP11 has two bytes."""
+    coded = bytes([number & 0x7F])
+    while number := number >> 7:
+        coded = bytes([0x80 | number & 0x7F]) + coded
+    return coded
 
 
 def _oid(arc: bytes) -> bytes:
@@ -91,7 +102,9 @@ def _capability(environment: Environment, domain: Instance) -> bytes:
         raise StatusError(SW_NOT_FOUND)
     profile, channels = environment.profile, b""
     for protocol, option in profile.channels:
-        content = encode_tlv(0x80, bytes([protocol])) + encode_tlv(0x81, bytes([option]))
+        content = encode_tlv(0x80, bytes([protocol])) + encode_tlv(
+            0x81, option.to_bytes(2 if option > 0xFF else 1, "big")
+        )
         sizes = encode_tlv(0x82, bytes([0x07])) if protocol == 3 else b""
         channels += encode_tlv(0xA0, content + sizes)
     domains = encode_tlv(0x81, bytes.fromhex(profile.assignable_domain))

@@ -232,9 +232,10 @@ def _new_domain(environment: Environment, parameters: bytes) -> DomainData:
     objects = data_objects(parameters)
     channels = []
     for value in find_all(objects, _DOMAIN_SCP):
-        if len(value) != 2 or (value[0], value[1]) not in environment.profile.channels:
+        channel = (value[0], int.from_bytes(value[1:], "big")) if len(value) in {2, 3} else None
+        if channel not in environment.profile.channels:
             raise StatusError(SW_WRONG_DATA)
-        channels.append((value[0], value[1]))
+        channels.append(channel)
     policy = {entry.tag: entry.value for entry in objects if entry.tag in _DOMAIN_POLICIES}
     return DomainData(scps=channels or list(environment.profile.channels), policy=policy)
 

@@ -14,11 +14,22 @@ from opentsm.vse.card_data import APPLICATION_LIST, read_object
 from opentsm.vse.deletion import delete
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.install import install
+from opentsm.vse.key_references import CERTIFICATE_STORE, READ_BY_REFERENCE, read_by_reference
 from opentsm.vse.lifecycle import CardState, is_locked
 from opentsm.vse.loading import load
 from opentsm.vse.put_key import put_key
 from opentsm.vse.registry_status import get_status, set_status
 from opentsm.vse.scp import Level, MessagingError, has_secure_messaging
+from opentsm.vse.scp11_commands import (
+    GENERATE_KEY,
+    INTERNAL_AUTHENTICATE,
+    PERFORM_SECURITY_OPERATION,
+    authenticate,
+    generate_key,
+    is_mutual_authenticate,
+    perform_security_operation,
+    speaks_scp11,
+)
 from opentsm.vse.state import Instance
 from opentsm.vse.status import (
     SW_CONDITIONS,
@@ -57,8 +68,12 @@ def _get_data(
 ) -> Answer:
     """§11.3.3.1: the GlobalPlatform class returns the data object, the ISO class its value."""
     tag = command.p1 << 8 | command.p2
-    data = read_object(environment, channel, domain, tag)
-    if command.cla & 0x80 or tag == APPLICATION_LIST:
+    if tag in READ_BY_REFERENCE:
+        data = read_by_reference(environment, domain, tag, command.data)
+    else:
+        data = read_object(environment, channel, domain, tag)
+    tagged = tag == CERTIFICATE_STORE and environment.profile.certificate_store_tagged
+    if command.cla & 0x80 or tag == APPLICATION_LIST or tagged:
         return data
     return parse_tlv(data).value
 
@@ -74,7 +89,16 @@ COMMANDS: Final[dict[int, Command]] = {
     0xE4: Command(delete, _CHANGING),
     0xE6: Command(install, _CHANGING),
     0xE8: Command(load, _CHANGING),
+    GENERATE_KEY: Command(generate_key, _CHANGING),
 }
+
+# Commands that begin a session: whatever was open ends.
+_OPENING: Final[dict[int, Handler]] = {
+    _INITIALIZE_UPDATE: initialize_update,
+    PERFORM_SECURITY_OPERATION: perform_security_operation,
+    INTERNAL_AUTHENTICATE: authenticate,
+}
+_SCP11: Final = frozenset({PERFORM_SECURITY_OPERATION, INTERNAL_AUTHENTICATE})
 
 
 def process(
@@ -90,7 +114,7 @@ def process(
         raise StatusError(SW_CONDITIONS)
     if command.ins == _SELECT:
         raise StatusError(SW_FILE_NOT_FOUND)
-    if command.ins in {_INITIALIZE_UPDATE, _EXTERNAL_AUTHENTICATE}:
+    if _authenticates(domain, command):
         if state == CardState.TERMINATED:
             raise StatusError(SW_CONDITIONS)
         return _authenticate(environment, channel, domain, command)
@@ -102,14 +126,24 @@ def process(
     return ResponseApdu(session.wrap(answer.data, answer.sw), answer.sw) if session else answer
 
 
+def _authenticates(domain: Instance, command: CommandApdu) -> bool:
+    """Tell whether the command opens a session, in the protocols of this security domain."""
+    if command.ins in _SCP11:
+        return speaks_scp11(domain) and not has_secure_messaging(command.cla)
+    return command.ins in {_INITIALIZE_UPDATE, _EXTERNAL_AUTHENTICATE}
+
+
 def _authenticate(
     environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
 ) -> ResponseApdu:
-    if command.ins == _INITIALIZE_UPDATE:
-        return ResponseApdu(initialize_update(environment, channel, domain, command), SW_OK)
-    if channel.aborted:
+    opening = authenticate if is_mutual_authenticate(domain, command) else _OPENING.get(command.ins)
+    if opening is not None:
+        answer = opening(environment, channel, domain, command)
+    elif channel.aborted:
         raise StatusError(SW_SECURITY)
-    return ResponseApdu(external_authenticate(environment, channel, domain, command), SW_OK)
+    else:
+        answer = external_authenticate(environment, channel, domain, command)
+    return answer if isinstance(answer, ResponseApdu) else ResponseApdu(answer, SW_OK)
 
 
 def _unwrap(channel: LogicalChannel, command: CommandApdu) -> CommandApdu:
@@ -138,17 +172,24 @@ def execute(
         found = COMMANDS.get(command.ins)
         if found is None:
             raise StatusError(SW_INS_NOT_SUPPORTED)
-        _require_allowed(environment, channel, found)
+        _require_allowed(environment, channel, found, command.ins)
         answer = found.handler(environment, channel, domain, command)
     except StatusError as refusal:
         return ResponseApdu(refusal.data, refusal.sw)
     return answer if isinstance(answer, ResponseApdu) else ResponseApdu(answer, SW_OK)
 
 
-def _require_allowed(environment: Environment, channel: LogicalChannel, command: Command) -> None:
+def _require_allowed(environment: Environment, channel: LogicalChannel, command: Command, ins: int) -> None:
     if environment.image.isd.state not in command.states:
         raise StatusError(SW_CONDITIONS)
-    if command.authenticated and _session_level(environment, channel) is None:
+    if not command.authenticated:
+        return
+    level = _session_level(environment, channel)
+    if level is None:
+        raise StatusError(SW_SECURITY)
+    # In SCP11b nobody knows who speaks: only what this kind of card allows to everybody.
+    known = level & (Level.AUTHENTICATED | Level.ANY_AUTHENTICATED)
+    if not known and f"{ins:02X}" not in environment.profile.scp11b_commands:
         raise StatusError(SW_SECURITY)
 
 

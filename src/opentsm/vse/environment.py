@@ -13,6 +13,7 @@ from opentsm.vse import memory
 from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.catalogue import applet_class
 from opentsm.vse.authority import Authority
+from opentsm.vse.certificates import ChainInProgress, VerifiedPeer
 from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
@@ -70,6 +71,8 @@ class LogicalChannel:
     started: StartedSession | None = None
     session: SecureSession | None = None
     aborted: bool = False
+    chain: ChainInProgress | None = None
+    peer: VerifiedPeer | None = None
     load: LoadSession | None = None
     combined: PendingContent | None = None
     personalizing: Instance | None = None
@@ -96,6 +99,7 @@ class LogicalChannel:
     def end_application_session(self) -> None:
         """Forget everything: another application is selected (GPCS §10.2.3, §11.11.1)."""
         self.end_secure_channel()
+        self.chain = self.peer = None
         self.load = self.combined = None
         self.status_rest.clear()
 

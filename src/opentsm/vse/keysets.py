@@ -205,6 +205,7 @@ def _drop_stale_counters(domain: DomainData) -> None:
     for counters in (domain.sequence, domain.failures):
         for kvn in counters.keys() - versions:
             del counters[kvn]
+    domain.forget_lost_keys()
 
 
 def _after_keys_changed(environment: Environment, owner: Instance) -> None:

@@ -32,7 +32,9 @@ def stored_cost(items: Iterable[tuple[str, bytes]]) -> int:
 
 def domain_cost(domain: DomainData) -> int:
     """Return the bytes that a security domain's keys and data objects take."""
-    return sum(map(key_cost, domain.keys)) + sum(map(len, domain.objects.values()))
+    kept = (*domain.objects.values(), *domain.certificates.values(), *domain.authorities.values())
+    serials = (serial for listed in domain.allowlists.values() for serial in listed)
+    return sum(map(key_cost, domain.keys)) + sum(map(len, kept)) + sum(map(len, serials))
 
 
 def key_cost(key: Key) -> int:

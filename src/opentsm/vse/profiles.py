@@ -105,6 +105,14 @@ class VseProfile:
     ota_report_limit: int = 159
     ota_report_commands: int = 0
     ota_keys: tuple[tuple[str, str], ...] = ()
+    scp11_s16: bool = False
+    scp11_key_lengths: tuple[int, ...] = (16, 24, 32)
+    scp11b_commands: tuple[str, ...] = ()
+    scp11_factory_kvn: int = 0x18
+    scp11_curve: Literal["P_256", "P_384", "BRAINPOOL_P256R1"] = "P_256"
+    key_generation: bool = False
+    certificate_store_tagged: bool = False
+    casd: bool = False
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property
@@ -188,9 +196,10 @@ def _check(profile: VseProfile) -> None:
     if not 5 <= len(profile.isd_aid) // 2 <= 16:
         raise ValueError("isd_aid has 5 to 16 bytes")
     protocols = [protocol for protocol, _ in profile.channels]
-    if any(protocol not in {2, 3, 0x80} for protocol in protocols) or protocols[:1] in ([], [0x80]):
-        raise ValueError("scp lists pairs of protocol (02, 03, then 80) and i")
+    if not protocols or protocols[0] not in {2, 3} or not set(protocols) <= {2, 3, 0x11, 0x80}:
+        raise ValueError("scp lists pairs of protocol and i: 02 or 03 first, then 02, 03, 11 or 80")
     _check_messages(profile)
+    _check_agreement(profile)
     if profile.logical_channels not in range(21):
         raise ValueError("logical_channels is 0 (none known) to 20")
     _check_proofs(profile)
@@ -208,3 +217,10 @@ def _check_proofs(profile: VseProfile) -> None:
     for kid, kvn in profile.role_keys:
         if not (1 <= kid <= 0x7F and 1 <= kvn <= 0x7F):
             raise ValueError("a key has an identifier and a version of 1 to 127")
+
+
+def _check_agreement(profile: VseProfile) -> None:
+    if not set(profile.scp11_key_lengths) <= {16, 24, 32}:
+        raise ValueError("scp11_key_lengths are among 16, 24 and 32 bytes")
+    if any(len(bytes.fromhex(ins)) != 1 for ins in profile.scp11b_commands):
+        raise ValueError("scp11b_commands are instruction bytes")

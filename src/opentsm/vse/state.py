@@ -59,10 +59,22 @@ class DomainData:
     confirmations: int = 0
     token_number: int = -1
     policy: dict[int, bytes] = field(default_factory=dict)
+    certificates: dict[int, bytes] = field(default_factory=dict)
+    authorities: dict[int, bytes] = field(default_factory=dict)
+    allowlists: dict[int, list[bytes]] = field(default_factory=dict)
+    allowlist_counters: dict[int, int] = field(default_factory=dict)
 
     def find_key(self, kid: int, kvn: int) -> Key | None:
         """Return the key with this identifier and version, if there is one."""
         return next((key for key in self.keys if key.kid == kid and key.kvn == kvn), None)
+
+    def forget_lost_keys(self) -> None:
+        """Drop certificates, identifiers and allow-lists of keys that are gone."""
+        kept = {key.kid << 8 | key.kvn for key in self.keys}
+        tables = (self.certificates, self.authorities, self.allowlists, self.allowlist_counters)
+        for table in tables:
+            for name in table.keys() - kept:
+                table.pop(name)
 
     def versions(self) -> tuple[int, ...]:
         """Return the key version numbers in the order in which they came."""

@@ -3,7 +3,7 @@
 Source: GPCS 2.3.1 §11.11, §7.3.2, §11.11.4 (keys by DGI).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final
@@ -16,6 +16,7 @@ from opentsm.vse import memory
 from opentsm.vse.card_data import STORABLE_BY_DOMAIN, STORABLE_BY_ISSUER
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
+from opentsm.vse.key_references import CONTROL_TEMPLATE, ReferencedData, read_reference
 from opentsm.vse.keysets import add_keys, key_check_value
 from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent, LoadFile
 from opentsm.vse.status import (
@@ -129,6 +130,7 @@ class _Writer:
         self._decrypt = decrypt
         self._objects: dict[int, bytes] = {}
         self._keys: list[Key] = []
+        self._referenced: list[ReferencedData] = []
 
     def write_groups(self, data: bytes) -> None:
         """Read data groups; key values follow their attributes directly."""
@@ -145,8 +147,11 @@ class _Writer:
             else:
                 raise StatusError(SW_WRONG_DATA)
 
-    def write_objects(self, objects: Iterable[Tlv]) -> None:
-        """Take data objects that this security domain may store."""
+    def write_objects(self, objects: Sequence[Tlv]) -> None:
+        """Take data objects that this security domain may store, or what belongs to one of its keys."""
+        if objects and objects[0].tag == CONTROL_TEMPLATE:
+            self._referenced.append(read_reference(objects))
+            return
         issuer = self._owner is self._environment.image.isd
         storable = STORABLE_BY_ISSUER if issuer else STORABLE_BY_DOMAIN
         for entry in objects:
@@ -178,6 +183,9 @@ class _Writer:
         environment, owner = self._environment, self._owner
         domain = owner.domain_data()
         growth = sum(len(value) - len(domain.objects.get(tag, b"")) for tag, value in self._objects.items())
+        for referenced in self._referenced:
+            referenced.check(domain)
+            growth += referenced.cost
         environment.require_memory(growth + sum(map(memory.key_cost, self._keys)))
         if self._keys:
             add_keys(environment, owner, self._keys)
@@ -185,6 +193,8 @@ class _Writer:
         if aid is not None:
             self._rename(aid)
         domain.objects.update(self._objects)
+        for referenced in self._referenced:
+            referenced.write(domain)
         environment.touch()
 
     def _rename(self, aid: bytes) -> None:

@@ -24,6 +24,7 @@ from opentsm.vse.status import (
 CHAINING_BIT: Final = 0x10
 
 _GET_RESPONSE: Final = 0xC0
+_PERFORM_SECURITY_OPERATION: Final = 0x2A
 _SHORT: Final = 256
 _EXTENDED: Final = 65536
 _BYTES_WAITING: Final = 0x6100
@@ -121,7 +122,7 @@ class Transport:
 
     def _collect(self, command: CommandApdu, *, last: bool) -> CommandApdu | ResponseApdu:
         """ISO 7816-4 §5.3.3: the header stays but for the chaining bit, the data fields follow each other."""
-        header = bytes([command.cla & ~CHAINING_BIT]) + command.header[1:]
+        header = bytes([command.cla & ~CHAINING_BIT]) + _common_header(command)
         chain, self._chain = self._chain or _Chain(header), None
         if chain.header != header:
             raise StatusError(SW_LAST_OF_CHAIN_EXPECTED)
@@ -148,6 +149,15 @@ class Transport:
             return ResponseApdu(b"", _BYTES_WAITING | min(len(data), _SHORT) & 0xFF)
         waiting.repeat = command.ne is None or command.ne > len(data)
         return self._hand_out(waiting, command.ne or _SHORT)
+
+
+def _common_header(command: CommandApdu) -> bytes:
+    """Return INS, P1, P2 as all parts of a chain have them.
+
+    Real off-card entities set b8 of P1 in all but the last part of PERFORM SECURITY OPERATION, others do not.
+    """
+    p1 = command.p1 & 0x7F if command.ins == _PERFORM_SECURITY_OPERATION else command.p1
+    return bytes([command.ins, p1, command.p2])
 
 
 def _channel_bits(cla: int) -> int:
