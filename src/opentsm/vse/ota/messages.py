@@ -17,6 +17,7 @@ _COMMAND_PACKET: Final = 0x70
 _RESPONSE_PACKET: Final = 0x71
 _CONCATENATION: Final = {0x00: 3, 0x08: 4}
 _USER_DATA: Final = 140
+_PART_COST: Final = 8
 _DELIVER: Final = 0x00
 _HEADER_INDICATOR: Final = 0x40
 _SUBMIT_FIRST: Final = 0x41
@@ -114,7 +115,7 @@ class _Pending:
 
 
 class Reassembly:
-    """Puts concatenated messages together. It is volatile, and holds at most `limit` octets of payload."""
+    """Puts concatenated messages together. It is volatile, and holds at most `limit` octets."""
 
     __slots__ = ("_limit", "_pending")
 
@@ -126,7 +127,7 @@ class Reassembly:
         """Return the whole packet, or None while parts are missing; a part that comes twice counts once.
 
         Raises:
-            MemoryError: the parts do not fit; what belongs to this packet is dropped.
+            MemoryError: the packet alone does not fit; its parts are dropped.
             NotForUsError: all parts are there, but none begins a command packet.
         """
         if part.reference is None:
@@ -140,9 +141,7 @@ class Reassembly:
             del self._pending[name]
             raise NotForUsError
         pending.parts[part.sequence] = payload
-        if self._held() > self._limit:
-            del self._pending[name]
-            raise MemoryError
+        self._make_room(name)
         if len(pending.parts) < pending.total:
             return None
         del self._pending[name]
@@ -155,8 +154,22 @@ class Reassembly:
         pending = self._pending.get((part.originator, part.reference))
         return pending.parts.get(1, b"") if pending else b""
 
+    def _make_room(self, name: tuple[bytes, bytes]) -> None:
+        """Drop the oldest unfinished packets for this one; a packet that is too large itself is dropped."""
+        while self._held() > self._limit:
+            oldest = next(one for one in self._pending)
+            if oldest == name and len(self._pending) > 1:
+                # The one at work is young again: others go first.
+                self._pending[name] = self._pending.pop(name)
+                continue
+            del self._pending[oldest]
+            if oldest == name:
+                raise MemoryError
+
     def _held(self) -> int:
-        return sum(len(payload) for one in self._pending.values() for payload in one.parts.values())
+        """Octets of payload, and what each part costs besides."""
+        parts = [payload for one in self._pending.values() for payload in one.parts.values()]
+        return sum(map(len, parts)) + _PART_COST * len(parts)
 
 
 def delivery_report(response: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """An OTA server for the card's tests: `opentsm.card.ota` makes packets, a virtual card takes ENVELOPEs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
@@ -37,9 +38,9 @@ def packet_keys(kic: bytes = KEYS[0], kid: bytes = KEYS[1]) -> PacketKeys:
     return PacketKeys(Secret(kic), Secret(kid))
 
 
-def make_card(profile: str = "uicc-scp80", *, nvm: MemoryNvm | None = None, **changes: object) -> VirtualCard:
+def make_card(changes: Mapping[str, object] | None = None, nvm: MemoryNvm | None = None) -> VirtualCard:
     """Issue a card with the factory key sets, and power it on."""
-    source = {"base": profile, "name": "test", **changes}
+    source: dict[str, object] = {"base": "uicc-scp80", "name": "test", **(changes or {})}
     enc, mac, dek = map(Secret, KEYS)
     material = KeyMaterial(enc, mac, dek)
     card = VirtualCard.issue(load_profile(source), CardIdentity.from_serial(7), material, nvm or MemoryNvm())
