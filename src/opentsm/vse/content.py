@@ -11,6 +11,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import Tlv, find, find_all
 from opentsm.vse import memory
 from opentsm.vse.authorization import Policy, require_control, require_ready
+from opentsm.vse.contactless import configured
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
 from opentsm.vse.keysets import personalize_by_keys
@@ -158,6 +159,7 @@ def _apply_system_parameters(
     instance.volatile_quota, instance.volatile_reserved = volatile
     environment.require_volatile(instance.volatile_reserved)
     instance.services = find(system, _SERVICES) or b""
+    instance.contactless = configured(environment, instance, system)
     implicit = implicit_values(system)
     if implicit and not selectable:
         raise StatusError(SW_WRONG_DATA)

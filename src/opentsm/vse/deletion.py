@@ -8,6 +8,7 @@ from typing import Final
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
+from opentsm.vse import contactless
 from opentsm.vse.authorization import Operation, Policy, authorize_content, require_control
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
@@ -126,6 +127,7 @@ def _remove(environment: Environment, entry: Instance | LoadFile) -> None:
             image.isd.privileges |= unique
     image.instances = [other for other in image.instances if other is not entry]
     environment.forget_applet(entry.aid)
+    contactless.forget(environment.image, entry.aid)
     for other in environment.channels.values():
         if other.personalizing is entry:
             other.end_personalization()

@@ -9,12 +9,11 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
-from opentsm.vse import memory
+from opentsm.vse import contactless, memory
 from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.catalogue import applet_class
 from opentsm.vse.authority import Authority
 from opentsm.vse.certificates import ChainInProgress, VerifiedPeer
-from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.scp import SecureSession, StartedSession
@@ -140,6 +139,7 @@ class Environment:
         self._applets: dict[bytes, Applet] = {}
         self.channels: dict[int, LogicalChannel] = {}
         self.toolkit: Toolkit | None = None
+        self.volatile_priority = b""
 
     def is_selected(self, entry: Instance | LoadFile, *, beside: "LogicalChannel | None" = None) -> bool:
         """Tell whether an instance is selected on any open channel, or on any `beside` this one."""
@@ -215,13 +215,9 @@ class Environment:
         """Drop the running applet of a deleted instance."""
         self._applets.pop(aid, None)
 
-    def selectable_applets(self) -> tuple[Applet, ...]:
-        """Return the applets that could be selected now, in registry order."""
-        return tuple(
-            self.applet(entry)
-            for entry in self.image.instances
-            if entry.domain is None and is_selectable(entry.state)
-        )
+    def proximity_applets(self) -> tuple[Applet, ...]:
+        """Return the applets that a contactless terminal can reach now, by priority."""
+        return tuple(map(self.applet, contactless.available(self)))
 
 
 class _Services:
@@ -243,8 +239,18 @@ class _Services:
     def commit(self) -> None:
         self._environment.commit()
 
-    def selectable_applets(self) -> tuple[Applet, ...]:
-        return self._environment.selectable_applets()
+    def proximity_applets(self) -> tuple[Applet, ...]:
+        return self._environment.proximity_applets()
+
+    @property
+    def priority_is_set(self) -> bool:
+        return contactless.order_is_set(self._environment)
+
+    def contactless_registry(self) -> contactless.ContactlessRegistry:
+        return contactless.ContactlessRegistry(self._environment, self._instance)
+
+    def set_contactless_state(self, state: int) -> None:
+        contactless.set_own_state(self._environment, self._instance, state)
 
 
 class _Store(MutableMapping[str, bytes]):

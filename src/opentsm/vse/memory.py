@@ -7,7 +7,7 @@ Source: GPCS 2.3.1 §9.7.
 from collections.abc import Iterable
 from typing import Final
 
-from opentsm.vse.state import CardImage, DomainData, Instance, Key, LoadFile
+from opentsm.vse.state import CardImage, Contactless, DomainData, Instance, Key, LoadFile
 
 INSTANCE_BYTES: Final = 64
 LOAD_FILE_BYTES: Final = 32
@@ -22,7 +22,15 @@ def load_file_cost(entry: LoadFile) -> int:
 def instance_cost(entry: Instance) -> int:
     """Return the bytes that an instance takes: itself, its data (at least what it reserved) and its keys."""
     data = stored_cost(entry.store.items()) + (domain_cost(entry.domain) if entry.domain else 0)
-    return INSTANCE_BYTES + max(entry.reserved, data)
+    return INSTANCE_BYTES + contactless_cost(entry.contactless) + max(entry.reserved, data)
+
+
+def contactless_cost(entry: Contactless | None) -> int:
+    """Return the bytes that an application's entry in the contactless registry takes."""
+    if entry is None:
+        return 0
+    values = [*entry.protocols.values(), *entry.objects.values()]
+    return len(entry.head) + sum(map(len, [*values, *entry.joinable, *entry.listeners, *entry.policy]))
 
 
 def stored_cost(items: Iterable[tuple[str, bytes]]) -> int:

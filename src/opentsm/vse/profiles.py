@@ -113,6 +113,7 @@ class VseProfile:
     key_generation: bool = False
     certificate_store_tagged: bool = False
     casd: bool = False
+    contactless_activated: bool = True
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property

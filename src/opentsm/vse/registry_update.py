@@ -9,6 +9,7 @@ from typing import Final
 
 from opentsm.card.codec.tlv import Tlv, find
 from opentsm.vse.authorization import Policy, receiving_domain, require_control, require_reach
+from opentsm.vse.contactless import configured
 from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
@@ -102,6 +103,7 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
     if restricted and instance.domain is None:
         raise StatusError(SW_WRONG_DATA)
     privileges = _checked_privileges(environment, instance, change.privileges) if change.privileges else None
+    contactless = configured(environment, instance, system)
     implicit = implicit_values(system)
     require_free_slots(image, instance, implicit)
     receiver = _checked_extradition(environment, domain, instance, change.new_sd) if change.new_sd else None
@@ -113,6 +115,7 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
         instance.sd = receiver.aid
     if instance.domain is not None:
         instance.domain.restricted |= restricted
+    instance.contactless = contactless
     instance.implicit.extend(implicit)
     environment.touch()
     return before

@@ -97,6 +97,31 @@ class LoadFile:
 
 
 @dataclass(slots=True)
+class Contactless:
+    """What the contactless registry has of an application (Amendment C).
+
+    Args:
+        state: contactless activation state.
+        counter: application update counter.
+        protocols: the objects of A0 by tag.
+        objects: single objects of A1 and beside it, by tag.
+        head: head of the group that it asked to be in.
+        joinable: who may join the group that it heads.
+        listeners: applications that hear of its events.
+        policy: applications that it refuses to be active with.
+    """
+
+    state: int
+    counter: int = 0
+    protocols: dict[int, bytes] = field(default_factory=dict)
+    objects: dict[int, bytes] = field(default_factory=dict)
+    head: bytes = b""
+    joinable: list[bytes] = field(default_factory=list)
+    listeners: list[bytes] = field(default_factory=list)
+    policy: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Instance:
     """An application or security domain; the first of the card is the issuer security domain."""
 
@@ -119,6 +144,7 @@ class Instance:
     order: int = 0
     tars: list[bytes] = field(default_factory=list)
     minimum_security: int | None = None
+    contactless: Contactless | None = None
 
     def holds(self, privilege: Privilege) -> bool:
         """Tell whether this entity holds all of `privilege`."""
@@ -152,6 +178,9 @@ class CardImage:
     instances: list[Instance]
     load_files: list[LoadFile]
     restricted: int = 0
+    contactless_order: list[bytes] = field(default_factory=list)
+    contactless_counter: int = 0
+    interfaces_off: int = 0
     version: int = IMAGE_VERSION
 
     @property

@@ -1,7 +1,7 @@
 """The ARA-M on a virtual card: rules in through the security domain, rules out to everybody (SEAC 1.1)."""
 
 import pytest
-from card_host import INSTANCE, ISD, CardHost, load_file, make_card
+from tests.unit.vse.card_host import INSTANCE, ISD, CardHost, load_file, make_card
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
@@ -35,9 +35,9 @@ HASH = b"\x11" * 20
 RULE = AccessRule(RuleTarget(INSTANCE, device=HASH), apdu=True)
 
 
-def ara_m(c9: bytes = b"", **changes: object) -> CardHost:
+def ara_m(c9: bytes = b"", *, memory: int = 131072) -> CardHost:
     """A card with an ARA-M instance."""
-    host = CardHost(make_card(**changes))
+    host = CardHost(make_card(memory=memory))
     host.select()
     host.authenticate()
     host.ok(commands.install_for_load(ARA_M_PACKAGE, None))

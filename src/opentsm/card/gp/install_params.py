@@ -24,6 +24,7 @@ class SystemParameters:
         volatile_reserved, nonvolatile_reserved: memory taken at once (D7, D8).
         services: global service parameters of two bytes each (CB).
         implicit_selection: one selection parameter byte (CF).
+        contactless: objects of contactless services (A0, A1, 96), see `contactless`.
         toolkit: SIM file access and toolkit parameters (CA), see `toolkit_parameters`.
     """
 
@@ -34,6 +35,7 @@ class SystemParameters:
     services: bytes = b""
     implicit_selection: int | None = None
     toolkit: bytes = b""
+    contactless: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the value of tag EF; empty when nothing is set."""
@@ -47,7 +49,8 @@ class SystemParameters:
         value += encode_tlv(0xCB, self.services) if self.services else b""
         if self.implicit_selection is not None:
             value += encode_tlv(0xCF, bytes((self.implicit_selection,)))
-        return value + (encode_tlv(0xCA, self.toolkit) if self.toolkit else b"")
+        value += encode_tlv(0xCA, self.toolkit) if self.toolkit else b""
+        return value + self.contactless
 
 
 NO_SYSTEM_PARAMETERS = SystemParameters()

@@ -6,11 +6,14 @@ together with the rest of its state, once, at the end of each APDU.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableMapping
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.vse.status import SW_CONDITIONS, StatusError
+
+if TYPE_CHECKING:
+    from opentsm.vse.contactless import ContactlessRegistry
 
 
 class CardServices(Protocol):
@@ -26,8 +29,22 @@ class CardServices(Protocol):
     def commit(self) -> None:
         """Save the card's state now: what was written so far survives a power cut inside this command."""
 
-    def selectable_applets(self) -> "tuple[Applet, ...]":
-        """Return the instances that can be selected now, in registry order."""
+    def proximity_applets(self) -> "tuple[Applet, ...]":
+        """Return the instances that a contactless terminal can reach now, by priority."""
+
+    @property
+    def priority_is_set(self) -> bool:
+        """Tell whether the user has put the contactless applications into an order."""
+
+    def contactless_registry(self) -> "ContactlessRegistry":
+        """Return the contactless registry, with this instance's rights."""
+
+    def set_contactless_state(self, state: int) -> None:
+        """Change this instance's own contactless activation state.
+
+        Raises:
+            StatusError: 6982 without Contactless Self-Activation, 6985 another application is in its way.
+        """
 
 
 class Applet(ABC):

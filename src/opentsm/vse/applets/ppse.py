@@ -12,23 +12,36 @@ from opentsm.vse.applets.personalized import VERSION_RULE, DgiRule, Handler, Per
 
 PPSE_AID: Final = Aid(b"2PAY.SYS.DDF01")
 _LOWEST_PRIORITY: Final = 0x10
+_CONFIRMATION: Final = 0x80
 
 
 class Ppse(PersonalizedApplet):
-    """Lists the selectable payment instances; works without personalisation."""
+    """Lists the payment instances that are activated; works without personalisation."""
 
     MODULE_AID: ClassVar[Aid] = Aid.from_hex("F04F54534D0001")
     RULES: ClassVar[tuple[DgiRule, ...]] = (VERSION_RULE,)
 
     def fci_data(self) -> bytes:
         """Return the directory entries, best priority first."""
-        entries = [entry for applet in self.services.selectable_applets() if (entry := applet.ppse_entry())]
+        entries = [entry for applet in self.services.proximity_applets() if (entry := applet.ppse_entry())]
+        if self.services.priority_is_set:
+            entries = [_ranked(entry, rank) for rank, entry in enumerate(entries, 1)]
         templates = [encode_tlv(0x61, entry) for entry in sorted(entries, key=_priority)]
         return encode_tlv(0xBF0C, b"".join(templates))
 
     def commands(self) -> Mapping[tuple[int, int], Handler]:
         """There is nothing to do but to be selected."""
         return {}
+
+
+def _ranked(entry: bytes, rank: int) -> bytes:
+    """Return the entry with the priority that the user chose; b8, cardholder confirmation, stays."""
+    parts = parse_tlvs(entry)
+    confirmation = (find(parts, 0x87) or b"\x00")[0] & _CONFIRMATION
+    indicator = encode_tlv(0x87, bytes([confirmation | min(rank, _LOWEST_PRIORITY - 1)]))
+    others = [encode_tlv(part.tag, part.value) for part in parts]
+    places = [indicator if part.tag == 0x87 else other for part, other in zip(parts, others, strict=True)]
+    return b"".join(places if any(part.tag == 0x87 for part in parts) else [*others, indicator])
 
 
 def _priority(entry: bytes) -> int:

@@ -12,6 +12,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.crypto.cipher import aes_cbc_decrypt, aes_cbc_encrypt
 from opentsm.vse.applets.base import Applet
+from opentsm.vse.contactless import ContactlessRegistry
 from opentsm.vse.status import SW_FILE_NOT_FOUND, StatusError
 
 DEK = bytes.fromhex("404142434445464748494A4B4C4D4E4F")
@@ -152,8 +153,18 @@ class Services:
     def commit(self) -> None:
         self.card.commit()
 
-    def selectable_applets(self) -> tuple[Applet, ...]:
+    def proximity_applets(self) -> tuple[Applet, ...]:
         return tuple(self.card.applets.values())
+
+    @property
+    def priority_is_set(self) -> bool:
+        return False
+
+    def contactless_registry(self) -> ContactlessRegistry:
+        raise StatusError(SW_FILE_NOT_FOUND)  # this card has none
+
+    def set_contactless_state(self, state: int) -> None:
+        raise StatusError(SW_FILE_NOT_FOUND)
 
 
 def encrypt_dek(value: bytes) -> bytes:
