@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -23,6 +25,18 @@ def workers(cores: int) -> list[str]:
     return ["-n", str(min(cores, MOST_WORKERS)), "--dist", "worksteal"] if cores > 1 else []
 
 
+def surroundings(environment: Mapping[str, str], bytecode: str, *, crash_all: bool) -> dict[str, str]:
+    """Return the environment for pytest and the many processes that it starts.
+
+    Args:
+        environment: What there is.
+        bytecode: A directory where they find each other's compiled modules, instead of compiling anew.
+        crash_all: Whether processes are killed at every APDU.
+    """
+    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": bytecode, **({"OPENTSM_CRASH_ALL": "1"} if crash_all else {})}
+
+
 @test_app.command(context_settings={"ignore_unknown_options": True})
 def test(
     pytest_arguments: Annotated[
@@ -37,9 +51,10 @@ def test(
     root = source_root()
     require_system_packages(root)
     checks_passed = bool(pytest_arguments) or all(result.passed for result in run_checks(root))
-    environment = {**os.environ, **({"OPENTSM_CRASH_ALL": "1"} if crash_all else {})}
     arguments = pytest_arguments or workers(len(os.sched_getaffinity(0)))
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    tests_passed = subprocess.run(pytest, cwd=root, env=environment, check=False).returncode == 0
+    with tempfile.TemporaryDirectory(prefix="opentsm-test-") as bytecode:
+        environment = surroundings(os.environ, bytecode, crash_all=crash_all)
+        tests_passed = subprocess.run(pytest, cwd=root, env=environment, check=False).returncode == 0
     if not (checks_passed and tests_passed):
         raise typer.Exit(ExitCode.FAILED)
