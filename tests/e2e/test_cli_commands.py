@@ -97,8 +97,15 @@ def test_db_status_when_server_is_unreachable_tells_no_password() -> None:
     assert "s3cret" not in shown.stdout + shown.stderr
 
 
+def test_db_status_when_there_is_no_database_then_makes_none(open_data_dir: str) -> None:
+    shown = opentsm("db", "status", "--json", OPENTSM_DATA_DIR=open_data_dir)
+    assert shown.returncode == ExitCode.NO_DATABASE
+    assert json.loads(shown.stdout)["error"]["code"] == "NO_DATABASE"
+    assert "opentsm db migrate" in shown.stderr
+    assert list(Path(open_data_dir).iterdir()) == []
+
+
 def test_db_when_migrated_fits(open_data_dir: str) -> None:
-    assert opentsm("db", "status", OPENTSM_DATA_DIR=open_data_dir).returncode == ExitCode.SCHEMA
     assert opentsm("db", "migrate", OPENTSM_DATA_DIR=open_data_dir).returncode == ExitCode.OK
     again = opentsm("db", "migrate", "--json", OPENTSM_DATA_DIR=open_data_dir)
     assert json.loads(again.stdout) == {"applied": []}
@@ -132,7 +139,7 @@ def test_reference_when_read_lists_every_exit_code_and_command() -> None:
     for code, meaning in MEANINGS.items():
         assert f"| {code.value} | {code.name} | {meaning} |" in text
     assert set(MEANINGS) == set(ExitCode)
-    table = text.partition("## Commands")[2].partition("## Exit codes")[0]
+    table = text.partition("## Commands")[2].partition("\n## ")[0]
     documented = {
         name
         for row in table.splitlines()

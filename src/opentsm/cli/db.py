@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from opentsm.cli.exit_codes import ExitCode
-from opentsm.cli.output import JsonOption, print_json, print_table, say
-from opentsm.cli.settings import command_settings, database_errors
+from opentsm.cli.output import CliError, JsonOption, print_json, print_table, say
+from opentsm.cli.settings import command_settings, database_errors, lacks_cluster
 from opentsm.tsm.adapters.postgres import database
 from opentsm.tsm.adapters.storage.migrate import (
     Migration,
@@ -49,7 +49,14 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @db_app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Show which migrations the database has; exit code SCHEMA if it does not fit this release."""
+    """Show which migrations the database has; SCHEMA: it does not fit, NO_DATABASE: there is none."""
+    if lacks_cluster(command_settings().database):
+        raise CliError(
+            "there is no database yet",
+            why="the embedded one is made on the first start",
+            advice="`opentsm serve` makes it, or `opentsm db migrate`",
+            code=ExitCode.NO_DATABASE,
+        )
     found = _on_database(database_status)
     rows = _rows(found)
     if as_json:

@@ -10,18 +10,18 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, JsonOption, print_json, print_table
-from opentsm.cli.settings import command_settings, database_errors
+from opentsm.cli.settings import command_settings, database_errors, lacks_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opentsm.tsm.adapters.storage.migrate import SchemaStatus
     from opentsm.tsm.config import Settings
 
 doctor_app = typer.Typer()
@@ -53,7 +53,7 @@ class Finding:
 
 @doctor_app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Look for what this machine lacks; exit code CONFIGURATION if something is missing."""
+    """Look for what this machine lacks; exit code CONFIGURATION if something is missing or broken."""
     findings = examine()
     rows = [finding.row() for finding in findings]
     if as_json:
@@ -117,22 +117,40 @@ def port(settings: Settings) -> Finding:
 
 
 def database_schema(settings: Settings) -> Finding:
-    """Reach the database and compare its schema; an embedded one that was never started stays so."""
-    from opentsm.tsm.adapters.postgres import database
-    from opentsm.tsm.adapters.storage.migrate import database_status, require_fit
+    """Reach the database and compare its schema; an embedded one that was never started stays so.
 
-    if settings.database.url is None and not Path(settings.database.data_dir, "cluster").exists():
+    What `opentsm db migrate` mends is missing, a warning; all else is broken.
+    """
+    from opentsm.tsm.adapters.postgres import database
+    from opentsm.tsm.adapters.storage.migrate import database_status
+
+    if lacks_cluster(settings.database):
         return Finding("database", Verdict.OK, "embedded, made on the first start")
 
-    async def look() -> int:
+    async def look() -> SchemaStatus:
         async with database(replace(settings.database, share=True)) as dsn:
-            found = await database_status(dsn)
-        require_fit(found)
-        return len(found.applied)
+            return await database_status(dsn)
 
     try:
         with database_errors():
-            applied = asyncio.run(look())
+            return schema_finding(asyncio.run(look()), embedded=settings.database.url is None)
     except CliError as error:
         return Finding("database", Verdict.FAILED, f"{error.what}: {error.why}", error.advice)
-    return Finding("database", Verdict.OK, f"reached, {applied} migrations")
+
+
+def schema_finding(found: SchemaStatus, *, embedded: bool) -> Finding:
+    """Tell how the schema stands to this release.
+
+    Raises:
+        SchemaError: If this release cannot run on it, and no migration mends that.
+    """
+    from opentsm.tsm.adapters.storage.migrate import require_fit
+
+    require_fit(replace(found, pending=()))
+    if not found.pending:
+        return Finding("database", Verdict.OK, f"reached, {len(found.applied)} migrations")
+    detail = f"reached, lacks {len(found.pending)} of {len(found.pending) + len(found.applied)} migrations"
+    if not found.applied:
+        detail = "reached, and empty"
+    advice = "run `opentsm db migrate`" + ("; `opentsm serve` does it too" if embedded else "")
+    return Finding("database", Verdict.WARNING, detail, advice)

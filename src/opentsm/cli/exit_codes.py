@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     SCHEMA = 7
     BAD_INPUT = 8
     WRONG_CRYPTOGRAM = 9
+    NO_DATABASE = 10
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -31,6 +32,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.SCHEMA: "the database schema does not fit this release",
     ExitCode.BAD_INPUT: "a value or file that was given is damaged or not what the command takes",
     ExitCode.WRONG_CRYPTOGRAM: "a cryptogram or MAC of the card is wrong: other keys, or a changed answer",
+    ExitCode.NO_DATABASE: "there is no database yet; nothing is wrong, and nothing was made",
     ExitCode.INTERNAL: "a fault of OpenTSM itself",
     ExitCode.INTERRUPTED: "ended by Ctrl-C",
 }

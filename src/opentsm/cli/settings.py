@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opentsm.cli.exit_codes import ExitCode
@@ -12,6 +13,8 @@ from opentsm.tsm.config import ConfigError, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from opentsm.tsm.adapters.postgres import DatabaseSettings
 
 
 def command_settings(flags: Mapping[str, str | None] | None = None) -> Settings:
@@ -32,6 +35,11 @@ def command_settings(flags: Mapping[str, str | None] | None = None) -> Settings:
             advice="correct it there; `opentsm config show` lists all settings",
             code=ExitCode.CONFIGURATION,
         ) from error
+
+
+def lacks_cluster(database: DatabaseSettings) -> bool:
+    """Tell whether the database is the embedded one, and it was never started."""
+    return database.url is None and not Path(database.data_dir, "cluster").exists()
 
 
 @contextmanager
