@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple, NoReturn
 
@@ -13,7 +14,7 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CapError, CardError, ResponseMacError
 from opentsm.card.gp.cap import MAX_FILE_BYTES, LoadFile, read_load_file
 from opentsm.card.gp.cap_builder import CapSpec, build_cap, build_raw
-from opentsm.card.gp.explain import Reading, explain
+from opentsm.card.gp.explain import Explanation, Reading, explain
 from opentsm.card.gp.packages import package_name, platform
 from opentsm.card.scp.channel import SecurityLevel, StaticKeys
 from opentsm.cli.card_reader import add_reader_commands
@@ -194,16 +195,50 @@ def explain_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say in words what a command, answer, TLV, status word, privilege or INSTALL parameter means."""
-    try:
-        explained = [explain(_hex(one), reading) for one in data]
-    except (CardError, ValueError) as error:
-        fail(str(error), ExitCode.BAD_INPUT, as_json=as_json)
+    readings = [_read_argument(one, reading) for one in data]
+    wrong = [one.error for one in readings if one.error]
     if as_json:
-        print_json({"explained": [{"as": one.reading.value, **one.note.document()} for one in explained]})
-        return
-    for one in explained:
-        for line in one.note.lines():
+        error = {"error": {"code": ExitCode.BAD_INPUT.name, "what": "; ".join(wrong)}} if wrong else {}
+        print_json({"explained": [one.document() for one in readings], **error})
+    for one in readings:
+        for line in () if as_json else one.lines:
             typer.echo(line)
+        if one.error:
+            say(f"error: {one.error}")
+    if wrong:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """One argument with what it means, or why it means nothing."""
+
+    given: str
+    note: Explanation | None = None
+    error: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        return [] if self.note is None else list(self.note.note.lines())
+
+    def document(self) -> dict[str, object]:
+        if self.note is None:
+            return {"given": self.given, "error": self.error}
+        return {"as": self.note.reading.value, **self.note.note.document()}
+
+
+def _read_argument(text: str, reading: Reading | None) -> _Explained:
+    """Explain one argument; the others are explained whatever becomes of it."""
+    try:
+        data = _hex(text)
+    except ValueError as error:
+        return _Explained(text, error=str(error))
+    if not data:
+        return _Explained(text, error=f"this is empty: {text!r}")
+    try:
+        return _Explained(text, explain(data, reading))
+    except (CardError, ValueError) as error:
+        return _Explained(text, error=f"{text[:40]}: {error}")
 
 
 # --- cap ---------------------------------------------------------------------------------------

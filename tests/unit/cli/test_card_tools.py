@@ -43,7 +43,18 @@ def test_explain_when_told_what_it_is_then_so() -> None:
     assert out.startswith("Data objects")
 
 
-@pytest.mark.parametrize("data", ["zz", "FFFFFFFFFF"])
+def test_explain_when_one_is_bad_then_the_others_are_explained_and_it_is_named() -> None:
+    code, out, message = run("explain", "6985", "6x", "808000")
+    assert code == ExitCode.BAD_INPUT
+    assert "conditions of use" in out and "Trusted Path" in out
+    assert "'6x'" in message
+    _, out, _ = run("explain", "6985", "6x", "--json")
+    document = json.loads(out)
+    assert [one.get("given", one.get("as")) for one in document["explained"]] == ["status-word", "6x"]
+    assert "'6x'" in document["error"]["what"]
+
+
+@pytest.mark.parametrize("data", ["zz", "FFFFFFFFFF", "", " "])
 def test_explain_when_nothing_fits_then_bad_input(data: str) -> None:
     code, out, message = run("explain", data, "--json")
     assert code == ExitCode.BAD_INPUT
