@@ -17,10 +17,12 @@ from opentsm.tsm.config import RetentionSettings, Settings
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody, transport_handle
 from opentsm.tsm.custody.plain import PlainSessions
+from opentsm.tsm.domain.audit import Checkpoint
 from opentsm.tsm.kernel.ids import OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
@@ -51,6 +53,8 @@ class Container:
     catalogue: SpCatalogue
     master_keys: MasterKeys
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
+    write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
+    verify_audit: Callable[[], Awaitable[AuditVerdict]]
 
     def once(self, claim: Claim) -> "Container":
         """Return the same for one request that has an idempotency key: its transaction writes the key."""
@@ -133,6 +137,8 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
         handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
+        write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),
+        verify_audit=lambda: verify_audit(storage, hub.keystore),
     )
 
 

@@ -31,7 +31,7 @@ class Duty:
 
 def duties(parts: Container) -> list[Duty]:
     """Return the duties of a server."""
-    return [retention_duty(parts)]
+    return [retention_duty(parts), checkpoint_duty(parts)]
 
 
 def retention_duty(parts: Container) -> Duty:
@@ -45,3 +45,24 @@ def retention_duty(parts: Container) -> Duty:
             log.info("retention.pruned", **counts)
 
     return Duty("retention", settings.interval_s, work)
+
+
+def checkpoint_duty(parts: Container) -> Duty:
+    """Return the duty that signs where the audit stands.
+
+    The log line is a copy of the checkpoint outside the database: kept elsewhere, it shows that the newest
+    checkpoints were not removed.
+    """
+
+    async def work() -> None:
+        written = await parts.write_checkpoint()
+        if written is not None:
+            log.info(
+                "audit.checkpoint",
+                number=written.number,
+                heads=written.heads,
+                digest=written.own_digest().hex(),
+                signature=written.signature.hex(),
+            )
+
+    return Duty("audit checkpoint", parts.settings.retention.checkpoint_interval_s, work)

@@ -132,6 +132,17 @@ class Keystore(Protocol):
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         ...
 
+    async def sign(self, handle: KeyHandle, message: bytes) -> bytes:
+        """Sign with ES256 (RFC 7518 §3.4: ECDSA P-256 and SHA-256, R ‖ S, 64 bytes).
+
+        The key is made when the handle is new: nobody but this keystore ever knew it.
+        """
+        ...
+
+    async def verification_key(self, handle: KeyHandle) -> bytes:
+        """Return the public key of a signing handle (uncompressed point of P-256, 65 bytes)."""
+        ...
+
     async def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt with an AEAD; `context` (an operation or instance id) is bound as associated data."""
         ...

@@ -22,6 +22,7 @@ class UnitOfWork(Protocol):
     catalogue: r.Catalogue
     outbox: r.Outbox
     audit: r.AuditLog
+    audit_record: r.AuditRecord
     idempotency: r.IdempotencyKeys
     retention: r.Retention
 

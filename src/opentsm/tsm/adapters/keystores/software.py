@@ -28,6 +28,7 @@ from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, session_dek
+from opentsm.tsm.adapters.keystores import signatures
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
 from opentsm.tsm.domain.secure_element import (
     BoundKeys,
@@ -256,6 +257,15 @@ class SoftwareKeystore:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         keys, transport_key = await self._static(source), await self._handle(transport)
         return WrappedKeys(transport=transport, blob=_wrap(transport_key, keys))
+
+    async def sign(self, handle: KeyHandle, message: bytes) -> bytes:
+        """Sign with ES256 (RFC 7518 §3.4: ECDSA P-256 and SHA-256, R ‖ S, 64 bytes)."""
+        await self.generate(handle, length_bytes=_ROOT_BYTES)
+        return signatures.sign(self._key(handle), message)
+
+    async def verification_key(self, handle: KeyHandle) -> bytes:
+        """Return the public key of a signing handle (uncompressed point of P-256, 65 bytes)."""
+        return signatures.verification_key(await self._handle(handle))
 
     async def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt with an AEAD; `context` (an operation or instance id) is bound as associated data.

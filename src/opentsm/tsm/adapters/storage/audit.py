@@ -91,7 +91,7 @@ class PostgresAuditLog:
             rows = await self._session.rows(_SQL["list"], tenant_id, limit)
         else:
             rows = await self._session.rows(_SQL["list_after"], tenant_id, limit, shard, number)
-        return [_entry(row) for row in rows]
+        return [read_entry(row) for row in rows]
 
     async def verify(self, tenant_id: TenantId, shard: int) -> int:
         """Check a chain from its beginning and return its length.
@@ -103,7 +103,7 @@ class PostgresAuditLog:
         number, digest = 0, GENESIS
         while rows := await self._session.rows(_SQL["chain"], tenant_id, shard, number, _BATCH):
             for row in rows:
-                entry = _entry(row)
+                entry = read_entry(row)
                 if entry.number != number + 1 or entry.previous != digest:
                     raise _broken(tenant_id, shard, number)
                 number, digest = entry.number, entry.digest()
@@ -148,7 +148,8 @@ def _transposed(rows: Sequence[tuple[object, ...]]) -> tuple[list[object], ...]:
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-def _entry(row: asyncpg.Record) -> AuditEntry:
+def read_entry(row: asyncpg.Record) -> AuditEntry:
+    """Return an entry from its row."""
     return AuditEntry(**{**row, "details": from_json(dict[str, str | int], row["details"])})
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
+from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
 from opentsm.tsm.adapters.storage.devices import PostgresDevices
@@ -47,6 +48,7 @@ class PostgresUnitOfWork:
         self._outbox = PostgresOutbox(session, world)
         self.outbox: r.Outbox = self._outbox
         self.audit: r.AuditLog = self._audit
+        self.audit_record: r.AuditRecord = PostgresAuditRecord(session)
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
         self.retention: r.Retention = PostgresRetention(session)
 

@@ -102,6 +102,8 @@ class _ClaimingWork:
         self.catalogue = tx.catalogue
         self.outbox = tx.outbox
         self.idempotency = tx.idempotency
+        self.audit_record = tx.audit_record
+        self.retention = tx.retention
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.
