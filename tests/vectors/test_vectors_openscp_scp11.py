@@ -20,8 +20,9 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CardCryptogramError, CertificateError, ResponseMacError
 from opentsm.card.gp.certificates import Certificate, read_certificate, read_certificates
+from opentsm.card.gp.key_references import KeyReference
 from opentsm.card.scp import scp11
-from opentsm.card.scp.scp11 import HostKeys, KeyReference, SessionParameters, Variant
+from opentsm.card.scp.scp11 import HostKeys, SessionParameters, Variant
 from opentsm.card.scp.scp11_script import ReplaySafety, offline_script
 
 PLAIN_COMMAND = "80f22000024f00"

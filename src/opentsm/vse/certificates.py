@@ -146,7 +146,7 @@ def read_card_certificate(encoded: bytes) -> CardCertificate:
             raise StatusError(SW_WRONG_DATA)
         certificate = reader(outer.value)
         require_point(certificate.key.curve, certificate.key.point)
-    except (CardError, IndexError, KeyError):
+    except (CardError, IndexError, KeyError, ValueError):
         raise StatusError(SW_WRONG_DATA) from None
     return certificate
 

@@ -26,6 +26,7 @@ from opentsm.card.errors import (
     SecureChannelError,
     TlvError,
 )
+from opentsm.card.gp.key_references import KID_SCP11A, KID_SCP11B, KID_SCP11C, KeyReference
 from opentsm.card.scp.channel import SecurityLevel, SessionKeys
 from opentsm.card.scp.scp03 import Scp03Channel
 
@@ -51,9 +52,9 @@ RECEIPT: Final = 0x86
 class Variant(Enum):
     """SCP11 a, b and c: key identifier of the card's key, and what the parameters say."""
 
-    A = (0x11, 0x01)
-    B = (0x13, 0x00)
-    C = (0x15, 0x03)
+    A = (KID_SCP11A, 0x01)
+    B = (KID_SCP11B, 0x00)
+    C = (KID_SCP11C, 0x03)
 
     @property
     def kid(self) -> int:
@@ -76,18 +77,6 @@ class Protection(Enum):
     def level(self) -> SecurityLevel:
         """The same as the level of a session."""
         return SecurityLevel.C_MAC_R_MAC if self is Protection.MAC else SecurityLevel.FULL
-
-
-@dataclass(frozen=True, slots=True)
-class KeyReference:
-    """One key of a security domain."""
-
-    kid: int
-    kvn: int
-
-    def to_bytes(self) -> bytes:
-        """Return identifier and version, as tag 83 has them."""
-        return bytes((self.kid, self.kvn))
 
 
 @dataclass(frozen=True, slots=True)
