@@ -5,14 +5,15 @@ SHA-1, P-256 as plain r and s with SHA-256.
 """
 
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import find, parse_tlv, parse_tlvs
-from opentsm.card.crypto.mac import cmac
+from opentsm.card.crypto.secret import Secret
+from opentsm.card.crypto.signature import AesMacKey, Curve, EcVerificationKey, RsaVerificationKey, Verifier
+from opentsm.card.errors import SignatureError
 from opentsm.card.gp.dap import dap_block
 
 HASH = bytes.fromhex("32bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef")
@@ -30,33 +31,52 @@ xGzStk8hDqmjNuMygg4ivOwK6fJlFc8tZhwwel+qW4N9sj0zSovEtECycw==
 """
 
 
+AES = "36e56aba034a3079718ad37f3faf2ac3"
+RSA_1024 = (
+    "0098a250d2075d5d1381c43d434799c2a2f7194d490b663212e4638e501e4b0214eed20464617e719d90496ee570a2d87e1f98"
+    "483d9d0ff9eb916eb3385ac12d1329ec0c21ada1072a602a32811c21e0ec70f33afc4743c247db857062cd851e3c2541f53621"
+    "df8714fdecc022c29c28a944ed84ab1eb64997b689b7cb34e625"
+)
+P_256 = (
+    "43aecab66ba3ddb4ae94d48af51939ffe63d59df054dcd92cf7e53595b69a6946f90ba226f364c6af31f472ae9c98e43b87835"
+    "e4a4c2db878c5f516d5c8ef0bf"
+)
+
+
+def aes_key() -> AesMacKey:
+    return AesMacKey(Secret(bytes.fromhex("404142434445464748494a4b4c4d4e4f")))
+
+
+def rsa_key() -> RsaVerificationKey:
+    native = serialization.load_pem_public_key(RSA_KEY)
+    assert isinstance(native, RSAPublicKey)
+    numbers = native.public_numbers()
+    return RsaVerificationKey(numbers.n.to_bytes(128, "big"), numbers.e.to_bytes(3, "big"))
+
+
+def ecc_key() -> EcVerificationKey:
+    native = serialization.load_pem_public_key(ECC_KEY)
+    assert isinstance(native, ec.EllipticCurvePublicKey)
+    point = native.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    return EcVerificationKey(Curve.P_256, point)
+
+
 def test_dap_aes() -> None:
-    key = bytes.fromhex("404142434445464748494a4b4c4d4e4f")
-    assert cmac(key, HASH).hex() == "36e56aba034a3079718ad37f3faf2ac3"
+    assert aes_key().sign(HASH).hex() == AES
 
 
-def test_dap_rsa1k() -> None:
-    signature = bytes.fromhex(
-        "0098a250d2075d5d1381c43d434799c2a2f7194d490b663212e4638e501e4b0214eed20464617e719d90496ee570a2d87e1f98"
-        "483d9d0ff9eb916eb3385ac12d1329ec0c21ada1072a602a32811c21e0ec70f33afc4743c247db857062cd851e3c2541f53621"
-        "df8714fdecc022c29c28a944ed84ab1eb64997b689b7cb34e625"
-    )
-    key = serialization.load_pem_public_key(RSA_KEY)
-    assert isinstance(key, RSAPublicKey)
-    key.verify(signature, HASH, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
-    with pytest.raises(InvalidSignature):
-        key.verify(signature, HASH[:-1] + b"\x00", padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
-
-
-def test_dap_ecc_p256() -> None:
-    signature = bytes.fromhex(
-        "43aecab66ba3ddb4ae94d48af51939ffe63d59df054dcd92cf7e53595b69a6946f90ba226f364c6af31f472ae9c98e43b87835"
-        "e4a4c2db878c5f516d5c8ef0bf"
-    )
-    key = serialization.load_pem_public_key(ECC_KEY)
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
-    key.verify(utils.encode_dss_signature(r, s), HASH, ec.ECDSA(hashes.SHA256()))
+@pytest.mark.parametrize(
+    ("key", "signature"),
+    [(aes_key(), AES), (rsa_key(), RSA_1024), (ecc_key(), P_256)],
+    ids=["aes", "rsa1k", "ecc"],
+)
+def test_dap_signature_verifies_and_a_changed_one_does_not(key: Verifier, signature: str) -> None:
+    value = bytes.fromhex(signature)
+    key.verify(HASH, value)
+    with pytest.raises(SignatureError):
+        key.verify(HASH[:-1] + b"\x00", value)
+    with pytest.raises(SignatureError):
+        key.verify(HASH, value[:-1] + bytes([value[-1] ^ 1]))
 
 
 def test_dap_block_carries_the_signature_unchanged() -> None:

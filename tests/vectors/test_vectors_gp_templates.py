@@ -1,23 +1,15 @@
-"""Published templates and parameter fields: card data, registry, keys, privileges, INSTALL, tokens.
+"""Published templates and parameter fields: card data, registry, keys, privileges, INSTALL.
 
 Sources, one a vector: GlobalPlatformPro `TestParseTags`, `TestGPKeyInfo`, `TestBitField`; the globalplatform
 C library `installDataTest.c`; osmocom pySim `test_globalplatform.py` (`Install_param_Test`); load and
 extradition tokens made by gpshell3 3.0.0 with published test keys.
 """
 
-import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from opentsm.card.codec.aid import Aid
-from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp import install_params as params
 from opentsm.card.gp import responses as rsp
 from opentsm.card.gp.privileges import Privilege
-from opentsm.card.gp.tokens import token_input
 
 
 def unhex(text: str) -> bytes:
@@ -121,65 +113,3 @@ def test_install_params_pysim() -> None:
     field = params.application_parameters(system=system)
     assert field.hex() == "c900ef1cc8020100c7020100ca12010001001505000000000000000000000000"
     assert params.application_parameters().hex() == "c900"
-
-
-def test_token_extradition_dtbs() -> None:
-    command = gp.install_for_extradition(Aid(unhex("d0d1d2d3d4d50101")), Aid(unhex("d4d4d4d4d4010101")))
-    assert token_input(command).hex() == "10001508d4d4d4d4d40101010008d0d1d2d3d4d501010000"
-
-
-def test_token_delete_dtbs() -> None:
-    # This client signs two AIDs at once; the Card Specification knows one, so the command is made here.
-    command = CommandApdu(0x80, 0xE4, 0x00, 0x80, unhex("4f07d0d1d2d3d4d5014f08d0d1d2d3d4d50101"), 256)
-    assert token_input(command).hex() == "0080134f07d0d1d2d3d4d5014f08d0d1d2d3d4d50101"
-
-
-DM_KEY = b"""-----BEGIN PUBLIC KEY-----
-MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCweHHNANr7knZY8c+vfdurFmFz
-AsLHQfnpr57HF6d7DvUddQiCEdl2iJWRKKZRDA0jJt5M6rk6Fn8juWujI3zwDSy9
-vOKygiqpNzeRRUz57JObzgUYAldoZCajs9wQssszvF229jDCgv9Z02IQqiwPP4W9
-Gy+Dx8tap0FwcA7STQIDAQAB
------END PUBLIC KEY-----
-"""
-
-
-def verify_rsa_1024(signature: bytes, message: bytes) -> None:
-    key = serialization.load_pem_public_key(DM_KEY)
-    assert isinstance(key, RSAPublicKey)
-    key.verify(signature, message, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
-
-
-def test_token_rsa1k_load() -> None:
-    command = gp.install_for_load(
-        Aid(unhex("0102030405")),
-        Aid(unhex("A000000151000000")),
-        hash=unhex("32bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"),
-        parameters=params.load_parameters(code=0x128),
-    )
-    signed = token_input(command)
-    assert signed.hex() == (
-        "02003705010203040508a0000001510000002032bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"
-        "06ef04c6020128"
-    )
-    token = unhex(
-        "72e6c687b1347504e520fa622ae14d1381201cfcfc68473c64b4bbdb36a862f44bac7f6bdc82fb06c81655c889c3387809ff1632"
-        "98abeb329367877b38eb56a3b876673419a98faf2b0cf0abd35987b5eb381cd63afce084ddba117354be5a9c61152960f96c3d5f"
-        "74685204d1f559d8e97cb400dac75fa2153fc68e28964d57"
-    )
-    verify_rsa_1024(token, signed)
-    with pytest.raises(InvalidSignature):
-        verify_rsa_1024(token, signed[:-1] + b"\x00")
-
-
-def test_token_rsa1k_extradition() -> None:
-    command = gp.install_for_extradition(Aid(unhex("010203040507")), Aid(unhex("D0D1D2D3D4D50102")))
-    signed = token_input(command)
-    assert signed.hex() == "10001308d0d1d2d3d4d5010200060102030405070000"
-    verify_rsa_1024(
-        unhex(
-            "8259d60c2609c308efefcd9cfca8a6a5fe0ed94a2c0504fbee8dc7375332127f77d5f73ba90ca202cc38c759e609b814d359"
-            "d9876f0de619e0c6e3e3c15441a8c2aa8b9abaf217b7f825b175a475a0e0d3f9f38ec42a987899a29cbcf4bd3d992af827dc"
-            "528f221aed8808997244d23ac3bfe88fca858c3bffc35981d48a7cfc"
-        ),
-        signed,
-    )
