@@ -172,6 +172,22 @@ async def test_session_when_the_element_is_bound_elsewhere_then_conflict_until_i
     assert [(e["details"]["from"], e["details"]["to"]) for e in released] == [(old, new)]
 
 
+async def test_session_when_the_element_is_reserved_for_a_device_then_for_no_other_even_before_its_proof(
+    api: ApiBench,
+) -> None:
+    cin = api.world.new_id()
+    se = await api.element(cin)
+    await api.device(name="stranger")
+    body = {"se": {"type": "eSE", "id": cin}}
+    assert (await api.post("stranger", "/v1/device-sessions", body)).status_code == 201
+    await api.device(se["id"], name="own")
+    found = problem(await api.post("stranger", "/v1/device-sessions", body), 409, "conflict")
+    assert "reserved" in found["detail"]
+    assert (await api.post("own", "/v1/device-sessions", body)).status_code == 201
+    shown = (await api.get("issuer", f"/v1/secure-elements/{se['id']}")).json()
+    assert shown["device_id"] is None, "bound after a cryptogram only"
+
+
 async def test_device_token_then_good_for_nothing_but_sessions_and_exchanges(api: ApiBench) -> None:
     se = await api.element()
     await api.device()

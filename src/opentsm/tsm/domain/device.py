@@ -39,3 +39,24 @@ class DeviceSession(Record, frozen=True, kw_only=True):
     expires_at: datetime
     extended: bool = False
     ready: bool = False
+
+
+class Turn(Record, frozen=True, kw_only=True):
+    """Which device has an order for a secure element that is bound to none, and since when."""
+
+    se_id: SeId
+    sequence: int
+    device_id: DeviceId
+    since: datetime
+
+
+class Trial(Record, frozen=True, kw_only=True):
+    """How often a device had its turn with an unbound secure element and did not prove the card.
+
+    `barred` is True when it answered with a wrong cryptogram: then it comes after all others.
+    """
+
+    device_id: DeviceId
+    failures: int
+    last_at: datetime
+    barred: bool

@@ -63,7 +63,8 @@ class SecureElement(Record, frozen=True, kw_only=True):
     """A secure element and where it stands.
 
     `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
-    that the manager's sessions open. `claims` says which instance owns which object on the card.
+    that the manager's sessions open. `device_id` is the device through which its cryptogram verified last;
+    `reserved_for` is the only device that may try, where the issuer enrolled one for this secure element.
     """
 
     id: SeId
@@ -74,9 +75,14 @@ class SecureElement(Record, frozen=True, kw_only=True):
     isd_kvn: int
     state: SeState = SeState.REGISTERED
     device_id: DeviceId | None = None
+    reserved_for: DeviceId | None = None
     active_operation_id: OperationId | None = None
     next_order: int = 1
     version: int = 0
+
+    def admits(self, device_id: str | None) -> bool:
+        """Say whether a device may have sessions with this secure element."""
+        return self.device_id in (None, device_id) and self.reserved_for in (None, device_id)
 
     @property
     def device_link_id(self) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.audit import AuditEntry, Checkpoint, CheckpointHead
 from opentsm.tsm.domain.card_content import Claim, Credit, ObservedContent
-from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode
+from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode, Trial, Turn
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
 from opentsm.tsm.domain.operation import Operation, OperationState
 from opentsm.tsm.domain.secure_element import KeySet, SecureElement, SeIdentifierType
@@ -90,6 +90,25 @@ class Devices(Protocol):
     async def save_session(self, session: DeviceSession) -> None: ...
     async def remember_assertion(self, device_id: DeviceId, jti: str, expires_at: datetime) -> bool:
         """Store the assertion's id; False when it was used before."""
+        ...
+
+
+class Turns(Protocol):
+    """Who may try to prove a secure element that is bound to no device."""
+
+    async def turn(self, se_id: SeId) -> Turn | None: ...
+    async def put_turn(self, turn: Turn) -> None: ...
+    async def trials(self, se_id: SeId) -> Sequence[Trial]: ...
+    async def fail(self, se_id: SeId, device_id: DeviceId, now: datetime, *, barred: bool) -> None:
+        """Count a turn in which the device did not prove the card."""
+        ...
+
+    async def rivals(self, se_id: SeId, now: datetime) -> Sequence[DeviceId]:
+        """Return the devices that have a session with the secure element (a bounded number of them)."""
+        ...
+
+    async def clear(self, se_id: SeId) -> None:
+        """Forget turns and trials: the secure element is bound."""
         ...
 
 

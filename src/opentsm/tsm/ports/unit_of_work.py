@@ -14,6 +14,7 @@ class UnitOfWork(Protocol):
     credits: r.Credits
     key_sets: r.KeySets
     devices: r.Devices
+    turns: r.Turns
     instances: r.Instances
     operations: r.Operations
     orders: r.Orders

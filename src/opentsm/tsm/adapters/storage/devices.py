@@ -54,6 +54,7 @@ class PostgresDevices:
             session.expires_at,
             document(session),
             self._world.now() - _GRACE,
+            session.se_id,
         )
 
     async def session(self, digest: bytes) -> DeviceSession | None:

@@ -20,6 +20,7 @@ from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
+from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
@@ -39,6 +40,7 @@ class PostgresUnitOfWork:
         self.credits: r.Credits = PostgresCredits(session)
         self.key_sets: r.KeySets = PostgresKeySets(session)
         self.devices: r.Devices = PostgresDevices(session, world)
+        self.turns: r.Turns = PostgresTurns(session)
         self.instances: r.Instances = PostgresInstances(session)
         self.operations: r.Operations = PostgresOperations(session)
         self.orders: r.Orders = PostgresOrders(session)

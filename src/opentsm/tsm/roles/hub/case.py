@@ -20,7 +20,7 @@ from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine.plan import Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
-from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.credits import find_credit, with_credit
 from opentsm.tsm.roles.hub.topology import topology
@@ -45,6 +45,14 @@ class Note:
     details: dict[str, str | int]
 
 
+@dataclass(frozen=True, slots=True)
+class InVain:
+    """A device of an unbound secure element answered, and did not prove the card."""
+
+    device_id: DeviceId
+    wrong_cryptogram: bool
+
+
 @dataclass(slots=True)
 class Case:
     """One operation with its secure element, instance, the card's content and the order in work.
@@ -59,11 +67,20 @@ class Case:
     claims: tuple[Claim, ...]
     order: DeviceOrder | None
     credit: Credit | None = None
+    in_vain: InVain | None = None
     notes: list[Note] = field(default_factory=list)
     loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.loaded = (self.se, self.instance)
+
+    def did_not_prove(self, *, wrong_cryptogram: bool) -> None:
+        """Note that the device that answered last did not prove the card; of no weight for a bound one."""
+        device = self.operation.device_id
+        if self.se.device_id is None and device is not None:
+            self.in_vain = InVain(device, wrong_cryptogram)
+            if wrong_cryptogram:
+                self.note("secure-element.not-proved", {"device": str(device)})
 
     def note(self, action: str, details: dict[str, str | int]) -> None:
         """Note a fact about the operation for its requester's audit."""

@@ -234,6 +234,7 @@ class Conductor:
                 value = any(isinstance(step, s.TopUp) for step in steps)
                 refused = card_failure(word, commands[good].meaning, value=value)
         case.content = replace(case.content, fresh=False)
+        case.did_not_prove(wrong_cryptogram=False)
         case.operation = replace(case.operation, refused=refused, attempts=case.operation.attempts + 1)
         await self._again(case)
 
@@ -421,6 +422,8 @@ class Conductor:
 
     async def _quarantine(self, case: Case, error: WrongCardError | KeyMaterialError) -> None:
         """Neither a card with other keys nor a record of keys that was changed is used a second time."""
+        if isinstance(error, WrongCardError):
+            case.did_not_prove(wrong_cryptogram=True)
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
         case.content = replace(case.content, fresh=False)
         await self._fail(case, _failure(error))
@@ -437,6 +440,8 @@ class Conductor:
     def _proved(self, case: Case) -> None:
         """The card's cryptogram verified: the secure element is what it says, and the device reaches it."""
         device = case.operation.device_id or case.se.device_id
+        if case.se.reserved_for not in (None, device):
+            device = case.se.device_id  # meanwhile the issuer enrolled another device for it
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.PROVE), device_id=device)
 
     def _profile(self, case: Case) -> SeProfile:

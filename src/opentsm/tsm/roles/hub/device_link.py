@@ -17,8 +17,10 @@ from opentsm.tsm.domain.device import DeviceSession
 from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderState
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import NotFoundError, StaleVersionError
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.order_answers import OrderAnswers, Report, SealedOrders
 from opentsm.tsm.roles.hub.services import HubServices, device_topic
+from opentsm.tsm.roles.hub.turns import may_take, take
 
 replace = msgspec.structs.replace
 T = TypeVar("T")
@@ -59,8 +61,8 @@ class DeviceLink:
             or se is None
             or session.device_id != principal.device_id
             or session.expires_at <= self._s.world.now()
-            # bound to another device since the session was opened
-            or se.device_id not in (None, session.device_id)
+            # bound to another device, or reserved for it, since the session was opened
+            or not se.admits(session.device_id)
         ):
             raise NotFoundError("There is no such device session.")
         return session
@@ -95,10 +97,13 @@ class DeviceLink:
     async def _deliver(self, session: DeviceSession, start: bool) -> Delivery:
         async with self._s.storage.transaction() as tx:
             order = await tx.orders.current(session.se_id)
-        if order is None or order.state is not OrderState.IN_FLIGHT:
+            waiting = order is not None and order.state is OrderState.IN_FLIGHT
+            allowed, bound = await self._allowed(tx, session, order) if waiting else (False, False)
+        if order is None or not allowed:
             if start:
                 await self._store(replace(session, ready=True), None)
-            return Delivery(start=start, acknowledged=order.sequence if order is not None else 0)
+            settled = 0 if order is None else order.sequence - (1 if waiting else 0)
+            return Delivery(start=start, acknowledged=settled)
         commands = await self._sealed.commands(order)
         first, last = 0, len(commands)
         if not session.extended:
@@ -106,7 +111,8 @@ class DeviceLink:
             last = _slice_end(commands, first)
         changed = order.delivered < last or order.device_id != session.device_id
         handed = replace(order, delivered=last, device_id=session.device_id) if changed else None
-        await self._store(replace(session, ready=True) if start else None, handed)
+        taker = session if handed is not None and not bound else None
+        await self._store(replace(session, ready=True) if start else None, handed, taker)
         return Delivery(
             start=start,
             acknowledged=order.sequence - 1,
@@ -114,7 +120,19 @@ class DeviceLink:
             commands=commands[first:last],
         )
 
-    async def _store(self, session: DeviceSession | None, order: DeviceOrder | None) -> None:
+    async def _allowed(
+        self, tx: UnitOfWork, session: DeviceSession, order: DeviceOrder | None
+    ) -> tuple[bool, bool]:
+        """Say whether the device may have the order, and whether the secure element is bound to it."""
+        se = await tx.secure_elements.get(session.se_id)
+        if se is None or order is None:
+            return False, False
+        allowed = await may_take(tx, se, session, order.sequence, self._s.world.now())
+        return allowed, se.device_id is not None
+
+    async def _store(
+        self, session: DeviceSession | None, order: DeviceOrder | None, taker: DeviceSession | None = None
+    ) -> None:
         if session is None and order is None:
             return
         async with self._s.storage.transaction() as tx:
@@ -122,6 +140,8 @@ class DeviceLink:
                 await tx.devices.save_session(session)
             if order is not None:
                 await tx.orders.save(order)
+                if taker is not None:
+                    await take(tx, taker, order.sequence, self._s.world.now())
             await tx.commit()
 
 

@@ -119,7 +119,7 @@ class Devices(Parties):
             await tx.devices.add(device)
             await self._audit_device(tx, device, "device.enrolled", device.id, {"name": name})
             if offer.se_id is not None:
-                await self._release(tx, device, offer.se_id)
+                await self._reserve(tx, device, offer.se_id)
             await tx.commit()
         return device
 
@@ -174,12 +174,18 @@ class Devices(Parties):
             await tx.commit()
         return OpenedSession(session_id=session_id, expires_in_s=lifetime)
 
-    async def _release(self, tx: UnitOfWork, device: Device, se_id: SeId) -> None:
-        """A device enrolled for a secure element takes it over; an earlier one, perhaps stolen, is out."""
+    async def _reserve(self, tx: UnitOfWork, device: Device, se_id: SeId) -> None:
+        """Reserve a secure element for the device enrolled for it; an earlier one, perhaps stolen, is out.
+
+        It is bound to the new device when a cryptogram verified through it, like any other.
+        """
         se = await tx.secure_elements.get(se_id)
-        if se is None or se.device_id in (None, device.id):
+        if se is None:
             return
-        await tx.secure_elements.save(replace(se, device_id=device.id))
+        await tx.secure_elements.save(replace(se, device_id=None, reserved_for=device.id))
+        await tx.turns.clear(se_id)
+        if se.device_id in (None, device.id):
+            return
         details = {"from": str(se.device_id), "to": str(device.id)}
         await self._audit_device(tx, device, "secure-element.device-released", se_id, details)
 
@@ -201,8 +207,8 @@ def _device_id(code_digest: bytes, thumbprint: str) -> DeviceId:
 def _check_binding(device: Device, se: SecureElement) -> None:
     if device.se_id not in (None, se.id):
         raise ForbiddenError("This device is enrolled for another secure element.")
-    if se.device_id not in (None, device.id):
+    if not se.admits(device.id):
         raise ConflictError(
-            "The secure element is bound to another device.",
+            "The secure element is bound to another device, or reserved for it.",
             advice="Its issuer must enrol the new device for this secure element.",
         )

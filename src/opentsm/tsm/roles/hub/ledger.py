@@ -102,6 +102,7 @@ class Ledger:
         content = await keep_credits(tx, case.content, case.credit, case.operation)
         await tx.secure_elements.save_content(case.se.id, content)
         await tx.secure_elements.save_claims(case.se.id, case.claims)
+        await self._store_turns(tx, case)
         for note in case.changes():
             await tx.audit.append(
                 note.tenant_id,
@@ -110,6 +111,13 @@ class Ledger:
                 subject=note.subject,
                 details=note.details,
             )
+
+    async def _store_turns(self, tx: UnitOfWork, case: Case) -> None:
+        if case.in_vain is not None:
+            barred = case.in_vain.wrong_cryptogram
+            await tx.turns.fail(case.se.id, case.in_vain.device_id, self._s.world.now(), barred=barred)
+        if case.se.device_id is not None and case.se.device_id != case.loaded[0].device_id:
+            await tx.turns.clear(case.se.id)
 
     def _wake(self, case: Case) -> None:
         self._s.notifier.notify(operation_topic(case.operation.id))

@@ -104,6 +104,7 @@ class _ClaimingWork:
         self.idempotency = tx.idempotency
         self.audit_record = tx.audit_record
         self.retention = tx.retention
+        self.turns = tx.turns
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

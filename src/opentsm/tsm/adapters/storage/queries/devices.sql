@@ -17,7 +17,7 @@ UPDATE devices SET tenant_id = $2, document = $3 WHERE id = $1
 WITH old AS (
     DELETE FROM device_sessions WHERE device_id = $2 AND expires_at < $5
 )
-INSERT INTO device_sessions (digest, device_id, expires_at, document) VALUES ($1, $2, $3, $4)
+INSERT INTO device_sessions (digest, device_id, expires_at, document, se_id) VALUES ($1, $2, $3, $4, $6)
 
 -- name: session
 SELECT document FROM device_sessions WHERE digest = $1
