@@ -60,7 +60,6 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("bench", "bench", "bench_app", "Measure speeds against peers and floors."),
     CommandEntry("check", "check", "check_app", "Check format, lint, types and import rules."),
     CommandEntry("test", "test", "test_app", "Run the checks and the whole test suite."),
-    CommandEntry("bench", "bench", "bench_app", "Measure operations per second."),
     CommandEntry("completion", "completion", "completion_app", "Print a shell's completion script."),
 )
 

@@ -205,6 +205,7 @@ def _build(resolver: _Resolver) -> Settings:
         token_lifetime_s=get("device.token_lifetime_s", seconds, 300.0, "lifetime of a device's token"),
         session_lifetime_s=get("device.session_lifetime_s", seconds, 900.0, "lifetime of a session"),
     )
+    retention = _retention(get)
     client = ClientSettings(
         base_url=get("client.base_url", str, server.base_url, "server that the command line talks to"),
         token=resolver.optional("client.token", str, "access token of the command line", secret=True),
@@ -216,7 +217,7 @@ def _build(resolver: _Resolver) -> Settings:
         log=log,
         keystore=keystore,
         device=device,
-        retention=_retention(get),
+        retention=retention,
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),
