@@ -58,6 +58,7 @@ class SeProfile:
         first_kvn, last_kvn: versions that new key sets may have.
         aes_layout: how PUT KEY writes a key block under an AES DEK.
         max_command_data: most data bytes in one command on the wire, MAC and padding included.
+        privilege_bytes: how INSTALL writes privileges: 3 bytes, 1 for Card Specification 2.1.1.
         ssd_package, ssd_module: where supplementary security domains are installed from.
     """
 
@@ -75,6 +76,7 @@ class SeProfile:
     first_keys: FirstKeys = FirstKeys.FORWARDED
     extended_length: bool = False
     max_command_data: int = _SHORT_DATA
+    privilege_bytes: int = 3
     ssd_package: Aid = _SSD_PACKAGE
     ssd_module: Aid = _SSD_MODULE
 
@@ -92,6 +94,8 @@ class SeProfile:
             return f"SCP{self.scp:02d} has no keys of {self.key_size} bytes"
         if not 1 <= self.first_kvn <= self.last_kvn <= 0x7F:
             return "key version numbers are 01 to 7F, the first not above the last"
+        if self.privilege_bytes not in (1, 3):
+            return "privileges have 1 or 3 bytes"
         if not 64 <= self.max_command_data <= (0xFFFF if self.extended_length else _SHORT_DATA):
             return f"{self.max_command_data} data bytes a command are impossible"
         return None
@@ -156,7 +160,7 @@ def _value(name: str, value: object) -> object:
 
 
 def _converted(name: str, value: object) -> object:
-    if name in ("extended_length", "key_size", "max_command_data"):
+    if name in ("extended_length", "key_size", "max_command_data", "privilege_bytes"):
         wanted = bool if name == "extended_length" else int
         if type(value) is not wanted:
             raise TypeError

@@ -52,7 +52,7 @@ def new(
     as_json: JsonOption = False,
 ) -> None:
     """Make a new card with a key set of its own (kept in its keys.json)."""
-    from opentsm.vse.profiles import ProfileError
+    from opentsm.vse.profiles import ProfileError, load_profile
 
     if key_length not in _KEY_LENGTHS:
         raise CliError(f"a key has 16, 24 or 32 bytes, not {key_length}", code=ExitCode.USAGE)
@@ -62,7 +62,13 @@ def new(
         raise CliError(f"there is a card named {name} already", code=ExitCode.USAGE)
     with _directory_errors():
         try:
-            document = directory.issue(_profile(profile), number, _keys(key_length, test_keys=test_keys))
+            kind = load_profile(_profile(profile))
+            domains = {
+                bytes.fromhex(entry.aid): _keys(key_length, test_keys=test_keys)
+                for entry in kind.factory_domains
+            }
+            keys = _keys(key_length, test_keys=test_keys)
+            document = directory.issue(kind.to_dict(), number, keys, domain_keys=domains)
         except ProfileError as problem:
             raise CliError(str(problem), code=ExitCode.USAGE) from problem
     document |= {"directory": str(directory.path), "keys_file": str(directory.keys_file)}

@@ -5,7 +5,7 @@ as a whole or not at all.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,9 +89,11 @@ class VirtualCard:
         nvm: Nvm,
         *,
         random: Random = secrets.token_bytes,
+        domain_keys: Mapping[bytes, KeyMaterial] = factory.NO_KEYS,
     ) -> "VirtualCard":
-        """Write the factory image of a new card into `nvm`."""
-        nvm.save(encode_image(factory.build_image(profile, identity, isd_keys, random)))
+        """Write the factory image of a new card into `nvm`; `domain_keys` are those of pre-issued domains."""
+        image = factory.build_image(profile, identity, isd_keys, random, domain_keys)
+        nvm.save(encode_image(image))
         return cls(nvm, random=random)
 
     @classmethod

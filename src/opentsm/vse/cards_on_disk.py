@@ -7,7 +7,7 @@ first key set of the issuer security domain.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.factory import NO_KEYS
 from opentsm.vse.nvm import FileNvm
 from opentsm.vse.profiles import VseProfile, load_profile
 
@@ -56,6 +57,7 @@ class CardDirectory:
         keys: KeyMaterial,
         *,
         identity: CardIdentity | None = None,
+        domain_keys: Mapping[bytes, KeyMaterial] = NO_KEYS,
     ) -> dict[str, object]:
         """Make a new card here.
 
@@ -69,7 +71,8 @@ class CardDirectory:
         if self.exists:
             raise CardDirectoryError(f"there is a card named {self.name} already")
         kind = load_profile(profile)
-        _check_lengths(kind, keys)
+        for one in (keys, *domain_keys.values()):
+            _check_lengths(kind, one)
         identity = identity or CardIdentity.from_serial(serial)
         kvn = kind.initial_kvn if keys.kvn is None else keys.kvn
         document: dict[str, object] = {
@@ -86,9 +89,9 @@ class CardDirectory:
         }
         with self._reported("made"):
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_private(self.keys_file, {"kvn": f"{kvn:02X}", **_key_fields(keys)})
+            _write_private(self.keys_file, _keys_document(kind, kvn, keys, domain_keys))
             (self.path / _IDENTITY).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-            VirtualCard.issue(kind, identity, keys, self._nvm())
+            VirtualCard.issue(kind, identity, keys, self._nvm(), domain_keys=domain_keys)
         return document
 
     def open(self) -> VirtualCard:
@@ -154,6 +157,19 @@ def _check_lengths(profile: VseProfile, keys: KeyMaterial) -> None:
     for key in (keys.enc, keys.mac, keys.dek):
         if len(key) not in _KEY_LENGTHS[protocol]:
             raise CardDirectoryError(f"a key of SCP{protocol:02X} cannot have {len(key)} bytes")
+
+
+def _keys_document(
+    profile: VseProfile, kvn: int, keys: KeyMaterial, domain_keys: Mapping[bytes, KeyMaterial]
+) -> dict[str, object]:
+    document: dict[str, object] = {"kvn": f"{kvn:02X}", **_key_fields(keys)}
+    versions = {bytes.fromhex(entry.aid): entry.kvn for entry in profile.factory_domains}
+    domains = {
+        aid.hex().upper(): {"kvn": f"{versions[aid]:02X}", **_key_fields(one)}
+        for aid, one in domain_keys.items()
+        if aid in versions
+    }
+    return document | ({"domains": domains} if domains else {})
 
 
 def _key_fields(keys: KeyMaterial) -> dict[str, str]:

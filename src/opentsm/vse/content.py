@@ -127,6 +127,9 @@ def _find_load_file(image: CardImage, aid: bytes, module: bytes) -> LoadFile:
 
 
 def _checked_privileges(environment: Environment, field: bytes, *, selectable: bool) -> Privilege:
+    # Card Specification 2.1.1: privileges have one byte.
+    if environment.profile.gp211 and len(field) != 1:
+        raise StatusError(SW_WRONG_DATA)
     privileges = decode(field)
     check_combination(privileges)
     profile, is_domain = environment.profile, bool(privileges & Privilege.SECURITY_DOMAIN)

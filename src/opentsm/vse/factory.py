@@ -3,15 +3,16 @@
 Source: GPCS 2.3.1 §5.1.1.1, §6.6.2 (the issuer security domain's first state and privileges).
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from opentsm.card.codec.aid import Aid
 from opentsm.vse.card_data import CIN, IIN
 from opentsm.vse.environment import Environment
 from opentsm.vse.keysets import CHANNEL_KIDS
-from opentsm.vse.lifecycle import SELECTABLE
+from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.nvm import MemoryNvm
+from opentsm.vse.privileges import Privilege
 from opentsm.vse.profiles import FactoryInstance, FactoryLoadFile, VseProfile
 from opentsm.vse.state import (
     SYMMETRIC_AES,
@@ -29,10 +30,25 @@ if TYPE_CHECKING:
     from opentsm.vse.card import CardIdentity, KeyMaterial
 
 
+NO_KEYS: Final[Mapping[bytes, "KeyMaterial"]] = {}
+
+
 def build_image(
-    profile: VseProfile, identity: "CardIdentity", keys: "KeyMaterial", random: Callable[[int], bytes]
+    profile: VseProfile,
+    identity: "CardIdentity",
+    keys: "KeyMaterial",
+    random: Callable[[int], bytes],
+    domain_keys: Mapping[bytes, "KeyMaterial"] = NO_KEYS,
 ) -> CardImage:
-    """Return the image of a new card."""
+    """Return the image of a new card.
+
+    Args:
+        profile: the kind of card.
+        identity: which one of the kind.
+        keys: of the issuer security domain.
+        random: the card's random number generator.
+        domain_keys: keys of the pre-issued security domains by AID; one without keys uses its parent's.
+    """
     isd = _issuer_domain(profile, identity, keys)
     image = CardImage(
         profile=profile.to_dict(),
@@ -43,18 +59,15 @@ def build_image(
     environment = Environment(image, profile, MemoryNvm(), random)
     for package in profile.factory:
         for entry in package.instances:
-            _install(environment, package, entry)
+            _install(environment, package, entry, domain_keys.get(bytes.fromhex(entry.aid)))
     return image
 
 
 def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMaterial") -> Instance:
     aid = bytes.fromhex(profile.isd_aid)
-    kind = SYMMETRIC_AES if profile.channels[0][0] == 3 else SYMMETRIC_DES
     kvn = profile.initial_kvn if keys.kvn is None else keys.kvn
     values = (keys.enc.reveal(), keys.mac.reveal(), keys.dek.reveal())
-    stored = [
-        Key(kid, kvn, [KeyComponent(kind, value)]) for kid, value in zip(CHANNEL_KIDS, values, strict=True)
-    ]
+    stored = _channel_keys(profile, kvn, values)
     remote = _remote_keys(profile, values)
     domain = DomainData(
         keys=stored + remote,
@@ -73,6 +86,13 @@ def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMate
     )
 
 
+def _channel_keys(profile: VseProfile, kvn: int, values: Iterable[bytes]) -> list[Key]:
+    kind = SYMMETRIC_AES if profile.channels[0][0] == 3 else SYMMETRIC_DES
+    return [
+        Key(kid, kvn, [KeyComponent(kind, value)]) for kid, value in zip(CHANNEL_KIDS, values, strict=True)
+    ]
+
+
 def _remote_keys(profile: VseProfile, values: Iterable[bytes]) -> list[Key]:
     """Key sets for messages (SCP80) with the values of the first set, one for each version and type."""
     sets = [(int(version, 16), int(kind, 16)) for version, kind in profile.ota_keys]
@@ -89,15 +109,33 @@ def _load_file(entry: FactoryLoadFile, isd: Instance) -> LoadFile:
     return LoadFile(bytes.fromhex(entry.aid), isd.aid, entry.version, modules, rom=True)
 
 
-def _install(environment: Environment, package: FactoryLoadFile, entry: FactoryInstance) -> None:
+def _install(
+    environment: Environment, package: FactoryLoadFile, entry: FactoryInstance, keys: "KeyMaterial | None"
+) -> None:
     aid = bytes.fromhex(entry.aid)
     instance = Instance(
         aid=aid,
-        sd=environment.image.isd.aid,
+        sd=bytes.fromhex(entry.parent) or environment.image.isd.aid,
         load_file=bytes.fromhex(package.aid),
         module=bytes.fromhex(entry.module),
         state=SELECTABLE,
-        privileges=0,
+        privileges=int(entry.privileges, 16),
     )
-    environment.new_applet(instance).install(Aid(aid), bytes.fromhex(entry.parameters))
+    if instance.holds(Privilege.SECURITY_DOMAIN):
+        _make_domain(environment.profile, instance, entry, keys)
+    else:
+        environment.new_applet(instance).install(Aid(aid), bytes.fromhex(entry.parameters))
     environment.image.instances.append(instance)
+
+
+def _make_domain(
+    profile: VseProfile, instance: Instance, entry: FactoryInstance, keys: "KeyMaterial | None"
+) -> None:
+    """A security domain with its own keys leaves the factory PERSONALIZED."""
+    instance.domain = DomainData(scps=list(profile.channels))
+    if keys is None or not entry.kvn:
+        return
+    values = (keys.enc.reveal(), keys.mac.reveal(), keys.dek.reveal())
+    instance.domain.keys = _channel_keys(profile, entry.kvn, values)
+    instance.domain.sequence = {entry.kvn: 0}
+    instance.state = PERSONALIZED

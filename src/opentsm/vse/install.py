@@ -79,7 +79,7 @@ def install(
         StatusError: see the error table of §11.5.3.2.
     """
     variant = _VARIANTS.get((command.p1, command.p2))
-    if variant is None:
+    if variant is None or (environment.profile.gp211 and (command.p1, command.p2) in _NOT_IN_211):
         raise StatusError(SW_WRONG_P1P2)
     if (command.p1, command.p2) != (_COMBINED, _COMBINED_LAST):
         channel.combined = None
@@ -249,6 +249,10 @@ def _for_personalization(request: InstallRequest) -> bytes:
     return NO_CONFIRMATION
 
 
+# Card Specification 2.1.1 knows neither the combined process nor the registry update.
+_NOT_IN_211: Final = frozenset(
+    {(_COMBINED, _COMBINED_FIRST), (_COMBINED, _COMBINED_LAST), (_REGISTRY_UPDATE, 0)}
+)
 _VARIANTS: Final[dict[tuple[int, int], Callable[[InstallRequest], bytes]]] = {
     (_LOAD, 0): _for_load,
     (_INSTALL, 0): _for_install,

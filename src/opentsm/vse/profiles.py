@@ -24,11 +24,25 @@ class ProfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FactoryInstance:
-    """An instance of the factory image, associated with the issuer security domain."""
+    """An instance of the factory image; of a security domain's module, a pre-issued security domain.
+
+    Args:
+        aid: of the instance.
+        module: of its code.
+        parameters: value of C9.
+        privileges: three bytes.
+        parent: AID of the security domain above it; empty for the issuer's.
+        kvn: version of its own key set, 0 for none; its keys come with the card's other keys.
+        role: what it is called in the card's configuration.
+    """
 
     aid: str
     module: str
     parameters: str = ""
+    privileges: str = "000000"
+    parent: str = ""
+    kvn: int = 0
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +128,18 @@ class VseProfile:
     certificate_store_tagged: bool = False
     casd: bool = False
     contactless_activated: bool = True
+    gp211: bool = False
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property
     def channels(self) -> tuple[ChannelKind, ...]:
         """Secure channel protocols as (protocol, i)."""
         return tuple((int(protocol, 16), int(option, 16)) for protocol, option in self.scp)
+
+    @property
+    def factory_domains(self) -> tuple[FactoryInstance, ...]:
+        """The pre-issued security domains that have keys of their own."""
+        return tuple(entry for package in self.factory for entry in package.instances if entry.kvn)
 
     @property
     def role_keys(self) -> frozenset[tuple[int, int]]:
@@ -208,6 +228,9 @@ def _check(profile: VseProfile) -> None:
         for text in (package.aid, *package.modules, *(entry.aid for entry in package.instances)):
             if not 5 <= len(bytes.fromhex(text)) <= 16:
                 raise ValueError(f"{text} is no AID")
+        for entry in package.instances:
+            if len(bytes.fromhex(entry.privileges)) != 3 or not 0 <= entry.kvn <= 0x7F:
+                raise ValueError(f"{entry.aid}: privileges have three bytes, a key version is 1 to 127")
 
 
 def _check_proofs(profile: VseProfile) -> None:

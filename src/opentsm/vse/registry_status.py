@@ -4,10 +4,12 @@ Source: GPCS 2.3.1 §9.6, §11.4, §11.10.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
-from opentsm.card.codec.tlv import Tlv, encode_tlv, find
+from opentsm.card.codec.lv import lv
+from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.lifecycle import (
@@ -64,7 +66,8 @@ def get_status(
         StatusError: 6A88 nothing found, 6985 next without first, 6A86 unknown scope, 6A80 malformed.
     """
     scope = command.p1 & _SCOPE
-    if not scope or not command.p2 & _TLV_FORMAT:
+    old_format = not command.p2 & _TLV_FORMAT
+    if not scope or (old_format and not environment.profile.gp211):
         raise StatusError(SW_WRONG_P1P2)
     if scope & _ISSUER and not _sees_issuer(environment, domain):
         raise StatusError(SW_WRONG_P1P2)
@@ -74,7 +77,7 @@ def get_status(
     prefix = find(criteria, 0x4F)
     if prefix is None:
         raise StatusError(SW_WRONG_DATA)
-    entries = _entries(environment, domain, scope, prefix, _tag_list(criteria))
+    entries = _entries(environment, domain, scope, prefix, _Form(_tag_list(criteria), old_format))
     channel.status_rest[scope] = entries
     if not entries:
         raise StatusError(SW_NOT_FOUND)
@@ -113,7 +116,7 @@ def _tag_list(criteria: Sequence[Tlv]) -> frozenset[int] | None:
 
 
 def _entries(
-    environment: Environment, domain: Instance, scope: int, prefix: bytes, tags: frozenset[int] | None
+    environment: Environment, domain: Instance, scope: int, prefix: bytes, form: "_Form"
 ) -> list[bytes]:
     image = environment.image
     entries: list[list[Tlv]] = []
@@ -127,7 +130,7 @@ def _entries(
             environment, domain, load_file, prefix
         ):
             entries.append(_load_file_objects(load_file, modules=bool(scope & _LOAD_FILES_AND_MODULES)))
-    return [_template(objects, tags) for objects in entries]
+    return [form.entry(objects) for objects in entries]
 
 
 def _is_listed(environment: Environment, domain: Instance, entry: Instance | LoadFile, prefix: bytes) -> bool:
@@ -137,7 +140,8 @@ def _is_listed(environment: Environment, domain: Instance, entry: Instance | Loa
 
 def _instance_objects(environment: Environment, instance: Instance) -> list[Tlv]:
     objects = [Tlv(0x4F, instance.aid), Tlv(0x9F70, bytes([instance.state]))]
-    objects += [Tlv(0xC5, encode(instance.privileges))]
+    shown = 1 if environment.profile.gp211 else 3
+    objects += [Tlv(0xC5, encode(instance.privileges)[:shown])]
     objects += [Tlv(0xCF, bytes([value])) for value in instance.implicit]
     if instance.load_file:
         objects.append(Tlv(0xC4, instance.load_file))
@@ -151,6 +155,26 @@ def _load_file_objects(load_file: LoadFile, *, modules: bool) -> list[Tlv]:
     if modules:
         objects += [Tlv(0x84, module) for module in load_file.modules]
     return [*objects, Tlv(0xCC, load_file.sd)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How entries are written: E3 templates with the tags asked for, or the old form of 2.1.1.
+
+    Source: Card Specification 2.1.1 section 9.4.3.1: AID with its length, state, privileges, modules.
+    """
+
+    tags: frozenset[int] | None
+    old: bool
+
+    def entry(self, objects: Sequence[Tlv]) -> bytes:
+        """Write one entry."""
+        if not self.old:
+            return _template(objects, self.tags)
+        head = lv(find(objects, 0x4F) or b"") + (find(objects, 0x9F70) or b"")
+        modules = find_all(objects, 0x84)
+        count = bytes([len(modules)]) if modules else b""
+        return head + (find(objects, 0xC5) or b"\x00") + count + b"".join(map(lv, modules))
 
 
 def _template(objects: Iterable[Tlv], tags: frozenset[int] | None) -> bytes:
@@ -170,7 +194,7 @@ def set_status(
     if kind == _CARD:
         _set_card_state(environment, domain, command.p2)
         return b""
-    if kind not in {_APPLICATION, _HIERARCHY}:
+    if kind not in {_APPLICATION, _HIERARCHY} or (kind == _HIERARCHY and environment.profile.gp211):
         raise StatusError(SW_WRONG_P1P2)
     target = environment.image.instance(command.data)
     if target is None or target is environment.image.isd:

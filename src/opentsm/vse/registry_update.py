@@ -44,7 +44,8 @@ def _checked_extradition(
     environment: Environment, domain: Instance, entry: Instance | LoadFile, new_sd: bytes
 ) -> Instance:
     image = environment.image
-    if entry is image.isd:
+    # Card Specification 2.1.1 section 6.4.3: applications only.
+    if entry is image.isd or (environment.profile.gp211 and isinstance(entry, LoadFile)):
         raise StatusError(SW_CONDITIONS)
     require_reach(environment, domain, entry)
     require_control(environment, domain, entry, Policy.ACCEPT_EXTRADITION_AWAY)

@@ -264,15 +264,19 @@ def install_for_install(
     *,
     make_selectable: bool,
     token: bytes = b"",
+    privilege_bytes: int = 3,
 ) -> CommandApdu:
     """Make an instance of a module (§11.5.2.3.2).
 
     Args:
         parameters: install parameters; C9 is mandatory (`install_params.application_parameters`).
         make_selectable: make the instance selectable with the same command.
+        privilege_bytes: 3, or 1 for a card of Card Specification 2.1.1.
     """
+    names = lv(bytes(elf)) + lv(bytes(module)) + lv(bytes(instance))
+    fields = names + lv(privileges.coded(privilege_bytes))
     kind = InstallKind.INSTALL_AND_MAKE_SELECTABLE if make_selectable else InstallKind.INSTALL
-    return _install(kind, 0x00, _install_fields(elf, module, instance, privileges), parameters, token)
+    return _install(kind, 0x00, fields, parameters, token)
 
 
 def install_for_combined_install(

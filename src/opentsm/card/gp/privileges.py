@@ -53,6 +53,19 @@ class Privilege(IntFlag):
         """Return the three-byte coding."""
         return int(self).to_bytes(3, "big")
 
+    def coded(self, length: int = 3) -> bytes:
+        """Return the coding in one byte (Card Specification 2.1.1) or three.
+
+        Raises:
+            ResponseFormatError: one byte cannot say it; a security domain's Trusted Path is understood.
+        """
+        if length == 3:
+            return self.to_bytes3()
+        implied = Privilege.TRUSTED_PATH if Privilege.SECURITY_DOMAIN in self else Privilege.NONE
+        if length != 1 or self & ~implied & 0xFFFF:
+            raise ResponseFormatError(f"these privileges do not fit into one byte: {self}")
+        return self.to_bytes3()[:1]
+
     @property
     def names(self) -> tuple[str, ...]:
         """The standard's names of the privileges held, in the order of Table 6-1."""

@@ -82,13 +82,18 @@ class KeyChoice:
 
 
 def choose_keys(
-    source: str | None, *, test_keys: bool, method: DiversificationMethod | None = None
+    source: str | None,
+    *,
+    test_keys: bool,
+    method: DiversificationMethod | None = None,
+    sd: str | None = None,
 ) -> KeyChoice | None:
     """Read the keys that the command line names.
 
     Args:
         source: FILE, `env:NAME`, hexadecimal digits (which draws a warning), or None.
         test_keys: the well-known test key may be used; without a source it is.
+        sd: AID of the security domain; a file may hold keys of several under `domains`.
         method: take the key for a master key and diversify it in this way.
 
     Returns:
@@ -99,7 +104,7 @@ def choose_keys(
     """
     if source is None:
         return KeyChoice(_three(_TEST_KEY), method=method) if test_keys else None
-    choice = _parse(_content(source), method)
+    choice = _parse(_content(source), method, sd)
     if not test_keys and any(
         compare_digest(key.reveal(), _TEST_KEY)
         for key in (choice.given.enc, choice.given.mac, choice.given.dek)
@@ -162,10 +167,10 @@ def _from_file(path: Path) -> str:
         raise CliError(f"the key file {path} is no text", code=ExitCode.BAD_INPUT) from None
 
 
-def _parse(text: str, method: DiversificationMethod | None) -> KeyChoice:
+def _parse(text: str, method: DiversificationMethod | None, sd: str | None) -> KeyChoice:
     text = text.strip()
     if len(text) <= _MAX_FILE_BYTES:
-        choice = _parse_json(text, method) if text.startswith("{") else _parse_words(text, method)
+        choice = _parse_json(text, method, sd) if text.startswith("{") else _parse_words(text, method)
         if choice is not None:
             return choice
     raise CliError(
@@ -182,9 +187,10 @@ def _parse_words(text: str, method: DiversificationMethod | None) -> KeyChoice |
     return None if keys is None else KeyChoice(keys, method=method)
 
 
-def _parse_json(text: str, method: DiversificationMethod | None) -> KeyChoice | None:
+def _parse_json(text: str, method: DiversificationMethod | None, sd: str | None) -> KeyChoice | None:
     try:
         document = json.loads(text)
+        document = document.get("domains", {}).get(sd, document)
         kvn = int(document["kvn"], 16) if "kvn" in document else None
         if "master" in document:
             method = method or DiversificationMethod(document["diversification"])

@@ -68,7 +68,8 @@ class Desk:
 
     def keys(self) -> KeyChoice | None:
         """Read the keys."""
-        return choose_keys(self.source, test_keys=self.test_keys, method=self.method)
+        sd = None if self.sd is None else str(self.sd)
+        return choose_keys(self.source, test_keys=self.test_keys, method=self.method, sd=sd)
 
     def link(self) -> CardLink:
         """Name the card; it is powered on by `async with`."""

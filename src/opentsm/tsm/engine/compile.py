@@ -68,7 +68,7 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
         case s.ReadRegistry():
             return _read_registry(step)
         case s.CreateSecurityDomain():
-            return (_create_domain(step),)
+            return (_create_domain(step, profile),)
         case s.PutFirstKeys():
             return _put_first_keys(step, profile, fills)
         case s.ReplaceKeys():
@@ -77,7 +77,7 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
         case s.Load():
             return _load(step, profile, fills)
         case s.Install():
-            return (_install(step),)
+            return (_install(step, profile),)
         case s.Extradite():
             apdu = gp.install_for_extradition(step.application, step.security_domain)
             return (PlainCommand(apdu, OK, step.describe()),)
@@ -119,7 +119,7 @@ def _read_registry(step: s.ReadRegistry) -> tuple[PlainCommand, ...]:
     return tuple(reads)
 
 
-def _create_domain(step: s.CreateSecurityDomain) -> PlainCommand:
+def _create_domain(step: s.CreateSecurityDomain, profile: SeProfile) -> PlainCommand:
     apdu = gp.install_for_install(
         step.load_file,
         step.module,
@@ -127,6 +127,7 @@ def _create_domain(step: s.CreateSecurityDomain) -> PlainCommand:
         Privilege(step.privileges),
         application_parameters(step.parameters),
         make_selectable=True,
+        privilege_bytes=profile.privilege_bytes,
     )
     return PlainCommand(apdu, OK, step.describe())
 
@@ -155,7 +156,7 @@ def _load(step: s.Load, profile: SeProfile, fills: Fills) -> tuple[PlainCommand,
     )
 
 
-def _install(step: s.Install) -> PlainCommand:
+def _install(step: s.Install, profile: SeProfile) -> PlainCommand:
     app = step.application
     apdu = gp.install_for_install(
         app.load_file,
@@ -164,6 +165,7 @@ def _install(step: s.Install) -> PlainCommand:
         Privilege(app.privileges),
         application_parameters(app.install_parameters),
         make_selectable=step.make_selectable,
+        privilege_bytes=profile.privilege_bytes,
     )
     return PlainCommand(apdu, OK, step.describe())
 
