@@ -17,6 +17,7 @@ from opentsm.card.gp.cap_builder import CapSpec, build_cap, build_raw
 from opentsm.card.gp.explain import Explanation, Reading, explain
 from opentsm.card.gp.packages import package_name, platform
 from opentsm.card.scp.channel import SecurityLevel, StaticKeys
+from opentsm.cli.card_ota import ota_app
 from opentsm.cli.card_reader import add_reader_commands
 from opentsm.cli.card_wrap import WrapSession
 from opentsm.cli.exit_codes import ExitCode
@@ -26,6 +27,7 @@ card_app = typer.Typer(
     help="Card tools without a server, for a card in a reader or none.", no_args_is_help=True
 )
 add_reader_commands(card_app)
+card_app.add_typer(ota_app, name="ota")
 _FILE_MARK = "@"
 _NO_KDD = "00" * 10
 # The hex of a 32-byte key, however it is spaced.

@@ -41,6 +41,7 @@ _REDUNDANCY: Final = {
     0x5: Algorithm.CRC32,
     0x3: Algorithm.PROPRIETARY,
 }
+_CODES: Final = {algorithm: code for table in (_KEYED, _REDUNDANCY) for code, algorithm in table.items()}
 _KEY_LENGTHS: Final = {
     Algorithm.DES: (8,),
     Algorithm.DES_ECB: (8,),
@@ -67,8 +68,7 @@ class KeyReference:
 
     def to_byte(self) -> int:
         """Encode the octet."""
-        codes = {algorithm: code for code, algorithm in (_KEYED | _REDUNDANCY).items()}
-        return self.index << 4 | codes[self.algorithm]
+        return self.index << 4 | _CODES[self.algorithm]
 
     @classmethod
     def from_byte(cls, value: int, *, redundancy: bool = False) -> "KeyReference":

@@ -178,6 +178,16 @@ def decode_command(
     return CommandPacket(spi, clear.kic, clear.kid, clear.tar, body.counter, body.data())
 
 
+def peek_response_tar(data: bytes) -> bytes:
+    """Read the TAR of a response packet, with or without the user data header 027100.
+
+    Raises:
+        OtaError: it is no response packet.
+    """
+    _, header, _ = _response_parts(data.removeprefix(RESPONSE_HEADER))
+    return header[1:]
+
+
 def encode_response(
     packet: ResponsePacket,
     command: CommandPacket,
