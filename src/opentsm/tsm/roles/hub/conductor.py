@@ -10,18 +10,16 @@ from uuid import NAMESPACE_OID, uuid5
 import msgspec
 
 from opentsm.card.profiles import SeProfile
-from opentsm.tsm.domain.card_content import Goal
 from opentsm.tsm.domain.exchange import Command, OrderAnswer, OrderState, StopReason
 from opentsm.tsm.domain.operation import (
     ENDED,
     Failure,
-    Operation,
     OperationEvent,
     OperationState,
     OperationType,
 )
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
-from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, ServiceInstance
+from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import Plan, SessionKind, plan
@@ -33,17 +31,17 @@ from opentsm.tsm.kernel.errors import (
     KeyMaterialError,
     NotFoundError,
     PlanRefusedError,
-    TsmError,
     WrongCardError,
 )
-from opentsm.tsm.kernel.ids import OperationId, SegmentId, TenantId
+from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
+from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
-from opentsm.tsm.roles.hub.mandate import check_state, locked_by_issuer
+from opentsm.tsm.roles.hub.mandate import check_state
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
-from opentsm.tsm.roles.hub.settling import broken, card_failure, finish, milestone, refusal, settle
+from opentsm.tsm.roles.hub.settling import card_failure, milestone, refusal, settle
 from opentsm.tsm.roles.hub.topology import next_key_version
 
 replace = msgspec.structs.replace
@@ -58,6 +56,7 @@ class Conductor:
     def __init__(self, services: HubServices) -> None:
         self._s = services
         self._ledger = Ledger(services)
+        self._endings = Endings(services, self._ledger)
 
     async def advance(self, operation_id: OperationId) -> None:
         """Do whatever is the TSM's turn to do; nothing when it is not.
@@ -73,30 +72,30 @@ class Conductor:
             await self._start(case)
             return
         in_flight = case.order is not None and case.order.state is OrderState.IN_FLIGHT
-        if in_flight and not self._withdrawable(case):
+        if in_flight and not self._endings.withdrawable(case):
             return
         try:
-            await (self._withdraw(case) if in_flight else self._work(case))
+            await (self._endings.withdraw(case) if in_flight else self._work(case))
         except (WrongCardError, KeyMaterialError) as error:
-            await self._quarantine(case, error)
+            await self._endings.quarantine(case, error)
         except (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError) as error:
-            await self._fail(case, _failure(error))
+            await self._endings.fail(case, failure_of(error))
 
     # --- taking turns ----------------------------------------------------------------------------------
 
     async def _start(self, case: Case) -> None:
         operation, se = case.operation, case.se
-        if self._expired(case):
-            await self._stop(case)
+        if self._endings.expired(case):
+            await self._endings.stop(case)
             return
         try:
             check_state(case.instance, operation.type, operation.tenant_id)
         except ConflictError as error:
             # the instance changed while this operation waited for its turn
-            await self._fail(case, _failure(error))
+            await self._endings.fail(case, failure_of(error))
             return
         if se.state in (SeState.QUARANTINED, SeState.RETIRED):
-            await self._fail(
+            await self._endings.fail(
                 case,
                 Failure(
                     code="secure_element_" + se.state.value.lower(),
@@ -242,7 +241,7 @@ class Conductor:
         """Something went otherwise than planned: look at the card, then plan again."""
         limit = case.operation.attempts >= MAX_ATTEMPTS
         if limit:
-            await self._fail(
+            await self._endings.fail(
                 case,
                 case.operation.refused
                 or Failure(
@@ -258,7 +257,7 @@ class Conductor:
     async def _go_on(self, case: Case, planned: Plan, opening: tuple[str, ...]) -> None:
         """Run the next sessions of the plan as far as the device's answers reach."""
         operation = case.operation
-        if operation.session >= len(planned.sessions) or self._stop_wanted(case):
+        if operation.session >= len(planned.sessions) or self._endings.stop_wanted(case):
             await self._plan_and_send(case)
             return
         session = planned.sessions[operation.session]
@@ -315,39 +314,23 @@ class Conductor:
             str(uuid5(NAMESPACE_OID, f"{case.operation.id}/{case.operation.plan_number}/{number}"))
         )
 
-    # --- giving up -------------------------------------------------------------------------------------
-
-    def _withdrawable(self, case: Case) -> bool:
-        """An order that nobody got can be withdrawn at will; one handed out, when its time is over."""
-        handed_out = case.order is not None and bool(case.order.delivered)
-        return self._expired(case) if handed_out else self._stop_wanted(case)
-
-    async def _withdraw(self, case: Case) -> None:
-        order = case.order
-        if order is not None and order.delivered and order.body:
-            session = from_json(Plan, case.operation.plan_document).sessions[case.operation.session]
-            for step in session.steps:
-                case.content = c.doubt(case.content, step)
-        case.operation = moved(case.operation, OperationEvent.DOUBT)
-        await self._stop(case)
-
     # --- planning --------------------------------------------------------------------------------------
 
     async def _plan_and_send(self, case: Case) -> None:
-        if self._stop_wanted(case):
-            await self._stop(case)
+        if self._endings.stop_wanted(case):
+            await self._endings.stop(case)
             return
         made = plan(case.desired(), case.content, case.topology(self._profile(case)), case.claims)
         refused = case.operation.refused
         if made.changes_card() and refused is not None:
             if refused.step in _first_changes(made):
-                await self._fail(case, refused)
+                await self._endings.fail(case, refused)
                 return
             case.operation = replace(case.operation, refused=None)
         if case.operation.state is OperationState.IN_DOUBT and (made.empty or made.changes_card()):
             case.operation = moved(case.operation, OperationEvent.RESOLVE)
         if made.empty:
-            await self._succeed(case)
+            await self._endings.succeed(case)
             return
         operation = case.operation
         case.operation = replace(
@@ -362,71 +345,6 @@ class Conductor:
             used = c.used_by(steps, case.instance.description)
             case.claims = c.claim(case.claims, case.instance.id, used)
         await self._ledger.send(case, await self._prepare(case, made, 0), 0)
-
-    def _stop_wanted(self, case: Case) -> bool:
-        return case.operation.cancel_requested or self._expired(case)
-
-    def _expired(self, case: Case) -> bool:
-        until = case.operation.valid_until
-        return until is not None and self._s.world.now() >= until
-
-    async def _stop(self, case: Case) -> None:
-        if case.operation.cancel_requested and not case.operation.changed_card:
-            if case.operation.state is OperationState.IN_DOUBT:
-                case.operation = moved(case.operation, OperationEvent.RESOLVE)
-            await self._ledger.end(case, OperationEvent.CANCEL, None)
-            return
-        code = "cancelled" if case.operation.cancel_requested else "expired"
-        detail = "It was cancelled" if code == "cancelled" else "Its validity ended"
-        await self._fail(
-            case,
-            Failure(
-                code=code,
-                detail=f"{detail} before it was complete.",
-                advice="Terminate the instance, or deploy it again to complete it.",
-            ),
-        )
-
-    # --- ending ----------------------------------------------------------------------------------------
-
-    async def _succeed(self, case: Case) -> None:
-        if case.instance is not None:
-            goal = case.goal()
-            version = int(case.operation.parameters.get("key_version", case.instance.key_version))
-            case.instance = replace(
-                finish(case.instance, goal, case.content),
-                key_version=version,
-                suspended_by=_suspended_by(case.instance, case.operation),
-                # what the card has proved to hold is not kept here
-                sealed_data=b"" if goal is Goal.ACTIVE else case.instance.sealed_data,
-            )
-            if goal is Goal.ABSENT:
-                await self._forget(case)
-        await self._ledger.end(case, OperationEvent.SUCCEED, None)
-
-    async def _forget(self, case: Case) -> None:
-        assert case.instance is not None
-        case.claims = c.release(case.claims, case.instance.id)
-        domain = case.instance.description.sd_aid
-        if case.instance.description.dedicated_sd:
-            for owner in (case.se.issuer_id, case.instance.provider_id):
-                await self._s.peers.segment_owner(owner).forget_domain(case.se.id, domain)
-        case.instance = replace(case.instance, sealed_data=b"")
-
-    async def _fail(self, case: Case, failure: Failure) -> None:
-        # a top-up that failed leaves the service as usable as it was
-        breaks = case.operation.changed_card and case.operation.type is not OperationType.TOP_UP
-        if case.instance is not None and breaks:
-            case.instance = broken(case.instance)
-        await self._ledger.end(case, OperationEvent.FAIL, failure)
-
-    async def _quarantine(self, case: Case, error: WrongCardError | KeyMaterialError) -> None:
-        """Neither a card with other keys nor a record of keys that was changed is used a second time."""
-        if isinstance(error, WrongCardError):
-            case.did_not_prove(wrong_cryptogram=True)
-        case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
-        case.content = replace(case.content, fresh=False)
-        await self._fail(case, _failure(error))
 
     # --- small things ----------------------------------------------------------------------------------
 
@@ -451,13 +369,6 @@ class Conductor:
             raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
 
 
-def _suspended_by(instance: ServiceInstance, operation: Operation) -> TenantId | None:
-    """Return who holds the instance suspended after an operation succeeded: an issuer's lock stays."""
-    if operation.type is OperationType.SUSPEND and not locked_by_issuer(instance):
-        return operation.tenant_id
-    return None if operation.type is OperationType.RESUME else instance.suspended_by
-
-
 def _first_changes(made: Plan) -> set[str]:
     """Return the descriptions of the plan's first changing step."""
     for session in made.sessions:
@@ -465,7 +376,3 @@ def _first_changes(made: Plan) -> set[str]:
             if step.changes:
                 return {step.describe()}
     return set()
-
-
-def _failure(error: TsmError) -> Failure:
-    return Failure(code=error.code, detail=error.detail, advice=error.advice or "")
