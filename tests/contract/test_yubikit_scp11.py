@@ -180,7 +180,7 @@ def test_certificates_and_authorities_when_stored_are_read_back(port: int) -> No
     assert list(reader.get_certificate_bundle(SCP11A)) == [entry.proof for entry in bundle]
     assert reader.get_certificate_bundle(SCP11C) == []
     assert reader.get_supported_ca_identifiers(kloc=True) == {CA: scene.root.ski}
-    assert reader.get_supported_ca_identifiers(klcc=True) == {SCP11A: issuer.ski}
+    assert reader.get_supported_ca_identifiers(klcc=True)[SCP11A] == issuer.ski
 
     open_session(port, FACTORY_KEYS, 0x30).delete_key(SCP11A.kid, KVN)
     reader = SecurityDomainSession(TcpConnection(port))

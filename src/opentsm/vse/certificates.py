@@ -1,7 +1,7 @@
 """Certificates as the card reads them, with its own eyes: GlobalPlatform's format (7F21) and X.509.
 
 The card has no clock: dates are not checked. What it cannot interpret restricts the certificate to nothing.
-Source: GPCS 2.3.1 §F.1.3, Table B-2; Amendment F §6 as published traces show it; X.690 (DER), RFC 5280 §4.
+Source: GPCS 2.3.1 §F.1.3, Table B-2; Amendment F as published traces show it; X.690 (DER), RFC 5280 §4.
 """
 
 from collections.abc import Sequence
@@ -131,6 +131,15 @@ class ChainInProgress:
         return replace(
             self, issuer=certificate.key, issuer_id=certificate.subject, is_x509=certificate.is_x509
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SetupInProgress:
+    """The provider's certificate was verified; its signature over the challenge is awaited."""
+
+    domain: bytes
+    provider: PublicPoint
+    challenge: bytes
 
 
 def read_card_certificate(encoded: bytes) -> CardCertificate:

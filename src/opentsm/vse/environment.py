@@ -13,7 +13,7 @@ from opentsm.vse import contactless, memory
 from opentsm.vse.applets.base import Applet
 from opentsm.vse.applets.catalogue import applet_class
 from opentsm.vse.authority import Authority
-from opentsm.vse.certificates import ChainInProgress, VerifiedPeer
+from opentsm.vse.certificates import ChainInProgress, SetupInProgress, VerifiedPeer
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.scp import SecureSession, StartedSession
@@ -72,6 +72,7 @@ class LogicalChannel:
     aborted: bool = False
     chain: ChainInProgress | None = None
     peer: VerifiedPeer | None = None
+    setup: SetupInProgress | None = None
     load: LoadSession | None = None
     combined: PendingContent | None = None
     personalizing: Instance | None = None
@@ -87,7 +88,7 @@ class LogicalChannel:
 
     def end_personalization(self) -> None:
         """Send STORE DATA to the security domain again, from block 0 on."""
-        self.personalizing = None
+        self.personalizing = self.setup = None
         self.reset_store_data()
 
     def reset_store_data(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentsm.card.codec.aid import Aid
 from opentsm.vse.card_data import CIN, IIN
+from opentsm.vse.certified_keys import add_agreement_keys, controlling_authority
 from opentsm.vse.environment import Environment
 from opentsm.vse.keysets import CHANNEL_KIDS
 from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
@@ -56,6 +57,10 @@ def build_image(
         instances=[isd],
         load_files=[_load_file(entry, isd) for entry in profile.factory],
     )
+    name = identity.cin.hex().upper()
+    add_agreement_keys(profile, isd.domain_data(), f"virtual card {name}", random)
+    if profile.casd:
+        image.instances.append(controlling_authority(profile, isd, identity.cin, random))
     environment = Environment(image, profile, MemoryNvm(), random)
     for package in profile.factory:
         for entry in package.instances:

@@ -1,7 +1,7 @@
 """What belongs to one key of a security domain: certificates, authorities' identifiers, allow-lists.
 
 STORE DATA names the key in a control reference template (A6) and says what to keep; GET DATA reads it back.
-Source: Amendment F §7.3, §7.4 as published clients show it (the text is not public).
+Source: Amendment F as published clients show it (the text is not public).
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ from opentsm.card.codec.tlv import Tlv, find
 from opentsm.card.errors import CardError
 from opentsm.vse import memory
 from opentsm.vse.card_data import STORABLE_BY_DOMAIN, STORABLE_BY_ISSUER
+from opentsm.vse.confidential_setup import confidential_setup, is_confidential_setup
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.key_references import CONTROL_TEMPLATE, ReferencedData, read_reference
@@ -58,6 +59,8 @@ def store_data(
     try:
         if target is not None and target.domain is None:
             return _forward(environment, channel, target, command)
+        if is_confidential_setup(command):
+            return confidential_setup(environment, channel, target or domain, command)
         _collect(environment, channel, target or domain, command)
         return b""
     except StatusError:

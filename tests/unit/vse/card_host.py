@@ -1,5 +1,6 @@
 """An off-card entity for the card's tests: `opentsm.card` drives a virtual card in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opentsm.card.codec.aid import Aid
@@ -57,6 +58,7 @@ def make_card(
     *,
     keys: StaticKeys = FACTORY_KEYS,
     nvm: MemoryNvm | None = None,
+    random: Callable[[int], bytes] = random_bytes,
     **changes: object,
 ) -> VirtualCard:
     """Issue a card and power it on."""
@@ -66,9 +68,7 @@ def make_card(
         )
     material = KeyMaterial(keys.enc, keys.mac, keys.dek)
     identity = CardIdentity.from_serial(7)
-    card = VirtualCard.issue(
-        load_profile(profile), identity, material, nvm or MemoryNvm(), random=random_bytes
-    )
+    card = VirtualCard.issue(load_profile(profile), identity, material, nvm or MemoryNvm(), random=random)
     card.power_on()
     return card
 

@@ -1,5 +1,6 @@
 """An off-card entity for SCP11 tests: keys from seeds, a certificate authority, sessions with a card."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import date
 
@@ -31,6 +32,17 @@ EXPIRES = date(2049, 12, 31)
 def seeded_key(seed: int, curve: Curve = Curve.P_256) -> KeyAgreementKey:
     """The same key for the same seed."""
     return KeyAgreementKey.from_random(curve, bytes([seed]) * random_length(curve))
+
+
+class CountedRandom:
+    """A card's random numbers: the same for every card, but never the same twice on one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, length: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_128(self._count.to_bytes(4, "big")).digest(length)
 
 
 @dataclass(frozen=True)

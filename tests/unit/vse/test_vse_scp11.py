@@ -10,6 +10,7 @@ from tests.unit.vse.scp11_host import (
     CA,
     KVN,
     Authority,
+    CountedRandom,
     agree,
     generated,
     seeded_key,
@@ -52,7 +53,9 @@ KEYS = HostKeys(EPHEMERAL, STATIC)
 
 def card_with(variant: Variant, curve: Curve = Curve.P_256, **changes: object) -> tuple[CardHost, bytes]:
     """A card that trusts ROOT and has made its own key."""
-    host = host_with_session(make_card({"base": "scp11-p256", "name": "test", **changes}))
+    host = host_with_session(
+        make_card({"base": "scp11-p256", "name": "test", **changes}, random=CountedRandom())
+    )
     trust(host, Authority(ROOT.seed, curve))
     point = generated(host, variant, curve)
     host.channel = None
@@ -355,7 +358,14 @@ def test_authorities_when_stored_are_listed() -> None:
     host, _ = card_with(Variant.B)
     host.select()
     assert parse_authorities(host.raw("80CAFF3300").data) == {CA: ROOT.identifier}
-    assert host.raw("80CAFF3400").sw == 0x6A88
+    assert set(parse_authorities(host.raw("80CAFF3400").data)) == {
+        KeyReference(kid, 0x18) for kid in (Variant.A.kid, Variant.B.kid)
+    }
+
+
+def test_authorities_when_there_are_none_are_not_found() -> None:
+    host = CardHost(make_card("scp11-p256", scp11_factory_kvn=0))
+    assert host.raw("80CAFF3300").sw == host.raw("80CAFF3400").sw == 0x6A88
 
 
 def test_allowlist_counter_when_it_does_not_grow_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Certificates of SCP11 and of confidential set-up: GlobalPlatform's own format (7F21) and X.509.
 
 Both are read into one value, `Certificate`, and a chain is verified from an authority down.
-Source: GPCS 2.3.1 §F.1.3, Table B-2; Amendment F §6 as published traces show it; RFC 5280 (X.509).
+Source: GPCS 2.3.1 §F.1.3, Table B-2; Amendment F as published traces show it; RFC 5280 (X.509).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Commands for what belongs to one key of a security domain: certificates, authorities, allow-lists.
 
-Source: Amendment F §7.3, §7.4 as published clients show it (the text is not public);
+Source: Amendment F as published clients show it (the text is not public);
 GPCS 2.3.1 §11.8, §11.11.
 """
 

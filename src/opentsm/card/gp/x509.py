@@ -1,6 +1,6 @@
 """X.509 certificates as SCP11 uses them: keys on curves, identified by their key identifiers.
 
-Source: RFC 5280; RFC 5480; Amendment F §6 as published traces show it (key usage, certificate policies).
+Source: RFC 5280; RFC 5480; Amendment F as published traces show it (key usage, certificate policies).
 """
 
 from dataclasses import dataclass, field

@@ -166,7 +166,7 @@ class Scp03Channel:
             chain: 16 bytes, the first chaining value of the C-MAC.
             s16: MACs of 16 bytes.
 
-        Source: Amendment F §3.1 (SCP11).
+        Source: Amendment F (SCP11).
         """
         if level not in _LEVELS or len(chain) != AES_BLOCK:
             raise SecureChannelError(f"no session of level {level:02X} starts with {len(chain)} bytes")
