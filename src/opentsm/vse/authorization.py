@@ -89,7 +89,7 @@ def _delegated_without_token(environment: Environment, operation: Operation) -> 
 
 def _is_provider(channel: LogicalChannel) -> bool:
     """§10.4.1: with symmetric keys the off-card entity is the provider; a certificate may say otherwise."""
-    return channel.session is None or not channel.session.level & Level.ANY_AUTHENTICATED
+    return channel.session is not None and bool(channel.session.level & Level.AUTHENTICATED)
 
 
 def require_unrestricted(image: CardImage, domain: Instance, operation: Operation) -> None:

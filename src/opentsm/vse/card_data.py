@@ -32,6 +32,17 @@ CPLC: Final = 0x9F7F
 STORABLE_BY_ISSUER: Final = frozenset({IIN, CIN, RECOGNITION, CAPABILITY, MANAGER_URL})
 STORABLE_BY_DOMAIN: Final = frozenset({IIN, CIN, RECOGNITION, MANAGER_URL})
 
+# Tables H-8 to H-10: every hash, every cipher with an ICV, every signature scheme, the curves by reference.
+_SIGNATURES: Final = bytes([0xFF, 0x03])
+_SUITES: Final = (
+    (0x83, bytes([1, 2, 3, 4])),
+    (0x84, bytes([0x8F])),
+    (0x85, _SIGNATURES),
+    (0x86, _SIGNATURES),
+    (0x87, _SIGNATURES),
+    (0x88, bytes([0x00, 0x01, 0x02, 0x03, 0x05, 0x07])),
+)
+
 # Appendix H: object identifiers below 1.2.840.114283.
 _GP_OID: Final = bytes.fromhex("2A864886FC6B")
 _VERSIONS: Final = {
@@ -109,8 +120,8 @@ def _capability(environment: Environment, domain: Instance) -> bytes:
         channels += encode_tlv(0xA0, content + sizes)
     domains = encode_tlv(0x81, bytes.fromhex(profile.assignable_domain))
     applications = encode_tlv(0x82, bytes.fromhex(profile.assignable_application))
-    hashes = encode_tlv(0x83, bytes([1, 2, 3, 4]))
-    return encode_tlv(CAPABILITY, channels + domains + applications + hashes)
+    suites = b"".join(encode_tlv(tag, value) for tag, value in _SUITES)
+    return encode_tlv(CAPABILITY, channels + domains + applications + suites)
 
 
 def _key_information(environment: Environment, domain: Instance) -> bytes:

@@ -207,3 +207,19 @@ def test_rfu_bits_of_get_status_are_ignored() -> None:
     """Case 20."""
     host = full()
     assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0xFE, b"\x4f\x00", 256)) == 0x9000
+
+
+def test_card_capability_lists_what_tokens_receipts_and_signatures_may_use() -> None:
+    """Tables H-5, H-8 to H-10."""
+    capability = parse_tlvs(parse_tlv(CardHost(make_card()).raw(commands.get_data(0x67)).data).value)
+    found = {entry.tag: entry.value.hex().upper() for entry in capability if entry.tag != 0xA0}
+    assert found == {
+        0x81: "FFFFF0",
+        0x82: "1EFFF0",
+        0x83: "01020304",
+        0x84: "8F",
+        0x85: "FF03",
+        0x86: "FF03",
+        0x87: "FF03",
+        0x88: "000102030507",
+    }
