@@ -11,7 +11,7 @@ from enum import Enum
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.lv import read_ber_lv, read_lv
-from opentsm.card.codec.tlv import parse_tlvs
+from opentsm.card.codec.tlv import decode_length, parse_tlvs
 from opentsm.card.errors import CardError, ResponseFormatError
 from opentsm.card.gp import status_words
 from opentsm.card.gp.commands import Ins, InstallKind, StatusScope, StatusTarget
@@ -19,7 +19,12 @@ from opentsm.card.gp.explain_tlv import explain_tlvs
 from opentsm.card.gp.lifecycle import application_state_name, card_state_name
 from opentsm.card.gp.note import Note
 from opentsm.card.gp.privileges import Privilege, objections
+from opentsm.card.gp.responses import parse_confirmation
 
+_DAP_BLOCK = 0xE2
+_WHOLE_OBJECTS = (b"\xe2", b"\xd3")
+# A receipt of 8 bytes, counter and one byte of card unique data, each with its length.
+_LEAST_CONFIRMATION = 15
 _SW_FIRST_BYTES = (*range(0x61, 0x70), *range(0x90, 0xA0))
 
 
@@ -106,7 +111,28 @@ def _response(data: bytes) -> Note:
     if len(data) < 2 or data[-2] not in _SW_FIRST_BYTES:
         raise ResponseFormatError("an answer ends with a status word")
     body = data[:-2]
-    return Note("Answer", "", b"", (*_best_effort(body), _status_word(data[-2:])))
+    notes = _confirmation(body) or _best_effort(body)
+    return Note("Answer", "", b"", (*notes, _status_word(data[-2:])))
+
+
+def _confirmation(data: bytes) -> tuple[Note, ...]:
+    """Explain the confirmation of a delegated operation (§11.1.6); nothing if the data is something else."""
+    try:
+        found = parse_confirmation(data)
+    except CardError:
+        return ()
+    if found is None or len(data) < _LEAST_CONFIRMATION:
+        return ()
+    notes = [
+        Note("Receipt", f"signature of {len(found.receipt)} bytes", found.receipt),
+        Note("Confirmation counter", str(found.counter)),
+        Note("Security domain that made it", "tags 42 and 45", found.sd_unique_data),
+    ]
+    if found.token_id is not None:
+        notes.append(Note("Token identifier", "" if found.token_id else "none", found.token_id))
+    if found.token_digest is not None:
+        notes.append(Note("Token data digest", "", found.token_digest))
+    return tuple(notes)
 
 
 def _best_effort(data: bytes) -> tuple[Note, ...]:
@@ -285,7 +311,23 @@ def _delete(command: CommandApdu) -> tuple[Note, ...]:
 
 def _load(command: CommandApdu) -> tuple[Note, ...]:
     last = ", the last" if command.p1 & 0x80 else ""
-    return (Note("Block", f"{command.p2}{last}, {len(command.data)} bytes"),)
+    block = Note("Block", f"{command.p2}{last}, {len(command.data)} bytes")
+    return (block, *_load_file_start(command.data)) if command.p2 == 0 else (block,)
+
+
+def _load_file_start(data: bytes) -> tuple[Note, ...]:
+    """Explain what a load file starts with, as far as the first block goes: DAP blocks, then C4, D3 or D4."""
+    notes: list[Note] = []
+    try:
+        while data[:1] in _WHOLE_OBJECTS:
+            value, end = read_ber_lv(data, 1)
+            notes += explain_tlvs(data[:end]) if data[0] == _DAP_BLOCK else [Note("ICV", "", value)]
+            data = data[end:]
+        length, _ = decode_length(data, 1)
+    except CardError:
+        return tuple(notes)
+    kind = {0xC4: "in clear", 0xD4: "encrypted"}.get(data[0])
+    return (*notes, Note("Load file data block", f"{kind}, {length} bytes")) if kind else tuple(notes)
 
 
 def _store_data(command: CommandApdu) -> tuple[Note, ...]:

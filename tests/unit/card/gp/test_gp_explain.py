@@ -140,3 +140,29 @@ def test_note_when_empty_members_then_left_out() -> None:
     note = Note("a", parts=(Note("b", "c", b"\x01"),))
     assert note.lines() == ("a", "  b: 01 c")
     assert note.document() == {"name": "a", "parts": [{"name": "b", "text": "c", "data": "01"}]}
+
+
+def test_answer_when_it_holds_a_receipt_then_counter_and_token_identifier_are_told() -> None:
+    data = "2310" + "5A" * 16 + "020007" + "0CF04F54530000000000000007" + "0109"
+    told = words(data + "9000", Reading.RESPONSE)
+    assert "signature of 16 bytes" in told
+    assert "Confirmation counter: 7" in told
+    assert "Token identifier: 09" in told
+
+
+@pytest.mark.parametrize(
+    "data", ["", "00", "42021122", "664C734A", "E3144F07A00000015100009F700107C50180EA028000"]
+)
+def test_answer_when_it_holds_no_receipt_then_none_is_told(data: str) -> None:
+    assert "Receipt" not in words(data + "9000", Reading.RESPONSE)
+
+
+def test_load_when_it_is_the_first_block_then_signatures_and_kind_are_told() -> None:
+    dap = "E2154F06F04F54534D01C30B0102030405060708090A0B"
+    told = words("80E800001B" + dap + "C482010000", Reading.COMMAND)
+    assert "DAP block" in told
+    assert "Load file data block: in clear, 256 bytes" in told
+    ciphered = words("80E800000ED308" + "00" * 8 + "D482010000", Reading.COMMAND)
+    assert "ICV" in ciphered
+    assert "encrypted, 256 bytes" in ciphered
+    assert "in clear" not in words("80E8000104C482010000", Reading.COMMAND)
