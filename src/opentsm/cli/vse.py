@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import signal
 import sys
@@ -19,6 +20,7 @@ from opentsm.cli.output import CliError, JsonOption, print_json, print_table, sa
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
+    from opentsm.card.crypto.secret import Secret
     from opentsm.vse.card import KeyMaterial
     from opentsm.vse.cards_on_disk import CardDirectory
     from opentsm.vse.faults import FaultPlan
@@ -155,9 +157,14 @@ def serve(
     fault: Annotated[
         str, typer.Option(help="KIND=N: fail at the n-th write or APDU, for example cut_after_apdu=7.")
     ] = "",
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Explain each command and answer on stderr, without keys and PINs."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put a card on the wire (vpcd framing) until Ctrl-C."""
+    from opentsm.cli.traced_card import TracedCard
     from opentsm.vse.vpcd import VpcdEndpoint
 
     if bool(listen) == bool(connect):
@@ -170,7 +177,7 @@ def serve(
     if fault:
         card.arm(_fault_plan(fault))
     host, port = _address(listen or connect)
-    endpoint = VpcdEndpoint(card)
+    endpoint = VpcdEndpoint(TracedCard(card, say) if trace else card)
     run = _listen(endpoint, name, host, port, as_json) if listen else _connect(endpoint, host, port)
     try:
         asyncio.run(run)
@@ -178,6 +185,104 @@ def serve(
         raise CliError(
             f"no connection at {host}:{port}", why=str(problem), code=ExitCode.UNAVAILABLE
         ) from problem
+
+
+@vse_app.command("export")
+def export(
+    name: NameArgument,
+    out: Annotated[Path, typer.Argument(help="File to write; it must not exist.")],
+    *,
+    store: StoreOption = _DEFAULT_STORE,
+    passphrase: Annotated[
+        str, typer.Option(help="Seal it with the passphrase in FILE or env:NAME (8 bytes or more).")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a card with its content and its keys into one JSON document."""
+    from opentsm.cli.card_document import ExportedCard, write_document
+
+    directory = _existing(store, name)
+    with _directory_errors():
+        exported = ExportedCard(directory.identity(), directory.keys(), directory.open().image())
+    document = write_document(exported, _passphrase(passphrase), secrets.token_bytes)
+    try:
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(document, indent=2) + "\n")
+    except OSError as problem:
+        raise CliError(
+            f"{out} cannot be written", why=str(problem.strerror), code=ExitCode.USAGE
+        ) from problem
+    if not passphrase:
+        say(f"warning: {out} holds the keys of {name} in clear; --passphrase seals it")
+    if as_json:
+        print_json({"exported": name, "file": str(out), "sealed": bool(passphrase)})
+
+
+@vse_app.command("import")
+def import_command(
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(help="A document that `export` wrote.")],
+    *,
+    store: StoreOption = _DEFAULT_STORE,
+    passphrase: Annotated[str, typer.Option(help="Of a sealed document: FILE or env:NAME.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a card from a document."""
+    from opentsm.cli.card_document import CardDocumentError, read_document
+
+    directory = _directory(store, name)
+    try:
+        exported = read_document(json.loads(file.read_text("utf-8")), _passphrase(passphrase))
+    except (CardDocumentError, OSError, ValueError) as problem:
+        raise CliError(f"{file} is not imported", why=str(problem), code=ExitCode.BAD_INPUT) from problem
+    with _directory_errors():
+        directory.put(exported.identity, exported.keys, exported.image)
+    if as_json:
+        print_json({**exported.identity, "name": name, "directory": str(directory.path)})
+    else:
+        say(f"imported {name}")
+
+
+@vse_app.command("trace")
+def trace_command(
+    file: Annotated[Path, typer.Argument(help="A recording: lines `> HEX` and `< HEX`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Explain a recorded conversation with a card, command by command."""
+    from opentsm.agent.errors import ReaderError
+    from opentsm.agent.readers import read_recording
+    from opentsm.cli.trace import Trace, trace_lines
+
+    try:
+        _, pairs = read_recording(file.read_text("ascii").splitlines())
+    except (ReaderError, OSError, ValueError) as problem:
+        raise CliError(f"{file} is no recording", why=str(problem), code=ExitCode.BAD_INPUT) from problem
+    trace = Trace()
+    entries = [trace.pair(command, answer) for command, answer in pairs]
+    if as_json:
+        print_json({"trace": entries})
+        return
+    for entry in entries:
+        for line in trace_lines(entry):
+            typer.echo(line)
+
+
+def _passphrase(source: str) -> Secret | None:
+    """Read the passphrase that FILE or env:NAME holds; None when nothing was named."""
+    from opentsm.card.crypto.secret import Secret
+    from opentsm.cli.card_document import MIN_PASSPHRASE_BYTES
+
+    if not source:
+        return None
+    try:
+        value = os.environ[source[4:]] if source.startswith("env:") else Path(source).read_text("utf-8")
+    except (KeyError, OSError) as problem:
+        raise CliError(f"there is no passphrase in {source}", code=ExitCode.USAGE) from problem
+    secret = value.strip().encode()
+    if len(secret) < MIN_PASSPHRASE_BYTES:
+        raise CliError(f"a passphrase has {MIN_PASSPHRASE_BYTES} bytes or more", code=ExitCode.USAGE)
+    return Secret(secret)
 
 
 async def _listen(endpoint: VpcdEndpoint, name: str, host: str, port: int, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.factory import NO_KEYS
 from opentsm.vse.nvm import FileNvm
 from opentsm.vse.profiles import VseProfile, load_profile
+from opentsm.vse.state import CardImage, encode_image
 
 _IMAGE: Final = "card.nvm"
 _IDENTITY: Final = "card.json"
@@ -104,6 +105,34 @@ class CardDirectory:
             raise CardDirectoryError(f"there is no card named {self.name} in {self.path.parent}")
         with self._reported("read"):
             return VirtualCard.open(self._nvm())
+
+    def put(self, identity: dict[str, object], keys: dict[str, object], image: CardImage) -> None:
+        """Write a card that came from elsewhere; its keys are readable by their owner only.
+
+        Raises:
+            CardDirectoryError: there is a card already, or nothing can be written.
+        """
+        if self.exists:
+            raise CardDirectoryError(f"there is a card named {self.name} already")
+        with self._reported("written"):
+            load_profile(image.profile)
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_private(self.keys_file, keys)
+            text = json.dumps(identity | {"name": self.name}, indent=2) + "\n"
+            (self.path / _IDENTITY).write_text(text, "utf-8")
+            self._nvm().save(encode_image(image))
+
+    def keys(self) -> dict[str, object]:
+        """Return what `keys.json` holds.
+
+        Raises:
+            CardDirectoryError: it is damaged or unreadable.
+        """
+        with self._reported("read"):
+            document = json.loads(self.keys_file.read_text("utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError(f"{_KEYS} holds no object")
+        return document
 
     def identity(self) -> dict[str, object]:
         """Return what `card.json` holds.

@@ -6,16 +6,33 @@ Source: vsmartcard vpcd protocol (16-bit big-endian length, payload; payloads of
 """
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
-from opentsm.vse.card import VirtualCard
 from opentsm.vse.faults import TornError
+from opentsm.vse.profiles import VseProfile
 
 _OFF: Final = 0x00
 _ON: Final = 0x01
 _RESET: Final = 0x02
 _ATR: Final = 0x04
 _LENGTH_BYTES: Final = 2
+
+
+class ServedCard(Protocol):
+    """What an endpoint needs of a card."""
+
+    @property
+    def profile(self) -> VseProfile:
+        """The kind of card."""
+
+    def power_on(self) -> bytes:
+        """Reset the card."""
+
+    def power_off(self) -> None:
+        """Take the power away."""
+
+    def transmit(self, raw: bytes) -> bytes:
+        """Answer one command."""
 
 
 class VpcdEndpoint:
@@ -25,7 +42,7 @@ class VpcdEndpoint:
         card: the card; nobody else may use it meanwhile.
     """
 
-    def __init__(self, card: VirtualCard) -> None:
+    def __init__(self, card: ServedCard) -> None:
         self._card = card
         self._atr = bytes.fromhex(card.profile.atr)
         self._writer: asyncio.StreamWriter | None = None
