@@ -20,7 +20,7 @@ from opentsm.tsm.domain.card_content import ServiceDescription
 from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine.compile import Fills, Grouping, compile_step
-from opentsm.tsm.engine.plan import PlannedSession, SessionKind
+from opentsm.tsm.engine.sessions import PlannedSession, SessionKind
 from opentsm.tsm.engine.steps import Personalize
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, KeyHandle, OperationId, SegmentId, SeId, TenantId

@@ -17,7 +17,7 @@ from opentsm.tsm.domain.exchange import Command, Segment, SegmentState
 from opentsm.tsm.domain.secure_element import KeySet
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Fills, PlainCommand, compile_step
-from opentsm.tsm.engine.plan import SessionKind
+from opentsm.tsm.engine.sessions import SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
     ConflictError,

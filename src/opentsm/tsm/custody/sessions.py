@@ -22,7 +22,7 @@ from opentsm.card.scp.scp03 import Scp03Channel
 from opentsm.tsm.custody.work import SentCommand
 from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.engine.compile import PlainCommand
-from opentsm.tsm.engine.plan import PlannedSession
+from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.errors import WrongCardError
 
 AUTHENTICATED = Expected(status_words=("9000",))

@@ -5,7 +5,6 @@ first; what OpenTSM did not put on the card is never touched.
 """
 
 from collections.abc import Iterable
-from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.lifecycle import ApplicationState
@@ -22,72 +21,10 @@ from opentsm.tsm.domain.card_content import (
     ObservedContent,
 )
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind, Topology
 from opentsm.tsm.kernel.errors import PlanRefusedError
-from opentsm.tsm.kernel.ids import TenantId
 
 LOCKED = 0x80
-
-
-class Topology(Record, frozen=True, kw_only=True):
-    """Who manages content on this card, as data of the SE's configuration.
-
-    `manager_sd` is the domain with Authorised Management that creates domains, loads and installs.
-    `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
-    """
-
-    manager_id: TenantId
-    manager_sd: Aid
-    manager_kvn: int
-    provider_id: TenantId
-    domain_load_file: Aid
-    domain_module: Aid
-    domain_privileges: int
-    domain_parameters: bytes
-    temporary_kvn: int
-    first_keys: FirstKeys
-
-
-class SessionKind(Enum):
-    """SECURE_CHANNEL opens with INITIALIZE UPDATE; PLAIN talks to whatever it selects, unprotected."""
-
-    SECURE_CHANNEL = "SECURE_CHANNEL"
-    PLAIN = "PLAIN"
-
-
-class PlannedSession(Record, frozen=True, kw_only=True):
-    """Steps that one party takes in one session with one security domain (or application).
-
-    `key_sd` is the domain whose key set opens the session: an ancestor's when keys are inherited.
-    """
-
-    kind: SessionKind
-    owner_id: TenantId
-    selected: Aid
-    key_sd: Aid
-    kvn: int
-    steps: tuple[s.Step, ...]
-
-
-class Plan(Record, frozen=True, kw_only=True):
-    """Sessions in order; empty when the card is as it should be."""
-
-    sessions: tuple[PlannedSession, ...] = ()
-
-    @property
-    def empty(self) -> bool:
-        """Say whether nothing is to be done."""
-        return not self.sessions
-
-    def lines(self) -> tuple[str, ...]:
-        """Return the plan for people: one line a step."""
-        return tuple(
-            f"{session.selected} · {step.describe()}" for session in self.sessions for step in session.steps
-        )
-
-    def changes_card(self) -> bool:
-        """Say whether any step changes the card."""
-        return any(step.changes for session in self.sessions for step in session.steps)
 
 
 def plan(

@@ -9,7 +9,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
-from opentsm.tsm.engine.plan import PlannedSession
+from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
 

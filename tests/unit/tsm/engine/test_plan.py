@@ -20,7 +20,8 @@ from opentsm.tsm.domain.card_content import (
 )
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import Plan, SessionKind, Topology, plan
+from opentsm.tsm.engine.plan import plan
+from opentsm.tsm.engine.sessions import Plan, SessionKind, Topology
 from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
 

@@ -18,7 +18,7 @@ from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import ServiceInstance
-from opentsm.tsm.engine.plan import Topology
+from opentsm.tsm.engine.sessions import Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork

@@ -22,7 +22,8 @@ from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import Plan, SessionKind, plan
+from opentsm.tsm.engine.plan import plan
+from opentsm.tsm.engine.sessions import Plan, SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
     ApplicationFaultError,

@@ -7,7 +7,7 @@ from opentsm.tsm.domain.operation import Failure, Operation, OperationEvent, Ope
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine import content as c
-from opentsm.tsm.engine.plan import Plan
+from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.errors import KeyMaterialError, TsmError, WrongCardError
 from opentsm.tsm.kernel.ids import TenantId

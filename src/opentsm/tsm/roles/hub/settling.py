@@ -11,7 +11,7 @@ from opentsm.tsm.domain.operation import Failure
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, InstanceState, ServiceInstance
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import PlannedSession
+from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.ports.peer import SegmentReport, StepReport
 
 replace = msgspec.structs.replace

@@ -2,7 +2,7 @@
 
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.secure_element import SecureElement
-from opentsm.tsm.engine.plan import Topology
+from opentsm.tsm.engine.sessions import Topology
 from opentsm.tsm.kernel.ids import TenantId
 
 # Security Domain and Trusted Path: without the second, personalisation through the domain fails (§6.7)
