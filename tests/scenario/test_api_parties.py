@@ -98,7 +98,7 @@ async def test_query_when_out_of_range_then_the_problem_names_it(api: ApiBench) 
 
 async def test_route_when_unknown_then_a_problem_too(api: ApiBench) -> None:
     problem(await api.get(None, "/v1/nothing"), 404, "not_found")
-    problem(await api.get(None, "/v1/devices"), 405, "method_not_allowed")
+    problem(await api.get(None, "/v1/device-tokens"), 405, "method_not_allowed")
 
 
 async def test_list_when_longer_than_a_page_then_the_cursor_leads_through_it_once(api: ApiBench) -> None:

@@ -25,6 +25,7 @@ from opentsm.api.v1 import (
     operations,
     parties,
     secure_elements,
+    tokens,
 )
 
 
@@ -68,6 +69,9 @@ def _v1() -> Router:
             parties.register_party,
             parties.list_parties,
             parties.read_audit,
+            tokens.list_tokens,
+            tokens.issue_token,
+            tokens.revoke_token,
             secure_elements.register_secure_element,
             secure_elements.import_secure_elements,
             secure_elements.list_secure_elements,
@@ -79,6 +83,9 @@ def _v1() -> Router:
             application_keys.import_application_key,
             devices.offer_enrolment,
             devices.enrol_device,
+            devices.list_devices,
+            devices.show_device,
+            devices.revoke_device,
             devices.issue_device_token,
             devices.open_device_session,
             instances.deploy,

@@ -39,6 +39,7 @@ def read_json(body: bytes, kind: Any) -> Any:
         ValidationException: it is JSON of another form.
     """
     try:
+        body.decode()  # a decoder of another type does not look into every text
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise ValidationException(extra=[{"message": str(error), "source": "body"}]) from error

@@ -1,13 +1,15 @@
 """Devices: enrolment codes, enrolment, tokens, sessions."""
 
-from litestar import post
-from litestar.params import JSONBody
+from litestar import get, post
+from litestar.params import FromPath, JSONBody
 
 from opentsm.api.authentication import ANYBODY, DEVICES, Caller
 from opentsm.api.container import Services
 from opentsm.api.idempotency import SECRET_ANSWER
 from opentsm.api.v1 import messages as m
-from opentsm.tsm.kernel.ids import SeId
+from opentsm.api.v1 import views
+from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.tsm.kernel.ids import DeviceId, SeId
 
 _TAG = ["devices"]
 
@@ -27,6 +29,34 @@ async def enrol_device(container: Services, data: JSONBody[m.NewDevice]) -> m.En
     """Enrol a device with its public key; the same code and key again give the same device."""
     device = await container.onboarding.enrol_device(data.code, data.public_key, data.name)
     return m.EnrolledDevice(id=device.id)
+
+
+@get("/devices", tags=_TAG, summary="List devices (issuer)")
+async def list_devices(
+    principal: Caller, container: Services, limit: Limit = 50, after: After = None
+) -> m.DevicePage:
+    """Return the issuer's devices by id, revoked ones too."""
+    items, following = await read_page(
+        lambda page: container.onboarding.devices(principal, page), lambda device: device.id, limit, after
+    )
+    return m.DevicePage(items=[views.device(device) for device in items], next=following)
+
+
+@get("/devices/{device_id:str}", tags=_TAG, summary="Show a device (issuer, operator)")
+async def show_device(principal: Caller, container: Services, device_id: FromPath[str]) -> m.DeviceAnswer:
+    """Return a device."""
+    return views.device(await container.onboarding.device(principal, DeviceId(device_id)))
+
+
+@post(
+    "/devices/{device_id:str}/revocations",
+    tags=_TAG,
+    status_code=200,
+    summary="Revoke a device for good (issuer, operator)",
+)
+async def revoke_device(principal: Caller, container: Services, device_id: FromPath[str]) -> m.DeviceAnswer:
+    """End the device's tokens and sessions at once; it gets no new ones and no further order."""
+    return views.device(await container.onboarding.revoke_device(principal, DeviceId(device_id)))
 
 
 @post(

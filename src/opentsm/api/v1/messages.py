@@ -56,6 +56,31 @@ class PartyPage(Answer, frozen=True, kw_only=True):
     next: str | None
 
 
+class TokenAnswer(Answer, frozen=True, kw_only=True):
+    """A token, named by its SHA-256 digest; `subject` is the device that a device's token belongs to."""
+
+    id: str
+    kind: str
+    subject: str
+    expires_at: datetime | None
+
+
+class TokenPage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[TokenAnswer]
+    next: str | None
+
+
+class NewToken(Answer, frozen=True, kw_only=True):
+    """A long-term token, which is shown only once."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
 # --- secure elements -----------------------------------------------------------------------------------
 
 
@@ -196,6 +221,23 @@ class EnrolledDevice(Answer, frozen=True, kw_only=True):
     """An enrolled device."""
 
     id: str
+
+
+class DeviceAnswer(Answer, frozen=True, kw_only=True):
+    """A device; `se_id` is the only secure element that it may work for, null: any of its issuer's."""
+
+    id: str
+    name: str
+    se_id: str | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class DevicePage(Answer, frozen=True, kw_only=True):
+    """A page; `next` is the cursor for `after`, null on the last page."""
+
+    items: list[DeviceAnswer]
+    next: str | None
 
 
 class AssertionBody(Body, frozen=True, kw_only=True):

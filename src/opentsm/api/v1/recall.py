@@ -9,7 +9,7 @@ from opentsm.api.v1 import views
 from opentsm.api.v1.operations import accepted, deployed
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
-from opentsm.tsm.kernel.ids import OperationId, SeId
+from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId
 from opentsm.tsm.roles.hub.once import Deed
 
 
@@ -38,5 +38,10 @@ async def recall(
             views.secure_element(principal, se),
             status_code=201 if created else 200,
             headers={"Location": f"/v1/secure-elements/{se.id}"} if created else {},
+        )
+    if deed.action == "device.revoked":
+        return Response(
+            views.device(await container.onboarding.device(principal, DeviceId(deed.subject))),
+            status_code=200,
         )
     return None

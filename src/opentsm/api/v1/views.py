@@ -7,10 +7,11 @@ from opentsm.card.gp import lifecycle
 from opentsm.card.gp.privileges import Privilege
 from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.card_content import CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.domain.device import Device
 from opentsm.tsm.domain.operation import Failure, Operation
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import ServiceInstance
-from opentsm.tsm.domain.tenant import Principal, Tenant
+from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant
 from opentsm.tsm.roles.hub.mandate import may_see
 
 _STATE_NAMES = {
@@ -30,6 +31,29 @@ def registered_party(tenant: Tenant, token: str) -> m.RegisteredParty:
     """Show a party with its token, the only time."""
     return m.RegisteredParty(
         id=tenant.id, kind=tenant.kind.value, name=tenant.name, created_at=tenant.created_at, token=token
+    )
+
+
+def device(found: Device) -> m.DeviceAnswer:
+    """Show a device."""
+    return m.DeviceAnswer(
+        id=found.id,
+        name=found.name,
+        se_id=found.se_id,
+        created_at=found.created_at,
+        revoked_at=found.revoked_at,
+    )
+
+
+def token_id(found: AccessToken) -> str:
+    """Return the name of a token: its digest, from which nobody finds the token."""
+    return found.digest.hex()
+
+
+def token(found: AccessToken) -> m.TokenAnswer:
+    """Show that there is a token, and whose."""
+    return m.TokenAnswer(
+        id=token_id(found), kind=found.kind.value, subject=found.subject, expires_at=found.expires_at
     )
 
 

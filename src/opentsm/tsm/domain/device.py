@@ -16,7 +16,7 @@ class EnrolmentCode(Record, frozen=True, kw_only=True):
 
 
 class Device(Record, frozen=True, kw_only=True):
-    """An enrolled device and its public key (JWK, P-256)."""
+    """An enrolled device and its public key (JWK, P-256); `revoked_at` shuts it out for good."""
 
     id: DeviceId
     tenant_id: TenantId
@@ -24,6 +24,7 @@ class Device(Record, frozen=True, kw_only=True):
     public_key: dict[str, str]
     created_at: datetime
     se_id: SeId | None = None
+    revoked_at: datetime | None = None
 
 
 class DeviceSession(Record, frozen=True, kw_only=True):

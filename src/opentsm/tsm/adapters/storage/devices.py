@@ -1,13 +1,16 @@
 """Devices: enrolment codes, devices, their sessions and spent assertions."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from opentsm.tsm.adapters.storage.records import document, optional
+from opentsm.tsm.adapters.storage.records import document, optional, page_arguments
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode
+from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.errors import ConflictError, InvariantError
-from opentsm.tsm.kernel.ids import DeviceId
+from opentsm.tsm.kernel.ids import DeviceId, TenantId
+from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.world import World
 
 _SQL = load_queries("devices")
@@ -39,6 +42,15 @@ class PostgresDevices:
         """Return the device, or None."""
         return optional(Device, await self._session.row(_SQL["get"], device_id))
 
+    async def hold(self, device_id: DeviceId) -> Device | None:
+        """Return the device, which nobody saves until this transaction ends."""
+        return optional(Device, await self._session.row(_SQL["hold"], device_id))
+
+    async def list(self, tenant_id: TenantId, page: Page) -> Sequence[Device]:
+        """Return a page of an issuer's devices by id."""
+        rows = await self._session.rows(_SQL["list"], tenant_id, *page_arguments(page))
+        return [from_json(Device, row["document"]) for row in rows]
+
     async def save(self, device: Device) -> None:
         """Replace a device."""
         saved = await self._session.change(_SQL["save"], device.id, device.tenant_id, document(device))
@@ -68,6 +80,10 @@ class PostgresDevices:
         )
         if not saved:
             raise self._session.spoiled(InvariantError("There is no such device session to save."))
+
+    async def end_sessions(self, device_id: DeviceId) -> int:
+        """Remove all sessions of a device and return how many there were."""
+        return await self._session.change(_SQL["end_sessions"], device_id)
 
     async def remember_assertion(self, device_id: DeviceId, jti: str, expires_at: datetime) -> bool:
         """Store the assertion's id; False when it was used before. Long expired ones are dropped."""

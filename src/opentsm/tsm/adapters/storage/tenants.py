@@ -8,7 +8,7 @@ from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
 from opentsm.tsm.kernel.documents import from_json
-from opentsm.tsm.kernel.errors import ConflictError
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.world import World
@@ -66,6 +66,24 @@ class PostgresTenants:
         if row is None:
             return None
         return from_json(AccessToken, row["token"]), from_json(Tenant, row["tenant"])
+
+    async def tokens(self, tenant_id: TenantId, page: Page) -> Sequence[AccessToken]:
+        """Return a page of a tenant's tokens by digest; the cursor is the digest in hex.
+
+        Raises:
+            InvalidInputError: the cursor is not one.
+        """
+        cursor, limit = page_arguments(page)
+        try:
+            after = bytes.fromhex(cursor)
+        except ValueError as error:
+            raise InvalidInputError("The cursor of a token is its id.", field="after") from error
+        rows = await self._session.rows(_SQL["tokens"], tenant_id, after, limit)
+        return [from_json(AccessToken, row["document"]) for row in rows]
+
+    async def remove_token(self, digest: bytes) -> bool:
+        """Remove a token; False when there is none."""
+        return await self._session.change(_SQL["remove_token"], digest) == 1
 
     async def revoke_tokens(self, tenant_id: TenantId, subject: str) -> int:
         """Remove all tokens of one subject and return how many there were."""

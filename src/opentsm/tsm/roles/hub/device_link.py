@@ -96,6 +96,8 @@ class DeviceLink:
 
     async def _deliver(self, session: DeviceSession, start: bool) -> Delivery:
         async with self._s.storage.transaction() as tx:
+            if await tx.devices.session(session.digest) is None:  # ended while it waited
+                raise NotFoundError("There is no such device session.")
             order = await tx.orders.current(session.se_id)
             waiting = order is not None and order.state is OrderState.IN_FLIGHT
             allowed, bound = await self._allowed(tx, session, order) if waiting else (False, False)

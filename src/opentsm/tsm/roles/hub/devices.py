@@ -103,6 +103,8 @@ class Devices(Parties):
         device_id = _device_id(digest, thumbprint)
         async with self._s.storage.transaction() as tx:
             known = await tx.devices.get(device_id)
+            if known is not None and known.revoked_at is not None:
+                raise EnrolmentCodeError("The device was revoked.", advice="Ask the issuer for a new code.")
             if known is not None:
                 return known
             offer = await tx.devices.take_code(digest, self._s.world.now())
@@ -131,10 +133,11 @@ class Devices(Parties):
         """
         device_id = DeviceId(assertions.key_id(assertion))
         async with self._s.storage.transaction() as tx:
-            device = await tx.devices.get(device_id)
+            device = await tx.devices.hold(device_id)
             if device is None:
                 raise UnauthenticatedError("No such device is enrolled.", advice="Enrol it with a new code.")
             proof = assertions.verify(assertion, device.public_key, device_id, self._s.world.now())
+            _check_good(device)
             if not await tx.devices.remember_assertion(device_id, proof.jti, proof.expires_at):
                 raise UnauthenticatedError("This assertion was used before.", advice="Sign a new one.")
             lifetime = self._s.lifetimes.token_s
@@ -155,9 +158,10 @@ class Devices(Parties):
         session_id = self._s.world.random(_SESSION_BYTES).hex()
         lifetime = self._s.lifetimes.session_s
         async with self._s.storage.transaction() as tx:
-            device = await tx.devices.get(DeviceId(principal.device_id))
+            device = await tx.devices.hold(DeviceId(principal.device_id))
             if device is None:
                 raise UnauthenticatedError("No such device is enrolled.")
+            _check_good(device)
             se = await tx.secure_elements.find(None, identifier, issuer_id=principal.tenant_id)
             if se is None or se.device_link_id != identifier or se.state is SeState.RETIRED:
                 raise NotFoundError("There is no such secure element.", field="/se/id")
@@ -202,6 +206,11 @@ def _device_id(code_digest: bytes, thumbprint: str) -> DeviceId:
     value = hashlib.sha256(code_digest + thumbprint.encode()).digest()[:16]
     number = int.from_bytes(value, "big") & ~(0xF << 76) & ~(0b11 << 62) | 8 << 76 | 0b10 << 62
     return DeviceId(str(uuid.UUID(int=number)))
+
+
+def _check_good(device: Device) -> None:
+    if device.revoked_at is not None:
+        raise UnauthenticatedError("The device was revoked.", advice="Enrol it with a new code and key.")
 
 
 def _check_binding(device: Device, se: SecureElement) -> None:

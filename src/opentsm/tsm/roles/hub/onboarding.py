@@ -11,9 +11,10 @@ from opentsm.tsm.roles.hub.devices import Devices
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
 from opentsm.tsm.roles.hub.registration import Registration
+from opentsm.tsm.roles.hub.revocation import Revocation
 
 
-class Onboarding(Devices, Registration, Parties):
+class Onboarding(Devices, Registration, Revocation, Parties):
     """The hub's door for operators, issuers and devices."""
 
     def __init__(

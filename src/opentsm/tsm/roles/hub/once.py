@@ -97,6 +97,7 @@ class _ClaimingWork:
         self.operations = tx.operations
         self.orders = tx.orders
         self.credits = tx.credits
+        self.retention = tx.retention
         self.segments = tx.segments
         self.load_files = tx.load_files
         self.catalogue = tx.catalogue

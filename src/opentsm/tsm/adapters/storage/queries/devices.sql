@@ -10,6 +10,15 @@ INSERT INTO devices (id, tenant_id, document) VALUES ($1, $2, $3) ON CONFLICT DO
 -- name: get
 SELECT document FROM devices WHERE id = $1
 
+-- name: hold
+SELECT document FROM devices WHERE id = $1 FOR SHARE
+
+-- name: list
+SELECT document FROM devices WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3
+
+-- name: end_sessions
+DELETE FROM device_sessions WHERE device_id = $1
+
 -- name: save
 UPDATE devices SET tenant_id = $2, document = $3 WHERE id = $1
 

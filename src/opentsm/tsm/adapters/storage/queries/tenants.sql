@@ -21,5 +21,11 @@ SELECT a.document AS token, t.document AS tenant
 FROM access_tokens a JOIN tenants t ON t.id = a.tenant_id
 WHERE a.digest = $1
 
+-- name: tokens
+SELECT document FROM access_tokens WHERE tenant_id = $1 AND digest > $2 ORDER BY digest LIMIT $3
+
+-- name: remove_token
+DELETE FROM access_tokens WHERE digest = $1
+
 -- name: revoke_tokens
 DELETE FROM access_tokens WHERE tenant_id = $1 AND subject = $2
