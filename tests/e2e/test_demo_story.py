@@ -32,9 +32,9 @@ def test_demo_when_everything_is_verified_then_one_json_document(open_data_dir: 
     counted = [one["type"] for one in operations]
     assert {kind: counted.count(kind) for kind in set(counted) - {"AUDIT"}} == {
         "DEPLOY": 4,
-        "TOP_UP": 1,
-        "SUSPEND": 1,
-        "RESUME": 1,
+        "TOP_UP": 2,
+        "SUSPEND": 2,
+        "RESUME": 2,
         "TERMINATE": 4,
     }
     for one in operations:

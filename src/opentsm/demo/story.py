@@ -30,7 +30,7 @@ from opentsm.demo.stage import Stage, open_stage
 from opentsm.demo.teller import Teller
 
 PROFILES: Final = ("scp03-i70", "scp02-i55")
-STEPS: Final = 46
+STEPS: Final = 55
 PRICE, TOP_UP, FARE = 1995, 2000, 240
 
 
@@ -75,17 +75,18 @@ class Story:
         for card in self.stage.cards:
             await self.audit(card)
         self.teller.chapter(f"Two services on {first.name} ({first.profile.name})")
-        bank, transit = await self.deploy(BANK, first), await self.deploy(TRANSIT, first)
-        await self.audit(first)
-        await self.go_shopping(first)
+        await self.live_on(first)
+        self.teller.chapter(f"The same services, the same life, on {second.name} ({second.profile.name})")
+        await self.live_on(second)
+        await self.terminate_all()
+
+    async def live_on(self, card: DemoCard) -> None:
+        """Deploy both services on a card and use, suspend and resume them."""
+        bank, transit = await self.deploy(BANK, card), await self.deploy(TRANSIT, card)
+        await self.audit(card)
+        await self.go_shopping(card)
         await self.travel(transit)
         await self.suspend_and_resume(bank)
-        self.teller.chapter(f"The same services on {second.name} ({second.profile.name})")
-        await self.deploy(BANK, second)
-        await self.deploy(TRANSIT, second)
-        await self.audit(second)
-        await self.go_shopping(second)
-        await self.terminate_all()
 
     async def register(self) -> None:
         """Register cards and the device that carries orders to them."""
@@ -157,30 +158,32 @@ class Story:
     async def travel(self, transit: Deployed) -> None:
         """Top the purse up and pass a gate."""
         station, card = Station(self.keys), transit.card
-        with self.teller.doing("a gate stays shut for the empty purse") as notes:
+        with self.teller.doing(f"a gate stays shut for the empty purse on {card.name}") as notes:
             notes.append(await station.stays_shut(card, FARE))
         top_up = {"amount": TOP_UP, "transaction": secrets.token_hex(8).upper()}
         path = f"/v1/instances/{transit.instance_id}/top-ups"
         request = self.parties.provider.post(path, top_up)
-        await self._run(f"a kiosk tops the purse up by {money(TOP_UP)}", card, request, TRANSIT)
-        with self.teller.doing("the kiosk finds the top-up in the purse's own log, once") as notes:
+        await self._run(
+            f"a kiosk tops the purse on {card.name} up by {money(TOP_UP)}", card, request, TRANSIT
+        )
+        with self.teller.doing(f"the kiosk finds the top-up in the log of {card.name}, once") as notes:
             notes.append(await station.credited_once(card, top_up))
-        with self.teller.doing("the gate debits the purse and opens") as notes:
+        with self.teller.doing(f"the gate debits the purse on {card.name} and opens") as notes:
             notes.append(await station.passes(card, FARE))
-        with self.teller.doing("the kiosk reads balance and log") as notes:
+        with self.teller.doing(f"the kiosk reads balance and log on {card.name}") as notes:
             notes.append(await station.shows(card, TOP_UP - FARE))
 
     async def suspend_and_resume(self, bank: Deployed) -> None:
         """Suspend the bank card, see it gone, resume it, see it back."""
-        self.teller.chapter("Lost and found")
+        self.teller.chapter(f"{bank.card.name}: lost and found")
         shop, card = Shop(self.keys), bank.card
         await self._change(bank, "suspensions", f"suspend «Bank card» on {card.name}")
         verify.require_locked(card, BANK.instance)
-        with self.teller.doing("the POS no longer finds the bank card") as notes:
+        with self.teller.doing(f"the POS no longer finds the bank card on {card.name}") as notes:
             notes.append(await shop.is_turned_away(card))
         await self._change(bank, "resumptions", f"resume «Bank card» on {card.name}")
         verify.require_present(card, [BANK.instance])
-        with self.teller.doing("the POS takes the bank card again") as notes:
+        with self.teller.doing(f"the POS takes the bank card on {card.name} again") as notes:
             notes.append(await shop.sell(card, PRICE))
 
     async def terminate_all(self) -> None:
