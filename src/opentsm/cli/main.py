@@ -15,7 +15,7 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from opentsm.cli.exit_codes import ExitCode
-from opentsm.cli.output import CliError, print_json, report_error
+from opentsm.cli.output import CliError, print_json, report_error, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -165,6 +165,7 @@ def main() -> None:
             print_json({"error": CliError(message(), code=ExitCode.USAGE).document()})
         raise
     except KeyboardInterrupt:
+        say("ended by Ctrl-C")
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         fault = machine_fault(error)
