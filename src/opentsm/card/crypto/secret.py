@@ -6,7 +6,10 @@ from typing import ClassVar, NoReturn, final
 
 @final
 class Secret:
-    """Clear key bytes; whoever needs them says so with `reveal`."""
+    """Clear key bytes; whoever needs them says so with `reveal`.
+
+    Its repr shows the length only: bytes alone have no algorithm, which a check value (GPCS §B.6) needs.
+    """
 
     __slots__ = ("_value",)
     # Equal by value and unhashable: a hash of the value would be a digest of the key.
