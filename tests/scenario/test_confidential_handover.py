@@ -1,7 +1,7 @@
 """A new security domain changes hands without anybody on the way learning its keys: host and card together.
 
 The eavesdropper has the issuer's static keys and every byte that went over the reader. It first proves itself
-on the usual way (first keys forwarded under the issuer's data encryption key), where it does find the new keys;
+on the usual way (first keys forwarded under the issuer's data encryption key), where it does find new keys;
 then it finds nothing in two confidential ways: SCP11 with the new domain, and Amendment A's scenario 3.
 """
 

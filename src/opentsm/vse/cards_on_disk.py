@@ -2,6 +2,7 @@
 
 `card.nvm` is the non-volatile memory, `card.json` the identity, `keys.json` (readable by its owner only) the
 first key set of the issuer security domain.
+Of a card with certified keys `test-authority.der` is the certificate of the authority that issued theirs.
 """
 
 import json
@@ -15,14 +16,17 @@ from typing import Final
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
+from opentsm.vse.certified_keys import certifies
 from opentsm.vse.factory import NO_KEYS
 from opentsm.vse.nvm import FileNvm
 from opentsm.vse.profiles import VseProfile, load_profile
 from opentsm.vse.state import CardImage, encode_image
+from opentsm.vse.virtual_authority import root_certificate
 
 _IMAGE: Final = "card.nvm"
 _IDENTITY: Final = "card.json"
 _KEYS: Final = "keys.json"
+_AUTHORITY: Final = "test-authority.der"
 _KEY_LENGTHS: Final = {2: (16,), 3: (16, 24, 32)}
 
 
@@ -92,6 +96,8 @@ class CardDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_private(self.keys_file, _keys_document(kind, kvn, keys, domain_keys))
             (self.path / _IDENTITY).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+            if certifies(kind):
+                (self.path / _AUTHORITY).write_bytes(root_certificate())
             VirtualCard.issue(kind, identity, keys, self._nvm(), domain_keys=domain_keys)
         return document
 

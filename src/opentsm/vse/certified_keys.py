@@ -35,6 +35,11 @@ _DOMAIN_PACKAGE: Final = bytes.fromhex("A0000001515350")
 _DOMAIN_MODULE: Final = bytes.fromhex("A000000151535041")
 
 
+def certifies(profile: VseProfile) -> bool:
+    """Tell whether a new card of this kind has certified keys."""
+    return profile.casd or bool(profile.scp11_factory_kvn and PROTOCOL in dict(profile.channels))
+
+
 def add_agreement_keys(profile: VseProfile, domain: DomainData, name: str, random: Random) -> None:
     """Give the issuer security domain its SCP11a and SCP11b keys, where the profile has SCP11.
 

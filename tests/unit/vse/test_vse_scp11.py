@@ -5,6 +5,8 @@ from datetime import date
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.vse.card_host import SSD, CardHost, host_with_session, make_card, make_keys
 from tests.unit.vse.scp11_host import (
     CA,
@@ -43,6 +45,8 @@ from opentsm.card.scp.scp11 import (
     Variant,
 )
 from opentsm.card.scp.scp11_script import OfflineScript, ReplaySafety, offline_script
+from opentsm.vse import virtual_authority
+from opentsm.vse.state import encode_image
 
 CURVES = (Curve.P_256, Curve.P_384, Curve.BRAINPOOL_P256R1)
 ROOT = Authority(0x51)
@@ -389,6 +393,17 @@ def test_data_for_an_unknown_key_when_stored_is_refused() -> None:
     assert host.sw(command) == 0x6A88
 
 
+def read_whole(host: CardHost, command: CommandApdu) -> bytes:
+    """Send, and fetch what is left by GET RESPONSE."""
+    answer = host.raw(command)
+    data = answer.data
+    while answer.sw >> 8 == 0x61:
+        answer = host.raw("00C0000000")
+        data += answer.data
+    assert answer.sw == 0x9000
+    return data
+
+
 def script_for(
     point: bytes, *plain: CommandApdu, replay: ReplaySafety | None = ReplaySafety.IDEMPOTENT
 ) -> OfflineScript:
@@ -442,3 +457,50 @@ def test_new_domain_when_it_has_no_keys_speaks_scp11_with_the_issuers() -> None:
     host.forward_keys(SSD, make_keys(0x61))
     host.select(SSD)
     assert agree(host, SessionParameters(Variant.B, KVN), HostKeys(EPHEMERAL), point) == 0x6A88
+
+
+@pytest.mark.parametrize("name", ["scp11-p256", "scp11-p384", "scp11-bp256", "scp11-s16"])
+@pytest.mark.parametrize("variant", [Variant.A, Variant.B])
+def test_new_card_of_each_profile_when_it_comes_from_the_factory_proves_itself(
+    name: str, variant: Variant
+) -> None:
+    host = CardHost(make_card(name, random=CountedRandom()))
+    chain = parse_certificates(read_whole(host, get_certificates(KeyReference(variant.kid, 0x18))))
+    card = verify_chain(chain, PublicKey(Curve.P_256, virtual_authority.point()), today=date(2026, 1, 1))
+    curve = card.public_key.curve
+    assert host.card.profile.scp11_curve == curve.name
+    keys = HostKeys(seeded_key(2, curve), seeded_key(1, curve) if variant is Variant.A else None)
+    if variant is Variant.A:
+        host.host_challenge = bytes(16 if host.card.profile.scp11_s16 else 8)
+        host.authenticate()
+        trust(host, ROOT)
+        assert send_certificates(host, ROOT.certify(seeded_key(1, curve))) == 0x9000
+    parameters = SessionParameters(variant, 0x18, s16=host.card.profile.scp11_s16)
+    assert agree(host, parameters, keys, card.public_key.point) == 0x9000
+    assert host.sw(commands.get_data(0x66)) == 0x9000
+
+
+def test_recognition_data_when_read_names_scp11_with_its_two_byte_option() -> None:
+    """As a YubiKey 5.7 shows it: SCP11 i=0D86 is the arc 9B06."""
+    host = CardHost(make_card("scp11-p256"))
+    assert bytes.fromhex("640C060A2A864886FC6B04119B06") in host.raw("80CA006600").data
+
+
+FUZZED = card_with(Variant.A)[0]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    header=st.sampled_from(["802A0310", "802A0390", "80820311", "80880313", "80CABF21", "80CA0083"]),
+    data=st.binary(max_size=200),
+    prefix=st.sampled_from(["", "7F21", "30", "A60D9002110195013C80018881011" + "0", "A6"]),
+)
+def test_any_data_when_sent_outside_a_session_gets_a_status_word_and_changes_nothing(
+    header: str, data: bytes, prefix: str
+) -> None:
+    host = FUZZED
+    before = encode_image(host.card.image())
+    content = (bytes.fromhex(prefix) + data)[:255]
+    answer = host.raw(bytes.fromhex(header) + bytes([len(content)]) + content if content else header)
+    assert answer.sw != 0x6F00
+    assert encode_image(host.card.image()) == before
