@@ -11,6 +11,7 @@ from opentsm.vse.keysets import key_owner, select_channel_set
 from opentsm.vse.scp import ChannelKeys, StartedSession, has_secure_messaging, scp02, scp03
 from opentsm.vse.scp.scp02 import Scp02Start
 from opentsm.vse.scp.scp03 import Scp03Start
+from opentsm.vse.secure_messaging import scp02_options
 from opentsm.vse.state import DomainData, Instance
 from opentsm.vse.status import (
     SW_AUTHENTICATION_FAILED,
@@ -25,12 +26,24 @@ from opentsm.vse.status import (
 
 
 def initialize_update(
-    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+    environment: Environment,
+    channel: LogicalChannel,
+    domain: Instance,
+    command: CommandApdu,
+    aid: bytes | None = None,
 ) -> bytes:
     """Start a session; one that is open ends, whatever comes of this.
 
+    Args:
+        environment: the card.
+        channel: on which the session will be.
+        domain: whose keys are asked for.
+        command: INITIALIZE UPDATE.
+        aid: of the application that opens the session with the keys of its security domain; None for the
+            security domain itself.
+
     Raises:
-        StatusError: 6A88 no such key set, 6983 key set blocked, 6985 counter at its end,
+        StatusError: 6A88 no such key set, 6983 key set blocked, 6985 counter at its end or implicit mode,
             6700 wrong challenge.
     """
     channel.end_secure_channel()
@@ -42,7 +55,8 @@ def initialize_update(
     if data.failures.get(keys.kvn, 0) >= environment.profile.retry_limit:
         raise StatusError(SW_BLOCKED)
     start = _start_scp03 if protocol == 3 else _start_scp02
-    started, answer = start(_Opening(environment, data, keys, option, domain.aid, command.data))
+    user = domain.aid if aid is None else aid
+    started, answer = start(_Opening(environment, data, keys, option, user, command.data))
     channel.started = started
     return environment.image.identity.kdd + bytes([keys.kvn, protocol]) + answer
 
@@ -97,10 +111,11 @@ def _start_scp02(opening: _Opening) -> tuple[StartedSession, bytes]:
     if len(opening.host_challenge) != 8:
         raise StatusError(SW_WRONG_LENGTH)
     counter = opening.data.sequence.get(opening.keys.kvn, 0)
-    if counter > scp02.COUNTER_MAX:
+    if counter > scp02.COUNTER_MAX or not scp02.is_explicit(opening.option):
         raise StatusError(SW_CONDITIONS)
     random = opening.environment.random(6)
-    started = Scp02Start(opening.keys, opening.option, counter, opening.aid, opening.host_challenge, random)
+    options = scp02_options(opening.environment, opening.option)
+    started = Scp02Start(opening.keys, options, counter, opening.aid, opening.host_challenge, random)
     return started, counter.to_bytes(2, "big") + started.card_challenge + started.card_cryptogram()
 
 
@@ -114,8 +129,9 @@ def external_authenticate(
             6300 wrong host cryptogram.
     """
     started, channel.started = channel.started, None
+    profile = environment.profile
     if started is None:
-        raise StatusError(SW_CONDITIONS)
+        raise StatusError(int(profile.authentication_unstarted, 16))
     length = started.cryptogram_length
     if not has_secure_messaging(command.cla):
         raise StatusError(SW_SECURITY)
@@ -127,7 +143,7 @@ def external_authenticate(
     data, kvn = owner.domain_data(), started.keys.kvn
     if not started.verify_mac(command):
         _count_failure(environment, data, kvn)
-        raise StatusError(SW_SECURITY)
+        raise StatusError(int(profile.authentication_wrong_mac, 16))
     if isinstance(started, Scp02Start):
         # §E.1.2: the first valid C-MAC counts, even when the cryptogram is then wrong.
         data.sequence[kvn] = started.counter + 1

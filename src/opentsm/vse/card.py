@@ -12,6 +12,7 @@ from functools import partial
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.vse import factory
+from opentsm.vse.applet_channel import AppletChannel
 from opentsm.vse.dispatch import chains, dispatch
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.faults import FaultPlan, FaultyNvm, LostAnswerError, TornError
@@ -134,6 +135,7 @@ class VirtualCard:
         environment = Environment(self._image(), self._profile, self._nvm, self._random)
         environment.channels[0] = LogicalChannel(0, implicit_application(environment.image))
         environment.toolkit = open_toolkit(environment)
+        environment.secure_channel = partial(AppletChannel, environment)
         self._environment = environment
         self._transport = Transport(self._profile, partial(chains, environment))
         return bytes.fromhex(self._profile.atr)

@@ -79,4 +79,8 @@ def _to_selected(environment: Environment, channel: LogicalChannel, command: Com
         return process(environment, channel, selected, command)
     if environment.image.isd.state == CardState.TERMINATED:
         raise StatusError(SW_CONDITIONS)
-    return environment.applet(selected).process(command)
+    environment.active = channel
+    try:
+        return environment.applet(selected).process(command)
+    finally:
+        environment.active = None

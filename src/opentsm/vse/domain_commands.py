@@ -11,6 +11,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.tlv import parse_tlv
 from opentsm.vse.authentication import external_authenticate, initialize_update
 from opentsm.vse.card_data import APPLICATION_LIST, read_object
+from opentsm.vse.command_chain import gather, is_interrupted
 from opentsm.vse.deletion import delete
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.install import install
@@ -19,7 +20,7 @@ from opentsm.vse.lifecycle import CardState, is_locked
 from opentsm.vse.loading import load
 from opentsm.vse.put_key import put_key
 from opentsm.vse.registry_status import get_status, set_status
-from opentsm.vse.scp import Level, MessagingError, has_secure_messaging
+from opentsm.vse.scp import Level, has_secure_messaging
 from opentsm.vse.scp11_commands import (
     GENERATE_KEY,
     INTERNAL_AUTHENTICATE,
@@ -30,6 +31,7 @@ from opentsm.vse.scp11_commands import (
     perform_security_operation,
     speaks_scp11,
 )
+from opentsm.vse.secure_messaging import Messaging, session_level
 from opentsm.vse.state import Instance
 from opentsm.vse.status import (
     SW_CONDITIONS,
@@ -37,6 +39,7 @@ from opentsm.vse.status import (
     SW_INS_NOT_SUPPORTED,
     SW_OK,
     SW_SECURITY,
+    SW_WRONG_P1P2,
     StatusError,
 )
 from opentsm.vse.store_data import store_data
@@ -46,6 +49,8 @@ Handler = Callable[[Environment, LogicalChannel, Instance, CommandApdu], Answer]
 
 _INITIALIZE_UPDATE: Final = 0x50
 _EXTERNAL_AUTHENTICATE: Final = 0x82
+BEGIN_R_MAC_SESSION: Final = 0x7A
+_BEGIN_P2: Final = 0x01
 _SELECT: Final = 0xA4
 _GET_DATA: Final = 0xCA
 _GET_DATA_ISO: Final = 0xCB
@@ -78,10 +83,35 @@ def _get_data(
     return parse_tlv(data).value
 
 
-# Table 11-1 and Table 11-2.
+def _begin_r_mac(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> Answer:
+    """§E.5.3, Amendment D §7.1.3; what the data field says is the off-card entity's own affair."""
+    if command.p2 != _BEGIN_P2:
+        raise StatusError(SW_WRONG_P1P2)
+    if channel.session is None:
+        raise StatusError(SW_SECURITY)
+    channel.session.begin_r_mac(command.p1)
+    return b""
+
+
+def _end_r_mac(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> Answer:
+    """§E.5.4, Amendment D §7.1.4."""
+    if command.p1:
+        raise StatusError(SW_WRONG_P1P2)
+    if channel.session is None:
+        raise StatusError(SW_SECURITY)
+    return channel.session.end_r_mac(command.p2)
+
+
+# Table 11-1 and Table 11-2; Tables E-5, E-6 for R-MAC sessions, which in implicit mode need no other session.
 COMMANDS: Final[dict[int, Command]] = {
     _GET_DATA: Command(_get_data, _LOCKABLE | {CardState.TERMINATED}, authenticated=False),
     _GET_DATA_ISO: Command(_get_data, _LOCKABLE | {CardState.TERMINATED}, authenticated=False),
+    BEGIN_R_MAC_SESSION: Command(_begin_r_mac, _LOCKABLE, authenticated=False),
+    0x78: Command(_end_r_mac, _LOCKABLE, authenticated=False),
     0xF2: Command(get_status, _LOCKABLE),
     0xF0: Command(set_status, _LOCKABLE),
     0xD8: Command(put_key, _CHANGING),
@@ -120,10 +150,28 @@ def process(
         return _authenticate(environment, channel, domain, command)
     if channel.aborted:
         raise StatusError(SW_SECURITY)
-    plain = _unwrap(channel, command)
-    answer = execute(environment, channel, domain, plain)
+    return _process_protected(environment, channel, domain, command)
+
+
+def _process_protected(
+    environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
+) -> ResponseApdu:
+    messaging = Messaging(environment, channel, domain, domain.aid)
+    interrupting = is_interrupted(channel, command)
+    if command.ins == BEGIN_R_MAC_SESSION:
+        messaging.open_for_responses()
+    gathered = gather(environment, channel, command)
+    if gathered is None:
+        # §11.1.5.1: no R-MAC either.
+        return ResponseApdu(b"", SW_OK)
+    plain = messaging.unwrap(*gathered)
+    answer = _refused(SW_CONDITIONS) if interrupting else execute(environment, channel, domain, plain)
     session = channel.session
     return ResponseApdu(session.wrap(answer.data, answer.sw), answer.sw) if session else answer
+
+
+def _refused(sw: int) -> ResponseApdu:
+    return ResponseApdu(b"", sw)
 
 
 def _authenticates(domain: Instance, command: CommandApdu) -> bool:
@@ -136,6 +184,8 @@ def _authenticates(domain: Instance, command: CommandApdu) -> bool:
 def _authenticate(
     environment: Environment, channel: LogicalChannel, domain: Instance, command: CommandApdu
 ) -> ResponseApdu:
+    if is_interrupted(channel, command):
+        raise StatusError(SW_CONDITIONS)
     opening = authenticate if is_mutual_authenticate(domain, command) else _OPENING.get(command.ins)
     if opening is not None:
         answer = opening(environment, channel, domain, command)
@@ -144,21 +194,6 @@ def _authenticate(
     else:
         answer = external_authenticate(environment, channel, domain, command)
     return answer if isinstance(answer, ResponseApdu) else ResponseApdu(answer, SW_OK)
-
-
-def _unwrap(channel: LogicalChannel, command: CommandApdu) -> CommandApdu:
-    """Check a command against the level of the session, whatever its class says (§10.2.2)."""
-    secured, session = has_secure_messaging(command.cla), channel.session
-    if session is None or not session.level & Level.C_MAC:
-        if secured:
-            raise StatusError(SW_SECURITY)
-        return session.unwrap(command) if session else command
-    try:
-        return session.unwrap(command)
-    except MessagingError:
-        channel.end_secure_channel()
-        channel.aborted = True
-        raise
 
 
 def execute(
@@ -184,21 +219,10 @@ def _require_allowed(environment: Environment, channel: LogicalChannel, command:
         raise StatusError(SW_CONDITIONS)
     if not command.authenticated:
         return
-    level = _session_level(environment, channel)
+    level = session_level(environment, channel)
     if level is None:
         raise StatusError(SW_SECURITY)
     # In SCP11b nobody knows who speaks: only what this kind of card allows to everybody.
     known = level & (Level.AUTHENTICATED | Level.ANY_AUTHENTICATED)
     if not known and f"{ins:02X}" not in environment.profile.scp11b_commands:
         raise StatusError(SW_SECURITY)
-
-
-def _session_level(environment: Environment, channel: LogicalChannel) -> Level | None:
-    """Return the session's level when it is enough for this card, else None."""
-    session = channel.session
-    if (
-        session is None
-        or session.level & environment.profile.minimum_level != environment.profile.minimum_level
-    ):
-        return None
-    return session.level

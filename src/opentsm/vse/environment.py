@@ -10,7 +10,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.vse import contactless, memory
-from opentsm.vse.applets.base import Applet
+from opentsm.vse.applets.base import Applet, SecureChannelService
 from opentsm.vse.applets.catalogue import applet_class
 from opentsm.vse.authority import Authority
 from opentsm.vse.certificates import ChainInProgress, SetupInProgress, VerifiedPeer
@@ -18,7 +18,7 @@ from opentsm.vse.nvm import Nvm
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.scp import SecureSession, StartedSession
 from opentsm.vse.state import CardImage, Instance, LoadFile, encode_image
-from opentsm.vse.status import SW_NO_MEMORY, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, StatusError
 
 
 @dataclass(slots=True)
@@ -62,6 +62,21 @@ class PendingContent:
 
 
 @dataclass(slots=True)
+class CommandChain:
+    """Commands of a series (P1 bit 8) that were received, without the last (§11.1.5.1).
+
+    Args:
+        header: that all have, with bit 8 of P1 clear.
+        parts: how many.
+        data: their data fields.
+    """
+
+    header: bytes
+    parts: int = 0
+    data: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
 class LogicalChannel:
     """What one logical channel remembers until its application session ends (all of it volatile)."""
 
@@ -79,6 +94,7 @@ class LogicalChannel:
     store_block: int = 0
     store_data: bytearray = field(default_factory=bytearray)
     status_rest: dict[int, list[bytes]] = field(default_factory=dict)
+    series: CommandChain | None = None
 
     def end_secure_channel(self) -> None:
         """Forget keys, levels and what a secure channel protected."""
@@ -99,7 +115,7 @@ class LogicalChannel:
     def end_application_session(self) -> None:
         """Forget everything: another application is selected (GPCS §10.2.3, §11.11.1)."""
         self.end_secure_channel()
-        self.chain = self.peer = None
+        self.chain = self.peer = self.series = None
         self.load = self.combined = None
         self.status_rest.clear()
 
@@ -141,6 +157,9 @@ class Environment:
         self.channels: dict[int, LogicalChannel] = {}
         self.toolkit: Toolkit | None = None
         self.volatile_priority = b""
+        # The channel of the command in work, and who serves applets there: set by the dispatcher.
+        self.active: LogicalChannel | None = None
+        self.secure_channel: Callable[[LogicalChannel, Instance], SecureChannelService] | None = None
 
     def is_selected(self, entry: Instance | LoadFile, *, beside: "LogicalChannel | None" = None) -> bool:
         """Tell whether an instance is selected on any open channel, or on any `beside` this one."""
@@ -252,6 +271,13 @@ class _Services:
 
     def set_contactless_state(self, state: int) -> None:
         contactless.set_own_state(self._environment, self._instance, state)
+
+    @property
+    def secure_channel(self) -> SecureChannelService:
+        environment = self._environment
+        if environment.active is None or environment.secure_channel is None:
+            raise StatusError(SW_CONDITIONS)
+        return environment.secure_channel(environment.active, self._instance)
 
 
 class _Store(MutableMapping[str, bytes]):

@@ -15,6 +15,7 @@ from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.privileges import Privilege
 from opentsm.vse.profiles import FactoryInstance, FactoryLoadFile, VseProfile
+from opentsm.vse.scp.scp02 import has_base_key_only
 from opentsm.vse.state import (
     SYMMETRIC_AES,
     SYMMETRIC_DES,
@@ -92,10 +93,13 @@ def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMate
 
 
 def _channel_keys(profile: VseProfile, kvn: int, values: Iterable[bytes]) -> list[Key]:
-    kind = SYMMETRIC_AES if profile.channels[0][0] == 3 else SYMMETRIC_DES
-    return [
+    protocol, option = profile.channels[0]
+    kind = SYMMETRIC_AES if protocol == 3 else SYMMETRIC_DES
+    keys = [
         Key(kid, kvn, [KeyComponent(kind, value)]) for kid, value in zip(CHANNEL_KIDS, values, strict=True)
     ]
+    # Table E-2: a base key stands in for all three.
+    return keys[:1] if protocol == 2 and has_base_key_only(option) else keys
 
 
 def _remote_keys(profile: VseProfile, values: Iterable[bytes]) -> list[Key]:

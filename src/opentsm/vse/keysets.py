@@ -11,6 +11,7 @@ from opentsm.vse import memory
 from opentsm.vse.environment import Environment
 from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.scp import ChannelKeys
+from opentsm.vse.scp.scp02 import has_base_key_only
 from opentsm.vse.state import (
     SYMMETRIC_AES,
     SYMMETRIC_DES,
@@ -50,6 +51,9 @@ def channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys] | None:
     """Return protocol and keys of a complete secure channel key set, or None; keys of SCP80 make none."""
     if is_remote_version(domain, kvn):
         return None
+    base = domain.find_key(CHANNEL_KIDS[0], kvn)
+    if base is not None and base.type == SYMMETRIC_DES and _has_base_key_only(domain):
+        return 2, ChannelKeys(kvn, base.value, base.value, base.value)
     found = [domain.find_key(kid, kvn) for kid in CHANNEL_KIDS]
     keys = [key for key in found if key is not None]
     if len(keys) != len(CHANNEL_KIDS):
@@ -59,6 +63,10 @@ def channel_set(domain: DomainData, kvn: int) -> tuple[int, ChannelKeys] | None:
     if protocol is None or not alike:
         return None
     return protocol, ChannelKeys(kvn, *(key.value for key in keys))
+
+
+def _has_base_key_only(domain: DomainData) -> bool:
+    return any(protocol == 2 and has_base_key_only(option) for protocol, option in domain.scps)
 
 
 def has_channel_set(domain: DomainData) -> bool:

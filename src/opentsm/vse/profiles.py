@@ -82,6 +82,14 @@ class VseProfile:
     protocol: Literal["T=0", "T=1"] = "T=1"
     logical_channels: int = 4
     chain_limit: int = 8192
+    command_chaining: bool = True
+    chain_mac_counted: bool = True
+    chain_counter_steps: Literal["command", "part"] = "command"
+    authentication_unstarted: Literal["6985", "6982"] = "6985"
+    authentication_wrong_mac: Literal["6982", "6300"] = "6982"
+    protected_unasked: Literal["refuse", "abort"] = "refuse"
+    scp02_encrypts_empty: bool = False
+    scp02_mac_on_errors: bool = False
     minimum_level: int = 0
     inherit_keys: bool = True
     personalized_by_keys: bool = True

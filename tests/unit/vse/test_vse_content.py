@@ -310,12 +310,6 @@ def test_implicit_selection_has_one_holder_and_goes_back() -> None:
     assert host.raw("80CA004200").sw == 0x9000
 
 
-def test_chained_install_is_refused() -> None:
-    """Case 79, unsupported."""
-    host = host_with_session()
-    assert host.sw(CommandApdu(0x80, 0xE6, 0x82, 0, b"\x00")) == 0x6A86
-
-
 def test_damaged_load_files_are_refused_and_leave_nothing() -> None:
     host = host_with_session()
     good = load_file()

@@ -10,7 +10,6 @@ from tests.unit.vse.card_host import (
     make_keys,
 )
 
-from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.gp import commands
 from opentsm.card.gp.keys import KeyType
@@ -76,10 +75,3 @@ def test_default_plan_and_back(profile: str, first_keys: str) -> None:
     host.ok(commands.delete(PACKAGE, related=True))
     host.ok(commands.delete(SSD))
     assert host.free_memory() == free
-
-
-def test_chained_delete_is_not_supported() -> None:
-    """Case 79, for DELETE."""
-    host = CardHost(make_card())
-    host.authenticate()
-    assert host.sw(CommandApdu(0x80, 0xE4, 0x80, 0, b"\x4f\x00", 256)) == 0x6A86

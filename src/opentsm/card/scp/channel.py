@@ -40,6 +40,7 @@ _PSEUDO_RANDOM = 0x10
 _SECURE_MESSAGING = 0x04
 _FURTHER_INTERINDUSTRY = 0x40
 _FURTHER_SECURE_MESSAGING = 0x20
+_MAX_SHORT = 0xFF
 
 
 class SecurityLevel(IntFlag):
@@ -179,6 +180,13 @@ class WrappedCommand(NamedTuple):
     link: ResponseLink
 
 
+class WrappedChain(NamedTuple):
+    """A protected command in parts, and what will be needed to check the answer to the last."""
+
+    apdus: tuple[CommandApdu, ...]
+    link: ResponseLink
+
+
 class SecureChannel(Protocol):
     """One session with one security domain, as the off-card entity sees it.
 
@@ -191,6 +199,12 @@ class SecureChannel(Protocol):
 
     def wrap(self, command: CommandApdu) -> WrappedCommand:
         """Protect the next command of the session."""
+
+    def wrap_in_parts(self, command: CommandApdu) -> WrappedChain:
+        """Protect DELETE, INSTALL or PUT KEY as a whole, then cut it (GPCS §11.1.5.1).
+
+        All parts but the last are answered with 9000 and nothing else, also at a level with R-MAC.
+        """
 
     def unwrap(self, response: ResponseApdu, link: ResponseLink) -> ResponseApdu:
         """Check and open the answer to one command.
@@ -218,6 +232,14 @@ def plain_class(cla: int) -> int:
 def mac_class(cla: int) -> int:
     """Return the class byte that enters a C-MAC: secure messaging set, logical channel removed."""
     return plain_class(cla) | _SECURE_MESSAGING
+
+
+def chained_lc(length: int) -> bytes:
+    """Return the length as it enters the MAC of a command in parts: its size decides (GPCS §11.1.5.1).
+
+    Whether "the data following" counts the MAC is open; it does here, as Lc of a single command does.
+    """
+    return coded_lc(length, extended=length > _MAX_SHORT)
 
 
 def coded_lc(length: int, *, extended: bool) -> bytes:

@@ -13,7 +13,8 @@ from opentsm.card.crypto.context import CbcKey, RetailMacKey
 from opentsm.card.crypto.mac import retail_mac, tdes_mac
 from opentsm.card.crypto.padding import pad80
 from opentsm.card.crypto.secret import Secret
-from opentsm.card.errors import CardCryptogramError, ResponseMacError, SecureChannelError
+from opentsm.card.errors import CardCryptogramError, SecureChannelError
+from opentsm.card.gp.session_commands import in_parts
 from opentsm.card.scp.channel import (
     CLA_EXTERNAL_AUTHENTICATE,
     INS_EXTERNAL_AUTHENTICATE,
@@ -22,13 +23,16 @@ from opentsm.card.scp.channel import (
     SecurityLevel,
     SessionKeys,
     StaticKeys,
+    WrappedChain,
     WrappedCommand,
-    carries_response_mac,
+    chained_lc,
     coded_lc,
     mac_class,
     plain_class,
     secured_class,
 )
+from opentsm.card.scp.scp02_responses import MAC_LENGTH as _MAC_LENGTH
+from opentsm.card.scp.scp02_responses import ResponseMacs
 
 # Derivation constants, E.4.1.
 _C_MAC, _R_MAC, _DEK, _ENC = b"\x01\x01", b"\x01\x02", b"\x01\x81", b"\x01\x82"
@@ -38,7 +42,6 @@ _I_UNMODIFIED_APDU, _I_EXPLICIT, _I_ICV_OVER_AID = 0x02, 0x04, 0x08
 _I_ICV_ENCRYPTION, _I_R_MAC, _I_PSEUDO_RANDOM = 0x10, 0x20, 0x40
 # E.5.2.3: R-ENCRYPTION does not exist in SCP02.
 _LEVELS = frozenset({0x00, 0x01, 0x03, 0x10, 0x11, 0x13})
-_MAC_LENGTH = 8
 _CHALLENGE_LENGTH = 6
 _NO_ICV = bytes(DES_BLOCK)
 
@@ -136,12 +139,11 @@ class Scp02Channel:
         self._enc = CbcKey.tdes(keys.enc.reveal())
         self._mac = RetailMacKey(keys.mac.reveal())
         self._rmac = RetailMacKey(keys.rmac.reveal())
+        self._responses: ResponseMacs | None = None
         self._host_cryptogram = host_cryptogram(keys, *challenges)
         self._level: SecurityLevel | None = None
         self._icv = _NO_ICV
-        self._response_chain = _NO_ICV
         self._counter = 0
-        self._answered = 0
 
     @property
     def level(self) -> SecurityLevel | None:
@@ -161,8 +163,9 @@ class Scp02Channel:
             CLA_EXTERNAL_AUTHENTICATE, INS_EXTERNAL_AUTHENTICATE, level, 0x00, self._host_cryptogram
         )
         mac = self._command_mac(plain)
-        # E.4.5: the chain of R-MACs starts with the C-MAC of EXTERNAL AUTHENTICATE.
-        self._icv = self._response_chain = mac
+        # E.3.2, E.4.5: the chain of R-MACs starts with the C-MAC of EXTERNAL AUTHENTICATE.
+        self._icv = mac
+        self._responses = ResponseMacs(self._rmac, mac, every=bool(level & SecurityLevel.R_MAC))
         self._level = level
         return plain.with_data(plain.data + mac)
 
@@ -173,15 +176,34 @@ class Scp02Channel:
             SecureChannelError: the session is not open.
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
-        level, counter = self._open_level(), self._counter + 1
-        answered_with = _response_mac_command(command) if level & SecurityLevel.R_MAC else b""
-        protected, icv = command, self._icv
-        if level & SecurityLevel.C_MAC:
-            icv = self._command_mac(command)
-            data = self._encrypted(command.data) if level & SecurityLevel.C_DECRYPTION else command.data
-            protected = replace(command, cla=secured_class(command.cla), data=data + icv)
-        self._counter, self._icv = counter, icv
-        return WrappedCommand(protected, ResponseLink(icv, counter, answered_with))
+        protected, icv = self._protected(command, chained=False)
+        return WrappedCommand(protected, self._link(command, icv))
+
+    def wrap_in_parts(self, command: CommandApdu) -> WrappedChain:
+        """Protect DELETE, INSTALL or PUT KEY as a whole, then cut it (GPCS §11.1.5.1).
+
+        All parts but the last are answered with 9000 and nothing else, also at a level with R-MAC.
+
+        Raises:
+            ApduError: another command.
+            SecureChannelError: the session is not open.
+        """
+        whole, icv = self._protected(replace(command, extended=True), chained=True)
+        parts = in_parts(whole)
+        return WrappedChain(parts, self._link(command, icv))
+
+    def _protected(self, command: CommandApdu, *, chained: bool) -> tuple[CommandApdu, bytes]:
+        level, icv = self._open_level(), self._icv
+        if not level & SecurityLevel.C_MAC:
+            return command, icv
+        icv = self._command_mac(command, chained=chained)
+        data = self._encrypted(command.data) if level & SecurityLevel.C_DECRYPTION else command.data
+        return replace(command, cla=secured_class(command.cla), data=data + icv), icv
+
+    def _link(self, command: CommandApdu, icv: bytes) -> ResponseLink:
+        self._counter, self._icv = self._counter + 1, icv
+        answered_with = self._responses.wrapped(command, self._counter) if self._responses else b""
+        return ResponseLink(icv, self._counter, answered_with)
 
     def unwrap(self, response: ResponseApdu, link: ResponseLink) -> ResponseApdu:
         """Check and open the answer to one command (E.4.5).
@@ -193,22 +215,8 @@ class Scp02Channel:
             ResponseMacError: the R-MAC is missing on 9000, 62xx or 63xx, or wrong.
             SecureChannelError: the session is not open, or an answer was left out.
         """
-        if not self._open_level() & SecurityLevel.R_MAC:
-            return response
-        if link.counter != self._answered + 1:
-            raise SecureChannelError(
-                f"the answer to command {link.counter} follows that to {self._answered}: one was left out"
-            )
-        protected = carries_response_mac(response.sw)
-        if protected and len(response.data) < _MAC_LENGTH:
-            raise ResponseMacError(f"the R-MAC is missing from an answer {response.sw:04X}")
-        data = response.data[:-_MAC_LENGTH] if protected else b""
-        mac = self._response_mac(link.command, ResponseApdu(data, response.sw))
-        if protected and not compare_digest(mac, response.data[-_MAC_LENGTH:]):
-            raise ResponseMacError(f"the R-MAC of an answer {response.sw:04X} is wrong")
-        # An error answer has no R-MAC, but the card's chain moves on.
-        self._answered, self._response_chain = link.counter, mac
-        return ResponseApdu(data, response.sw)
+        self._open_level()
+        return self._responses.checked(response, link) if self._responses else response
 
     def _open_level(self) -> SecurityLevel:
         if self._level is None:
@@ -221,13 +229,14 @@ class Scp02Channel:
         if level & SecurityLevel.R_MAC and not self._i & _I_R_MAC:
             raise SecureChannelError(f"SCP02 i={self._i:02X} has no R-MAC: level {level:02X} is impossible")
 
-    def _command_mac(self, command: CommandApdu) -> bytes:
+    def _command_mac(self, command: CommandApdu, *, chained: bool = False) -> bytes:
         """Return the C-MAC over the plain command; it becomes the next ICV."""
         unmodified = bool(self._i & _I_UNMODIFIED_APDU)
         cla = plain_class(command.cla) if unmodified else mac_class(command.cla)
         size = len(command.data) + (0 if unmodified else _MAC_LENGTH)
         header = bytes((cla, command.ins, command.p1, command.p2))
-        message = header + coded_lc(size, extended=command.extended) + command.data
+        lc = chained_lc(size) if chained else coded_lc(size, extended=command.extended)
+        message = header + lc + command.data
         return self._mac.mac(pad80(message, DES_BLOCK), self._command_icv())
 
     def _command_icv(self) -> bytes:
@@ -241,17 +250,6 @@ class Scp02Channel:
         if not data:
             return b""
         return self._enc.encrypt(pad80(data, DES_BLOCK))
-
-    def _response_mac(self, command: bytes, response: ResponseApdu) -> bytes:
-        length = bytes((len(response.data) & 0xFF,))
-        message = command + length + response.to_bytes()
-        return self._rmac.mac(pad80(message, DES_BLOCK), self._response_chain)
-
-
-def _response_mac_command(command: CommandApdu) -> bytes:
-    """Return the plain command as it enters the R-MAC: Lc is 00 where there is no data."""
-    header = bytes((plain_class(command.cla), command.ins, command.p1, command.p2))
-    return header + coded_lc(len(command.data), extended=command.extended) + command.data
 
 
 def _cryptogram(keys: SessionKeys, data: bytes) -> bytes:

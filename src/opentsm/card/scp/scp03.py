@@ -3,6 +3,7 @@
 Source: Amendment D 1.1.1 (SCP03); S16, implementation option bit 01, from Amendment D 1.2.
 """
 
+from dataclasses import replace
 from hmac import compare_digest
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
@@ -20,6 +21,8 @@ from opentsm.card.errors import (
     ResponseMacError,
     SecureChannelError,
 )
+from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.session_commands import in_parts
 from opentsm.card.scp.channel import (
     CLA_EXTERNAL_AUTHENTICATE,
     INS_EXTERNAL_AUTHENTICATE,
@@ -28,6 +31,7 @@ from opentsm.card.scp.channel import (
     SecurityLevel,
     SessionKeys,
     StaticKeys,
+    WrappedChain,
     WrappedCommand,
     carries_response_mac,
     mac_class,
@@ -44,6 +48,8 @@ _LEGAL_I = frozenset(base | s16 for base in (0x00, 0x10, 0x20, 0x30, 0x60, 0x70)
 # Amendment D Table 7-5: levels 10, 30 and 31 do not exist.
 _LEVELS = frozenset({0x00, 0x01, 0x03, 0x11, 0x13, 0x33})
 _MAX_COUNTER = 0xFFFFFF
+_R_MAC_SESSION = frozenset({Ins.BEGIN_R_MAC_SESSION, Ins.END_R_MAC_SESSION})
+_SHORT_DATA = 255
 
 # Both classes of every class byte: a table is quicker than a rule.
 _MAC_CLASS = bytes(mac_class(cla) for cla in range(256))
@@ -188,6 +194,8 @@ class Scp03Channel:
         self._macs = self._encrypts = False
         self._chain = bytes(AES_BLOCK)
         self._counter = 0
+        # From which command on answers have which level: EXTERNAL AUTHENTICATE's, until an R-MAC session.
+        self._answer_levels: list[tuple[int, SecurityLevel]] = []
 
     @property
     def level(self) -> SecurityLevel | None:
@@ -212,6 +220,7 @@ class Scp03Channel:
 
     def _set_level(self, level: SecurityLevel) -> None:
         self._level = level
+        self._answer_levels = [(0, level)]
         self._macs = bool(level & SecurityLevel.C_MAC)
         self._encrypts = bool(level & SecurityLevel.C_DECRYPTION)
 
@@ -222,6 +231,29 @@ class Scp03Channel:
             SecureChannelError: the session is not open.
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
+        wrapped, chain = self._protected(command, chained=False)
+        self._chain = chain
+        self._counter = counter = self._counter + 1
+        if command.ins in _R_MAC_SESSION:
+            self._note_r_mac_session(command)
+        return WrappedCommand(wrapped, ResponseLink(chain, counter))
+
+    def wrap_in_parts(self, command: CommandApdu) -> WrappedChain:
+        """Protect DELETE, INSTALL or PUT KEY as a whole, then cut it (GPCS §11.1.5.1).
+
+        The encryption counter moves once; all parts but the last are answered with 9000 and nothing else.
+
+        Raises:
+            ApduError: another command.
+            SecureChannelError: the session is not open.
+        """
+        whole, chain = self._protected(replace(command, extended=True), chained=True)
+        parts = in_parts(whole)
+        self._chain, self._counter = chain, self._counter + 1
+        return WrappedChain(parts, ResponseLink(chain, self._counter))
+
+    def _protected(self, command: CommandApdu, *, chained: bool) -> tuple[CommandApdu, bytes]:
+        """Return the protected command and the new chaining value."""
         if self._level is None:
             self._open_level()
         counter, chain, cla, data = self._counter + 1, self._chain, command.cla, command.data
@@ -229,11 +261,20 @@ class Scp03Channel:
         if self._encrypts and data:
             data = self._encrypted(data, counter)
         if self._macs:
-            chain = self._command_mac(command, data)
+            chain = self._command_mac(command, data, chained=chained)
             cla, data = _SECURED_CLASS[cla], data + chain[: self._mac_length]
         wrapped = CommandApdu(cla, command.ins, command.p1, command.p2, data, command.ne, command.extended)
-        self._counter, self._chain = counter, chain
-        return WrappedCommand(wrapped, ResponseLink(chain, counter))
+        return wrapped, chain
+
+    def _note_r_mac_session(self, command: CommandApdu) -> None:
+        """Amendment D §7.1.3.3, §7.1.4.6: the new level is that of the answers after this command's."""
+        base = self._answer_levels[0][1]
+        begins = command.ins == Ins.BEGIN_R_MAC_SESSION
+        level = base | SecurityLevel(command.p1) if begins else base
+        self._answer_levels.append((self._counter, level))
+
+    def _answer_level(self, counter: int) -> SecurityLevel:
+        return next(level for after, level in reversed(self._answer_levels) if after < counter)
 
     def unwrap(self, response: ResponseApdu, link: ResponseLink) -> ResponseApdu:
         """Check and open the answer to one command, in any order (Amendment D §6.2.5, §6.2.7).
@@ -246,7 +287,11 @@ class Scp03Channel:
             ResponseFormatError: authentic, but not decipherable.
             SecureChannelError: the session is not open.
         """
-        level = self._open_level()
+        self._open_level()
+        level = self._answer_level(link.counter)
+        if not carries_response_mac(response.sw):
+            # A refused BEGIN or END R-MAC SESSION leaves everything as it was.
+            self._answer_levels = [entry for entry in self._answer_levels if entry[0] != link.counter]
         if not level & SecurityLevel.R_MAC:
             return response
         if not carries_response_mac(response.sw):
@@ -275,10 +320,10 @@ class Scp03Channel:
         # §6.2.6: the chaining value is the encrypted counter.
         return self._enc.encrypt_after(counter, pad80(data, AES_BLOCK))
 
-    def _command_mac(self, command: CommandApdu, data: bytes) -> bytes:
+    def _command_mac(self, command: CommandApdu, data: bytes, *, chained: bool = False) -> bytes:
         """Return the new chaining value, whose first bytes are the C-MAC."""
         cla, length = _MAC_CLASS[command.cla], len(data) + self._mac_length
-        if command.extended:
+        if command.extended and (not chained or length > _SHORT_DATA):
             coded = bytes((cla, command.ins, command.p1, command.p2, 0, length >> 8, length & 0xFF))
         else:
             coded = bytes((cla, command.ins, command.p1, command.p2, length & 0xFF))

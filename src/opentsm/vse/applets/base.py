@@ -16,6 +16,37 @@ if TYPE_CHECKING:
     from opentsm.vse.contactless import ContactlessRegistry
 
 
+class SecureChannelService(Protocol):
+    """An applet's use of its security domain's secure channel (GlobalPlatform API: SecureChannel)."""
+
+    @property
+    def level(self) -> int:
+        """Current security level (Table 10-1), 00 without a session."""
+
+    def process_security(self, command: CommandApdu) -> bytes:
+        """Carry out INITIALIZE UPDATE or EXTERNAL AUTHENTICATE with the keys of the security domain.
+
+        Raises:
+            StatusError: the answer of the security domain; 6985 when it serves nobody now.
+        """
+
+    def unwrap(self, command: CommandApdu) -> CommandApdu:
+        """Check a command against the level of the session and take its protection off.
+
+        Raises:
+            StatusError: 6982.
+        """
+
+    def wrap(self, data: bytes, sw: int) -> bytes:
+        """Return the response data with the protection that the level asks for."""
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Decipher sensitive data under the session's data encryption key; no padding is removed."""
+
+    def reset(self) -> None:
+        """End the session."""
+
+
 class CardServices(Protocol):
     """What the card offers to one applet instance."""
 
@@ -45,6 +76,10 @@ class CardServices(Protocol):
         Raises:
             StatusError: 6982 without Contactless Self-Activation, 6985 another application is in its way.
         """
+
+    @property
+    def secure_channel(self) -> SecureChannelService:
+        """The secure channel of the security domain, on the logical channel of the command in work."""
 
 
 class Applet(ABC):

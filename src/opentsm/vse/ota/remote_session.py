@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.crypto.cipher import aes_cbc_decrypt, tdes_ecb_decrypt
 from opentsm.vse.ota.packet import Header
-from opentsm.vse.scp import Level
+from opentsm.vse.scp import Chained, Level
 from opentsm.vse.state import SYMMETRIC_AES, Instance, Key
 from opentsm.vse.status import SW_CONDITIONS, StatusError
 
@@ -23,13 +23,21 @@ class RemoteSession:
     owner: Instance = field(repr=False)
     dek: Key | None = field(repr=False)
 
-    def unwrap(self, command: CommandApdu) -> CommandApdu:
+    def unwrap(self, command: CommandApdu, chained: Chained | None = None) -> CommandApdu:
         """Return the command as it is: the packet was protected as a whole."""
         return command
 
     def wrap(self, data: bytes, sw: int) -> bytes:
         """Return the data as it is: the response packet is protected as a whole."""
         return data
+
+    def begin_r_mac(self, p1: int) -> None:
+        """Refuse: the packet asked for the security of its response."""
+        raise StatusError(SW_CONDITIONS)
+
+    def end_r_mac(self, p2: int) -> bytes:
+        """Refuse: nothing was begun."""
+        raise StatusError(SW_CONDITIONS)
 
     def decrypt_key(self, data: bytes) -> bytes:
         """Decipher a key under the key of identifier 3 (KIK) of the packet's key set.

@@ -40,6 +40,22 @@ class ChannelKeys:
     dek: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """A command that came in parts (P1 bit 8), as secure messaging sees it (GPCS §11.1.5.1).
+
+    Args:
+        parts: commands that it came in.
+        counts_mac: whether the length in the C-MAC counts the C-MAC itself, as it does in a single command;
+            the text says "the data following" and leaves it open.
+        steps_each: whether the SCP03 encryption counter moves for each part, not once.
+    """
+
+    parts: int
+    counts_mac: bool = True
+    steps_each: bool = False
+
+
 class StartedSession(Protocol):
     """A session between INITIALIZE UPDATE and EXTERNAL AUTHENTICATE."""
 
@@ -68,11 +84,28 @@ class SecureSession(Protocol):
 
     level: Level
 
-    def unwrap(self, command: CommandApdu) -> CommandApdu:
+    def unwrap(self, command: CommandApdu, chained: Chained | None = None) -> CommandApdu:
         """Check and remove the protection of a command.
 
         Raises:
             MessagingError: the protection is missing or wrong.
+        """
+
+    def begin_r_mac(self, p1: int) -> None:
+        """Raise the security of responses, from the next command on.
+
+        Raises:
+            StatusError: 6985 it is not lower than asked, 6A86 there is no such level.
+        """
+
+    def end_r_mac(self, p2: int) -> bytes:
+        """Go back to the responses that EXTERNAL AUTHENTICATE asked for, or only tell the R-MAC.
+
+        Returns:
+            The response data.
+
+        Raises:
+            StatusError: 6985 nothing was begun, 6A86.
         """
 
     def wrap(self, data: bytes, sw: int) -> bytes:
@@ -86,11 +119,6 @@ class SecureSession(Protocol):
         """Block length in bytes of the data encryption key's cipher."""
 
 
-def is_protected_status(sw: int) -> bool:
-    """Tell whether an answer with this status word carries data and protection."""
-    return sw == 0x9000 or sw >> 8 in {0x62, 0x63}
-
-
 def has_secure_messaging(cla: int) -> bool:
     """Tell whether the class byte announces GlobalPlatform secure messaging (GPCS §11.1.4)."""
     return bool(cla & 0x20) if cla & 0x40 else bool(cla & 0x04)
@@ -99,6 +127,21 @@ def has_secure_messaging(cla: int) -> bool:
 def mac_class(cla: int) -> int:
     """Return the class byte as the C-MAC sees it: secure messaging set, logical channel removed."""
     return (cla & 0x80) | 0x04
+
+
+def coded_length(command: CommandApdu, length: int, mac_length: int, chained: Chained | None) -> bytes:
+    """Return Lc as a C-MAC sees it.
+
+    Args:
+        command: single or put together; extended length has three bytes.
+        length: of the data, with the C-MAC where the protocol counts it.
+        mac_length: of the C-MAC.
+        chained: how the command came in parts; then it is the size that decides (§11.1.5.1).
+    """
+    if chained is not None:
+        length -= 0 if chained.counts_mac else mac_length
+    long = command.extended if chained is None else length > 0xFF
+    return b"\x00" + length.to_bytes(2, "big") if long else bytes([length])
 
 
 def plain_class(cla: int) -> int:

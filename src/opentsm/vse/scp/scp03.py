@@ -14,14 +14,16 @@ from opentsm.card.crypto.mac import cmac
 from opentsm.card.crypto.padding import pad80, unpad80
 from opentsm.card.errors import PaddingError
 from opentsm.vse.scp import (
+    Chained,
     ChannelKeys,
     Level,
     MessagingError,
+    coded_length,
     has_secure_messaging,
-    is_protected_status,
     mac_class,
     plain_class,
 )
+from opentsm.vse.status import SW_CONDITIONS, SW_WRONG_P1P2, StatusError, carries_data
 
 _BLOCK: Final = 16
 _ZERO_IV: Final = bytes(_BLOCK)
@@ -39,6 +41,11 @@ _I_S16: Final = 0x01
 _I_PSEUDO_RANDOM: Final = 0x10
 _I_R_MAC: Final = 0x20
 _I_R_ENCRYPTION: Final = 0x40
+
+# Table 7-5, Table 7-8: BEGIN and END R-MAC SESSION.
+_RESPONSE_ENCRYPTION: Final = 0x30
+_RESPONSE_LEVELS: Final = frozenset({0x10, _RESPONSE_ENCRYPTION})
+_END_R_MAC: Final = 0x03
 
 COUNTER_MAX: Final = 0xFFFFFF
 
@@ -129,6 +136,7 @@ class Scp03Start:
         """Return the session at the level that EXTERNAL AUTHENTICATE asked for."""
         return Scp03Session(
             level=Level(level) | Level.AUTHENTICATED,
+            option=self.option,
             mac_length=self.cryptogram_length,
             s_enc=self._session_key(self.keys.enc, _S_ENC),
             s_mac=self._s_mac,
@@ -152,38 +160,40 @@ class Scp03Session:
     chain: bytes = field(repr=False)
     counter_moves_without_data: bool = True
     counter: int = 0
+    option: int = _I_R_MAC | _I_R_ENCRYPTION
+    _begun_from: Level | None = None
+    _next_level: Level | None = None
 
     @property
     def key_block_length(self) -> int:
         """AES blocks."""
         return _BLOCK
 
-    def unwrap(self, command: CommandApdu) -> CommandApdu:
+    def unwrap(self, command: CommandApdu, chained: Chained | None = None) -> CommandApdu:
         """Check the C-MAC, then decipher the data."""
         if not self.level & Level.C_MAC:
             return command
-        data = self._verified(command)
+        data = self._verified(command, chained)
         if self.level & Level.C_DECRYPTION:
-            data = self._decrypted(data)
-        plain = command.with_data(data)
+            data = self._decrypted(data, chained.parts if chained and chained.steps_each else 1)
         return CommandApdu(
-            plain_class(command.cla), plain.ins, plain.p1, plain.p2, data, command.ne, command.extended
+            plain_class(command.cla), command.ins, command.p1, command.p2, data, command.ne, command.extended
         )
 
-    def _verified(self, command: CommandApdu) -> bytes:
+    def _verified(self, command: CommandApdu, chained: Chained | None) -> bytes:
         length = self.mac_length
         if not has_secure_messaging(command.cla) or len(command.data) < length:
             raise MessagingError
-        chain = _command_mac(self.s_mac, self.chain, command, length)
+        chain = _command_mac(self.s_mac, self.chain, command, length, chained)
         if not compare_digest(chain[:length], command.data[-length:]):
             raise MessagingError
         self.chain = chain
         return command.data[:-length]
 
-    def _decrypted(self, data: bytes) -> bytes:
+    def _decrypted(self, data: bytes, steps: int) -> bytes:
         # §6.2.6: the counter moves for every command, with or without data.
         if data or self.counter_moves_without_data:
-            self.counter += 1
+            self.counter += steps
         if not data:
             return b""
         try:
@@ -193,12 +203,38 @@ class Scp03Session:
 
     def wrap(self, data: bytes, sw: int) -> bytes:
         """Encipher and MAC the response; errors are never protected (§6.2.5)."""
-        if not self.level & Level.R_MAC or not is_protected_status(sw):
+        level = self.level
+        if self._next_level is not None:
+            # §7.1.3.3, §7.1.4.6: the new level begins behind this response.
+            self.level, self._next_level = self._next_level, None
+        if not level & Level.R_MAC or not carries_data(sw):
             return data
-        if data and self.level & Level.R_ENCRYPTION:
+        if data and level & Level.R_ENCRYPTION:
             data = aes_cbc_encrypt(self.s_enc, self._icv(response=True), pad80(data, _BLOCK))
         mac = cmac(self.s_rmac, self.chain + data + sw.to_bytes(2, "big"))
         return data + mac[: self.mac_length]
+
+    def begin_r_mac(self, p1: int) -> None:
+        """Ask for R-MAC (10) or R-MAC and R-ENCRYPTION (30), never more than commands have (§7.1.3)."""
+        able = _I_R_MAC | (_I_R_ENCRYPTION if p1 == _RESPONSE_ENCRYPTION else 0)
+        if p1 not in _RESPONSE_LEVELS or self.option & able != able:
+            raise StatusError(SW_WRONG_P1P2)
+        level, needed = self.level, Level.C_MAC
+        if p1 == _RESPONSE_ENCRYPTION:
+            needed |= Level.C_DECRYPTION
+        higher = not level & (Level.R_ENCRYPTION if p1 == _RESPONSE_ENCRYPTION else Level.R_MAC)
+        if self._begun_from is not None or not higher or level & needed != needed:
+            raise StatusError(SW_CONDITIONS)
+        self._begun_from, self._next_level = level, level | Level(p1)
+
+    def end_r_mac(self, p2: int) -> bytes:
+        """Go back to the level of EXTERNAL AUTHENTICATE; this response still has the R-MAC (§7.1.4)."""
+        if p2 != _END_R_MAC:
+            raise StatusError(SW_WRONG_P1P2)
+        if self._begun_from is None:
+            raise StatusError(SW_CONDITIONS)
+        self._next_level, self._begun_from = self._begun_from, None
+        return b""
 
     def _icv(self, *, response: bool) -> bytes:
         block = self.counter.to_bytes(_BLOCK, "big")
@@ -214,8 +250,9 @@ def _derive(key: bytes, constant: int, context: bytes, bits: int) -> bytes:
     return sp800_108_cmac(key, bytes(11) + bytes([constant]), context, bits)
 
 
-def _command_mac(key: bytes, chain: bytes, command: CommandApdu, mac_length: int) -> bytes:
+def _command_mac(
+    key: bytes, chain: bytes, command: CommandApdu, mac_length: int, chained: Chained | None = None
+) -> bytes:
     header = bytes([mac_class(command.cla), command.ins, command.p1, command.p2])
-    length = len(command.data)
-    lc = b"\x00" + length.to_bytes(2, "big") if command.extended else bytes([length])
+    lc = coded_length(command, len(command.data), mac_length, chained)
     return cmac(key, chain + header + lc + command.data[:-mac_length])
