@@ -26,8 +26,7 @@ def personalizing() -> CardHost:
     return host
 
 
-def test_issuer_domain_answers_to_its_new_aid() -> None:
-    """Case 119."""
+def test_case_119_issuer_domain_answers_to_its_new_aid() -> None:
     host = host_with_session()
     host.load()
     new = Aid.from_hex("A0000001510000FF")
@@ -40,8 +39,7 @@ def test_issuer_domain_answers_to_its_new_aid() -> None:
 
 
 @pytest.mark.parametrize("tag", [0x42, 0x45, 0x66])
-def test_objects_are_stored_and_read_back(tag: int) -> None:
-    """Case 119."""
+def test_case_119_objects_are_stored_and_read_back(tag: int) -> None:
     host = host_with_session()
     value = encode_tlv(0x73, b"\x01\x02") if tag == 0x66 else b"\x01\x02\x03"
     data = encode_tlv(tag, value)
@@ -50,15 +48,13 @@ def test_objects_are_stored_and_read_back(tag: int) -> None:
 
 
 @pytest.mark.parametrize("tag", [0xC1, 0xC2, 0xD3, 0xFF21, 0x2F, 0x4E])
-def test_objects_of_the_card_itself_are_refused(tag: int) -> None:
-    """Case 120."""
+def test_case_120_objects_of_the_card_itself_are_refused(tag: int) -> None:
     host = host_with_session()
     data = encode_tlv(tag, b"\x01")
     assert host.sw(commands.store_data(data, 0, last=True, structure=TLV)) == 0x6A80
 
 
-def test_wrapped_objects_and_values_over_several_blocks() -> None:
-    """Case 121."""
+def test_case_121_wrapped_objects_and_values_over_several_blocks() -> None:
     host = host_with_session()
     value = bytes(range(200))
     group = encode_dgi(0x0070, encode_tlv(0x45, value))
@@ -67,8 +63,7 @@ def test_wrapped_objects_and_values_over_several_blocks() -> None:
     assert host.ok(commands.get_data(0x45)) == encode_tlv(0x45, value)
 
 
-def test_wrong_block_number_starts_over() -> None:
-    """Case 121."""
+def test_case_121_wrong_block_number_starts_over() -> None:
     host = host_with_session()
     data = encode_tlv(0x45, b"\x07")
     assert host.sw(commands.store_data(data, 0, last=False)) == 0x9000
@@ -77,8 +72,7 @@ def test_wrong_block_number_starts_over() -> None:
     assert host.sw(commands.store_data(data, 0, last=True)) == 0x9000
 
 
-def test_personalization_reaches_the_application_until_the_last_block() -> None:
-    """Case 123."""
+def test_case_123_personalization_reaches_the_application_until_the_last_block() -> None:
     host = personalizing()
     assert host.sw(commands.store_data(b"\x01\x02", 0, last=False, structure=DGI)) == 0x9000
     assert host.sw(commands.store_data(b"\x03", 1, last=True, structure=DGI)) == 0x9000
@@ -88,8 +82,7 @@ def test_personalization_reaches_the_application_until_the_last_block() -> None:
 
 
 @pytest.mark.parametrize("end", ["select", "authenticate", "power"])
-def test_personalization_ends_with_its_session(end: str) -> None:
-    """Case 124."""
+def test_case_124_personalization_ends_with_its_session(end: str) -> None:
     host = personalizing()
     if end == "power":
         host.card.power_off()
@@ -101,8 +94,8 @@ def test_personalization_ends_with_its_session(end: str) -> None:
     assert stored(host) == {}
 
 
-def test_keys_go_to_the_domain_that_is_personalized() -> None:
-    """Case 123 with a security domain as target."""
+def test_case_123_keys_go_to_the_domain_that_is_personalized() -> None:
+    """With a security domain as target."""
     host = host_with_session()
     host.create_domain()
     host.forward_keys(SSD, make_keys(0x66))

@@ -26,36 +26,31 @@ KEYS = make_keys(0x66)
 
 
 @pytest.mark.parametrize("tag", [0x42, 0x45, 0x66, 0xE0])
-def test_identity_objects_need_no_authentication(tag: int) -> None:
-    """Case 102."""
+def test_case_102_identity_objects_need_no_authentication(tag: int) -> None:
     host = CardHost(make_card())
     assert parse_tlv(host.raw(commands.get_data(tag)).data).tag == tag
 
 
 @pytest.mark.parametrize("tag", [0x66, 0xE0])
-def test_supplementary_domain_has_its_own(tag: int) -> None:
-    """Case 102."""
+def test_case_102_supplementary_domain_has_its_own(tag: int) -> None:
     host = host_with_session()
     host.create_domain()
     host.select(SSD)
     assert parse_tlv(host.raw(commands.get_data(tag)).data).tag == tag
 
 
-def test_iso_class_returns_the_value_only() -> None:
-    """Case 103."""
+def test_case_103_iso_class_returns_the_value_only() -> None:
     host = CardHost(make_card())
     whole = host.raw("80CA004500").data
     assert host.raw("00CA004500").data == parse_tlv(whole).value
 
 
-def test_unknown_tag_is_6a88() -> None:
-    """Case 104."""
+def test_case_104_unknown_tag_is_6a88() -> None:
     assert CardHost(make_card()).raw("80CA123400").sw == 0x6A88
 
 
 @pytest.mark.parametrize("layout", [1, 2])
-def test_recognition_data_in_both_formats(layout: int) -> None:
-    """Case 105."""
+def test_case_105_recognition_data_in_both_formats(layout: int) -> None:
     card = make_card(recognition_format=layout, scp=[["03", "70"], ["02", "55"]])
     data = CardHost(card).raw(commands.get_data(0x66)).data
     inside = parse_tlvs(parse_tlv(parse_tlv(data).value).value)
@@ -65,24 +60,21 @@ def test_recognition_data_in_both_formats(layout: int) -> None:
     assert parse_card_data(data)
 
 
-def test_supplementary_domain_shows_its_management_data_in_the_fci() -> None:
-    """Case 105."""
+def test_case_105_supplementary_domain_shows_its_management_data_in_the_fci() -> None:
     host = host_with_session()
     host.create_domain()
     fci = parse_tlvs(parse_tlv(host.select(SSD).data).value)
     assert find(parse_tlvs(find(fci, 0xA5) or b""), 0x73)
 
 
-def test_sequence_counter_after_n_sessions() -> None:
-    """Case 106."""
+def test_case_106_sequence_counter_after_n_sessions() -> None:
     host = CardHost(make_card())
     for _ in range(3):
         host.authenticate()
     assert host.ok(commands.get_data(0xC1)) == bytes.fromhex("C103000003")
 
 
-def test_application_list_shows_own_or_all() -> None:
-    """Case 107."""
+def test_case_107_application_list_shows_own_or_all() -> None:
     host = host_with_session()
     host.load()
     host.install()
@@ -104,8 +96,7 @@ def test_objects_that_practice_expects() -> None:
     assert host.ok(commands.get_data(0xD3)) == bytes.fromhex("D301B3")
 
 
-def test_key_information_parses_on_the_host() -> None:
-    """Case 162."""
+def test_case_162_key_information_parses_on_the_host() -> None:
     assert len(parse_key_information(CardHost(make_card()).raw(commands.get_data(0xE0)).data)) == 3
 
 
@@ -117,8 +108,7 @@ def full() -> CardHost:
     return host
 
 
-def test_status_contents_by_scope() -> None:
-    """Case 126."""
+def test_case_126_status_contents_by_scope() -> None:
     host = full()
     assert host.states(0x80) == {ISD: 0x0F}
     (entry,) = [e for e in host.status(0x40) if find(e, 0x4F) == INSTANCE]
@@ -130,8 +120,7 @@ def test_status_contents_by_scope() -> None:
     assert find(entry, 0x84) == MODULE
 
 
-def test_status_search_by_rid_and_full_aid() -> None:
-    """Case 127."""
+def test_case_127_status_search_by_rid_and_full_aid() -> None:
     host = full()
     assert [find(e, 0x4F) for e in host.status(0x20, bytes.fromhex("A000000151"))] == [SD_PACKAGE]
     assert [find(e, 0x4F) for e in host.status(0x40, INSTANCE)] == [INSTANCE]
@@ -139,8 +128,7 @@ def test_status_search_by_rid_and_full_aid() -> None:
 
 
 @pytest.mark.parametrize("registry", [False, True])
-def test_global_registry_decides_what_a_domain_sees(registry: bool) -> None:
-    """Cases 128, 129."""
+def test_case_128_129_global_registry_decides_what_a_domain_sees(registry: bool) -> None:
     host = full()
     second = Aid.from_hex("A0000001510000AA05")
     privileged_domain(host, second, Privilege.GLOBAL_REGISTRY if registry else Privilege.NONE, KEYS)
@@ -151,16 +139,14 @@ def test_global_registry_decides_what_a_domain_sees(registry: bool) -> None:
     assert second in host.states(0x40)
 
 
-def test_tag_list_restricts_the_answer() -> None:
-    """Case 130."""
+def test_case_130_tag_list_restricts_the_answer() -> None:
     host = full()
     data = host.ok(commands.get_status(0x40, aid_prefix=bytes(INSTANCE), tag_list=bytes.fromhex("4F9F70")))
     assert [e.tag for e in parse_tlvs(parse_tlv(data).value)] == [0x4F, 0x9F70]
 
 
 @pytest.mark.parametrize("level", [0x01, 0x13, 0x33])
-def test_long_list_continues_with_6310(level: int) -> None:
-    """Cases 131, 151."""
+def test_case_131_151_long_list_continues_with_6310(level: int) -> None:
     host = CardHost(make_card(status_chunk=60))
     host.authenticate(level=level)
     host.load()
@@ -189,8 +175,7 @@ def test_answers_fit_a_short_response_at_every_level() -> None:
     assert len(answer.data) <= 256
 
 
-def test_status_without_authentication_is_6982() -> None:
-    """Case 132."""
+def test_case_132_status_without_authentication_is_6982() -> None:
     assert CardHost(make_card()).raw(commands.get_status(0x40)).sw == 0x6982
 
 
@@ -203,8 +188,7 @@ def test_status_scopes_can_be_combined_and_bad_ones_are_refused() -> None:
     assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0x02, b"", 256)) == 0x6A80
 
 
-def test_rfu_bits_of_get_status_are_ignored() -> None:
-    """Case 20."""
+def test_case_020_rfu_bits_of_get_status_are_ignored() -> None:
     host = full()
     assert host.sw(CommandApdu(0x80, 0xF2, 0x40, 0xFE, b"\x4f\x00", 256)) == 0x9000
 

@@ -37,8 +37,7 @@ def host_with_domain(aid: Aid = SSD, privileges: Privilege = NO_PRIVILEGES) -> C
     return host
 
 
-def test_existing_load_file_or_instance_aid_is_refused() -> None:
-    """Case 52."""
+def test_case_052_existing_load_file_or_instance_aid_is_refused() -> None:
     host = host_with_session()
     assert host.load() == 0x9000
     assert host.install() == 0x9000
@@ -46,8 +45,7 @@ def test_existing_load_file_or_instance_aid_is_refused() -> None:
     assert host.sw(commands.install_for_load(INSTANCE, None)) == 0x6A80
 
 
-def test_load_to_another_domain() -> None:
-    """Case 53."""
+def test_case_053_load_to_another_domain() -> None:
     host = host_with_domain()
     assert host.load(sd=Aid.from_hex("A0A0A0A0A0")) == 0x6A88
     assert host.load(sd=SSD) == 0x9000
@@ -58,8 +56,7 @@ def test_load_to_another_domain() -> None:
 
 
 @pytest.mark.parametrize("numbers", [[0, 2], [0, 0], [1]])
-def test_load_block_out_of_order_aborts_the_load(numbers: list[int]) -> None:
-    """Case 54."""
+def test_case_054_load_block_out_of_order_aborts_the_load(numbers: list[int]) -> None:
     host = host_with_session()
     assert host.sw(commands.install_for_load(PACKAGE, None)) == 0x9000
     blocks = commands.load_blocks(load_file(size=900), block_size=200)
@@ -69,8 +66,7 @@ def test_load_block_out_of_order_aborts_the_load(numbers: list[int]) -> None:
     assert host.states(0x20).keys() == {bytes(SD_PACKAGE), bytes.fromhex("F04F54534D00")}
 
 
-def test_only_the_last_block_registers_the_load_file() -> None:
-    """Cases 55, 56."""
+def test_case_055_056_only_the_last_block_registers_the_load_file() -> None:
     host = host_with_session()
     assert host.ok(commands.install_for_load(PACKAGE, None)) == b"\x00"
     for command in commands.load_blocks(load_file(size=900), block_size=200):
@@ -80,14 +76,12 @@ def test_only_the_last_block_registers_the_load_file() -> None:
     assert host.field_of(PACKAGE, 0xCE, 0x10) == bytes([1, 3])
 
 
-def test_load_without_install_is_refused() -> None:
-    """Case 59."""
+def test_case_059_load_without_install_is_refused() -> None:
     host = host_with_session()
     assert host.sw(commands.load_blocks(load_file(), block_size=200)[0]) == 0x6985
 
 
-def test_install_needs_a_known_module_and_a_free_aid() -> None:
-    """Case 60."""
+def test_case_060_install_needs_a_known_module_and_a_free_aid() -> None:
     host = host_with_session()
     host.load()
     assert host.install(module=Aid.from_hex("F00102030499")) == 0x6A88
@@ -97,8 +91,7 @@ def test_install_needs_a_known_module_and_a_free_aid() -> None:
     assert host.install(ISD) == 0x6A80
 
 
-def test_new_domain_belongs_to_its_installer_and_new_application_to_its_load_files() -> None:
-    """Case 61."""
+def test_case_061_new_domain_belongs_to_its_installer_and_new_application_to_its_load_files() -> None:
     host = host_with_domain(privileges=AM)
     host.select(SSD)
     host.authenticate(KEYS)
@@ -112,8 +105,8 @@ def test_new_domain_belongs_to_its_installer_and_new_application_to_its_load_fil
     assert host.field_of(INSTANCE, 0xCC) == SSD
 
 
-def test_authorized_domain_loads_and_installs_for_itself() -> None:
-    """Cases 53, 61: card-clients.md, the flow that the traced clients use."""
+def test_case_053_061_authorized_domain_loads_and_installs_for_itself() -> None:
+    """Card-clients.md, the flow that the traced clients use."""
     host = host_with_domain(privileges=AM)
     host.select(SSD)
     host.authenticate(KEYS)
@@ -132,8 +125,7 @@ def test_domain_package_of_the_issuer_is_closed_to_others_by_profile() -> None:
     assert host.create_domain(SSD2) == 0x6985
 
 
-def test_install_parameters_need_c9() -> None:
-    """Case 62."""
+def test_case_062_install_parameters_need_c9() -> None:
     host = host_with_session()
     host.load()
     without = commands.install_for_install(
@@ -146,8 +138,7 @@ def test_install_parameters_need_c9() -> None:
     assert host.sw(with_empty) == 0x9000
 
 
-def test_combined_load_install_make_selectable() -> None:
-    """Case 64."""
+def test_case_064_combined_load_install_make_selectable() -> None:
     host = host_with_session()
     assert host.sw(commands.install_for_combined_load(PACKAGE, None)) == 0x9000
     for command in commands.load_blocks(load_file(), block_size=200):
@@ -160,8 +151,7 @@ def test_combined_load_install_make_selectable() -> None:
     assert host.sw(right) == 0x6985
 
 
-def test_extradition_moves_the_application_and_leaves_the_load_file() -> None:
-    """Case 65."""
+def test_case_065_extradition_moves_the_application_and_leaves_the_load_file() -> None:
     host = host_with_domain()
     host.load()
     host.install()
@@ -170,8 +160,7 @@ def test_extradition_moves_the_application_and_leaves_the_load_file() -> None:
     assert host.field_of(PACKAGE, 0xCC, 0x20) == ISD
 
 
-def test_load_file_does_not_go_to_a_domain_that_verifies_signatures() -> None:
-    """Case 66."""
+def test_case_066_load_file_does_not_go_to_a_domain_that_verifies_signatures() -> None:
     host = host_with_domain(privileges=Privilege.DAP_VERIFICATION)
     host.load()
     host.install()
@@ -179,8 +168,8 @@ def test_load_file_does_not_go_to_a_domain_that_verifies_signatures() -> None:
     assert host.sw(commands.install_for_extradition(INSTANCE, SSD)) == 0x9000
 
 
-def test_extradition_targets_that_are_refused() -> None:
-    """Case 67: no domain, unknown, locked, not personalized."""
+def test_case_067_extradition_targets_that_are_refused() -> None:
+    """No domain, unknown, locked, not personalized."""
     host = host_with_domain()
     host.load()
     host.install()
@@ -192,8 +181,7 @@ def test_extradition_targets_that_are_refused() -> None:
     assert host.sw(commands.install_for_extradition(INSTANCE, SSD)) == 0x6985
 
 
-def test_domain_extradited_to_itself_is_a_root_of_its_own() -> None:
-    """Case 68."""
+def test_case_068_domain_extradited_to_itself_is_a_root_of_its_own() -> None:
     without = Privilege(0x9EFE80) & ~Privilege.GLOBAL_REGISTRY
     host = CardHost(make_card(isd_privileges=without.to_bytes3().hex()))
     host.authenticate()
@@ -205,8 +193,7 @@ def test_domain_extradited_to_itself_is_a_root_of_its_own() -> None:
     assert SSD not in host.states()
 
 
-def test_issuer_domain_is_not_extradited_and_no_cycle_arises() -> None:
-    """Case 69."""
+def test_case_069_issuer_domain_is_not_extradited_and_no_cycle_arises() -> None:
     host = host_with_domain()
     assert host.sw(commands.install_for_extradition(ISD, SSD)) == 0x6985
     host.create_domain(SSD2)
@@ -215,8 +202,7 @@ def test_issuer_domain_is_not_extradited_and_no_cycle_arises() -> None:
     assert host.sw(commands.install_for_extradition(SSD, SSD2)) == 0x6985
 
 
-def test_delete_of_load_file_and_instances() -> None:
-    """Cases 70, 76."""
+def test_case_070_076_delete_of_load_file_and_instances() -> None:
     host = host_with_session()
     free = host.free_memory()
     host.load()
@@ -229,8 +215,7 @@ def test_delete_of_load_file_and_instances() -> None:
     assert host.free_memory() == free
 
 
-def test_delete_of_domain_with_content_is_refused() -> None:
-    """Case 71."""
+def test_case_071_delete_of_domain_with_content_is_refused() -> None:
     host = host_with_domain()
     free = host.free_memory()
     host.load(sd=SSD)
@@ -240,8 +225,7 @@ def test_delete_of_domain_with_content_is_refused() -> None:
     assert host.sw(commands.delete(SSD)) == 0x9000
 
 
-def test_delete_of_foreign_object_needs_global_delete_or_acceptance() -> None:
-    """Cases 73, 74."""
+def test_case_073_074_delete_of_foreign_object_needs_global_delete_or_acceptance() -> None:
     keys2 = make_keys(0x71)
     host = host_with_domain(privileges=AM)
     privileged_domain(host, SSD2, AM, keys2)
@@ -260,8 +244,7 @@ def test_delete_of_foreign_object_needs_global_delete_or_acceptance() -> None:
     assert host.sw(commands.delete(PACKAGE, related=True)) == 0x9000
 
 
-def test_delete_of_an_imported_load_file_is_refused() -> None:
-    """Case 75."""
+def test_case_075_delete_of_an_imported_load_file_is_refused() -> None:
     host = host_with_session()
     library, user = Aid.from_hex("F0010203AA"), Aid.from_hex("F0010203BB")
     assert host.load(load_file(library, ()), package=library) == 0x9000
@@ -292,8 +275,7 @@ def implicit_install(host: CardHost, aid: Aid) -> int:
     return host.sw(command)
 
 
-def test_implicit_selection_has_one_holder_and_goes_back() -> None:
-    """Cases 77, 78."""
+def test_case_077_078_implicit_selection_has_one_holder_and_goes_back() -> None:
     host = host_with_session()
     host.load()
     assert implicit_install(host, INSTANCE) == 0x9000

@@ -31,8 +31,7 @@ def entries(kvn: int, kind: int = 0x88, length: int = 16) -> bytes:
 
 
 @pytest.mark.parametrize("layout", list(AesLayout))
-def test_added_set_opens_a_session_in_both_layouts(layout: AesLayout) -> None:
-    """Cases 108, 109, 110."""
+def test_case_108_109_110_added_set_opens_a_session_in_both_layouts(layout: AesLayout) -> None:
     host = host_with_session()
     new = make_keys(0x51)
     answer = host.put_keys(new, 0x31, layout=layout)
@@ -43,8 +42,8 @@ def test_added_set_opens_a_session_in_both_layouts(layout: AesLayout) -> None:
 
 
 @pytest.mark.parametrize("length", [16, 24, 32])
-def test_aes_key_lengths(length: int) -> None:
-    """Case 110: the inner length is there, or for 16 and 32 bytes may be absent."""
+def test_case_110_aes_key_lengths(length: int) -> None:
+    """The inner length is there, or for 16 and 32 bytes may be absent."""
     for layout in AesLayout:
         host = host_with_session()
         new = make_keys(0x51, length)
@@ -60,8 +59,7 @@ def test_card_of_one_layout_refuses_the_other(accepted: str, sent: str) -> None:
     assert host.put_keys(make_keys(0x51), layout=AesLayout[sent]).sw == 0x6A80
 
 
-def test_replaced_set_keeps_or_changes_its_version() -> None:
-    """Case 109."""
+def test_case_109_replaced_set_keeps_or_changes_its_version() -> None:
     host = host_with_session()
     first, second = make_keys(0x51), make_keys(0x61)
     assert host.put_keys(first, 0x30, replace=0x30).sw == 0x9000
@@ -75,8 +73,8 @@ def test_replaced_set_keeps_or_changes_its_version() -> None:
     host.authenticate(second)
 
 
-def test_wrong_check_value_stores_nothing() -> None:
-    """Case 112: none of the three."""
+def test_case_112_wrong_check_value_stores_nothing() -> None:
+    """None of the three."""
     host = host_with_session()
     assert host.dek is not None
     good = put_key_fields(make_keys(0x51), KeyType.AES, host.dek)
@@ -90,8 +88,7 @@ def test_wrong_check_value_stores_nothing() -> None:
     host.authenticate()
 
 
-def test_missing_check_value_is_refused_or_accepted_by_profile() -> None:
-    """Case 113."""
+def test_case_113_missing_check_value_is_refused_or_accepted_by_profile() -> None:
     for required, expected in ((True, 0x6A80), (False, 0x9000)):
         host = CardHost(make_card(kcv_required=required))
         host.authenticate()
@@ -101,8 +98,7 @@ def test_missing_check_value_is_refused_or_accepted_by_profile() -> None:
         assert host.sw(commands.put_key(0x31, bare)) == expected
 
 
-def test_replacement_of_another_size_or_version_is_refused() -> None:
-    """Case 114."""
+def test_case_114_replacement_of_another_size_or_version_is_refused() -> None:
     host = host_with_session()
     assert host.put_keys(make_keys(0x51, 32), 0x30, replace=0x30).sw == 0x6A80
     assert host.put_keys(make_keys(0x51), 0x31, replace=0x41).sw == 0x6A88
@@ -112,8 +108,7 @@ def test_adding_an_existing_key_is_refused() -> None:
     assert host_with_session().put_keys(make_keys(0x51), 0x30).sw == 0x6A80
 
 
-def test_des_keys_go_under_an_aes_dek_and_aes_keys_under_a_des_dek() -> None:
-    """Case 111."""
+def test_case_111_des_keys_go_under_an_aes_dek_and_aes_keys_under_a_des_dek() -> None:
     host = host_with_session()
     assert host.put_keys(make_keys(0x51), 0x21, key_type=KeyType.DES).sw == 0x9000
     other = CardHost(make_card("scp02-i55"))
@@ -122,8 +117,7 @@ def test_des_keys_go_under_an_aes_dek_and_aes_keys_under_a_des_dek() -> None:
     assert entries(0x31) in information(other)
 
 
-def test_ecc_public_key_answers_with_its_version_only() -> None:
-    """Cases 108, 115."""
+def test_case_108_115_ecc_public_key_answers_with_its_version_only() -> None:
     host = host_with_session()
     # FIPS 186-4 D.1.2.3: the base point of P-256.
     point = bytes.fromhex(
@@ -148,8 +142,7 @@ def test_malformed_put_key_is_6a80_and_changes_nothing(data: str) -> None:
     assert host.card.image() == before
 
 
-def test_keys_are_deleted_by_version_by_identifier_and_by_both() -> None:
-    """Case 118."""
+def test_case_118_keys_are_deleted_by_version_by_identifier_and_by_both() -> None:
     host = host_with_session()
     host.put_keys(make_keys(0x51), 0x31)
     assert host.ok(commands.delete_key(1, 0x31)) == b"\x00"
@@ -164,8 +157,7 @@ def test_issuer_domain_keeps_its_last_key_set() -> None:
     assert host_with_session().sw(commands.delete_key(None, 0x30)) == 0x6985
 
 
-def test_store_data_carries_a_key_set() -> None:
-    """Case 122."""
+def test_case_122_store_data_carries_a_key_set() -> None:
     host = host_with_session()
     new = make_keys(0x51)
     assert host.sw(commands.store_data(host.key_group(new), 0, last=True, structure=DGI)) == 0x9000
@@ -173,8 +165,7 @@ def test_store_data_carries_a_key_set() -> None:
     host.authenticate(new, kvn=0x31)
 
 
-def test_store_data_with_a_wrong_check_value_stores_nothing() -> None:
-    """Case 122."""
+def test_case_122_store_data_with_a_wrong_check_value_stores_nothing() -> None:
     host = host_with_session()
     block = bytearray(host.key_group(make_keys(0x51)))
     block[-1] ^= 1
@@ -206,8 +197,7 @@ def test_domain_made_selectable_after_its_keys_is_personalized() -> None:
     assert host.states()[SSD] == 0x0F
 
 
-def test_personalized_state_only_by_command_when_the_profile_says_so() -> None:
-    """Case 35."""
+def test_case_035_personalized_state_only_by_command_when_the_profile_says_so() -> None:
     host = CardHost(make_card(personalized_by_keys=False))
     host.authenticate()
     host.create_domain()
@@ -252,8 +242,8 @@ def test_full_memory_refuses_keys_as_a_whole() -> None:
     assert information(host) == key_template(entries(0x30))
 
 
-def test_single_replaced_key_leaves_the_others() -> None:
-    """Case 144: and the counter of the set goes on."""
+def test_case_144_single_replaced_key_leaves_the_others() -> None:
+    """And the counter of the set goes on."""
     host = host_with_session()
     assert host.dek is not None
     field = put_key_field(make_keys(0x51).enc, KeyType.AES, host.dek)

@@ -33,8 +33,7 @@ def installed(selectable: bool = True) -> CardHost:
     return host
 
 
-def test_install_variants_reach_their_states() -> None:
-    """Case 25."""
+def test_case_025_install_variants_reach_their_states() -> None:
     host = installed(selectable=False)
     assert host.states()[INSTANCE] == 0x03
     assert host.sw(commands.install_for_make_selectable(INSTANCE)) == 0x9000
@@ -43,8 +42,7 @@ def test_install_variants_reach_their_states() -> None:
 
 
 @pytest.mark.parametrize("selectable", [False, True])
-def test_lock_remembers_the_state_and_unlock_restores_it(selectable: bool) -> None:
-    """Cases 26, 30."""
+def test_case_026_030_lock_remembers_the_state_and_unlock_restores_it(selectable: bool) -> None:
     host = installed(selectable)
     before = host.states()[INSTANCE]
     assert host.sw(commands.lock(INSTANCE)) == 0x9000
@@ -66,8 +64,7 @@ def nested() -> CardHost:
     return host
 
 
-def test_indirect_ancestor_locks_and_foreign_domain_does_not() -> None:
-    """Case 27."""
+def test_case_027_indirect_ancestor_locks_and_foreign_domain_does_not() -> None:
     host = nested()
     third = Aid.from_hex("A0000001510000AA03")
     privileged_domain(host, third, NO_PRIVILEGES, make_keys(0x78))
@@ -79,8 +76,7 @@ def test_indirect_ancestor_locks_and_foreign_domain_does_not() -> None:
     assert host.sw(commands.unlock(INSTANCE)) == 0x6985
 
 
-def test_global_lock_reaches_every_application() -> None:
-    """Case 28."""
+def test_case_028_global_lock_reaches_every_application() -> None:
     host = installed()
     privileged_domain(host, SSD, Privilege.GLOBAL_LOCK, KEYS)
     host.select(SSD)
@@ -89,8 +85,8 @@ def test_global_lock_reaches_every_application() -> None:
     assert host.sw(commands.unlock(INSTANCE)) == 0x9000
 
 
-def test_domain_may_lock_itself_but_not_unlock() -> None:
-    """Case 29, for a security domain."""
+def test_case_029_domain_may_lock_itself_but_not_unlock() -> None:
+    """For a security domain."""
     host = host_with_session()
     privileged_domain(host, SSD, NO_PRIVILEGES, KEYS)
     host.select(SSD)
@@ -103,8 +99,7 @@ def test_domain_may_lock_itself_but_not_unlock() -> None:
     assert host.states()[SSD] == 0x0F
 
 
-def test_hierarchy_lock_passes_over_what_is_locked_already() -> None:
-    """Case 31."""
+def test_case_031_hierarchy_lock_passes_over_what_is_locked_already() -> None:
     host = nested()
     assert host.sw(commands.lock(INSTANCE)) == 0x9000
     assert host.sw(commands.lock(SSD, with_applications=True)) == 0x9000
@@ -115,22 +110,19 @@ def test_hierarchy_lock_passes_over_what_is_locked_already() -> None:
     assert (states[SSD], states[SSD2], states[INSTANCE]) == (0x0F, 0x0F, 0x07)
 
 
-def test_c0_is_not_the_hierarchy() -> None:
-    """Case 32."""
+def test_case_032_c0_is_not_the_hierarchy() -> None:
     host = installed()
     assert host.sw(CommandApdu(0x80, 0xF0, 0xC0, 0x80, bytes(INSTANCE))) == 0x6A86
 
 
-def test_final_application_is_not_locked() -> None:
-    """Case 33."""
+def test_case_033_final_application_is_not_locked() -> None:
     host = host_with_session()
     host.load()
     assert host.install(privileges=Privilege.FINAL_APPLICATION) == 0x9000
     assert host.sw(commands.lock(INSTANCE)) == 0x6985
 
 
-def test_locked_domain_refuses_everything_and_receives_nothing() -> None:
-    """Case 34."""
+def test_case_034_locked_domain_refuses_everything_and_receives_nothing() -> None:
     host = host_with_session()
     privileged_domain(host, SSD, NO_PRIVILEGES, KEYS)
     host.load()
@@ -141,8 +133,8 @@ def test_locked_domain_refuses_everything_and_receives_nothing() -> None:
     assert host.select(SSD).sw == 0x6A82
 
 
-def test_domain_without_keys_does_not_take_content() -> None:
-    """Case 37: neither as receiver nor as processor."""
+def test_case_037_domain_without_keys_does_not_take_content() -> None:
+    """Neither as receiver nor as processor."""
     host = host_with_session()
     host.create_domain(
         SSD, Privilege.SECURITY_DOMAIN | Privilege.AUTHORIZED_MANAGEMENT | Privilege.TRUSTED_PATH
@@ -153,8 +145,8 @@ def test_domain_without_keys_does_not_take_content() -> None:
     assert host.load() == 0x6985
 
 
-def test_selectable_domain_may_process_content_when_the_profile_allows() -> None:
-    """Case 37, switch: the receiver must be PERSONALIZED all the same."""
+def test_case_037_selectable_domain_may_process_content_when_the_profile_allows() -> None:
+    """Switch: the receiver must be PERSONALIZED all the same."""
     host = CardHost(make_card(content_domain_personalized=False))
     host.authenticate()
     host.create_domain(
@@ -166,13 +158,12 @@ def test_selectable_domain_may_process_content_when_the_profile_allows() -> None
     assert host.sw(commands.install_for_load(SSD2, ISD)) == 0x6985
 
 
-def test_unknown_aid_in_set_status_is_6a88() -> None:
-    """Case 38."""
+def test_case_038_unknown_aid_in_set_status_is_6a88() -> None:
     assert host_with_session().sw(commands.lock(Aid.from_hex("A0A0A0A0A0"))) == 0x6A88
 
 
-def test_other_domain_looks_only_at_bit_8() -> None:
-    """Case 36: 0F from another domain means unlock, and fails on what is not locked."""
+def test_case_036_other_domain_looks_only_at_bit_8() -> None:
+    """0F from another domain means unlock, and fails on what is not locked."""
     host = host_with_session()
     host.create_domain()
     command = commands.set_status(StatusTarget.APPLICATION, 0x0F, SSD)
@@ -182,16 +173,14 @@ def test_other_domain_looks_only_at_bit_8() -> None:
     assert host.states()[SSD] == 0x07
 
 
-def test_low_bits_of_p1_are_ignored() -> None:
-    """Case 20."""
+def test_case_020_low_bits_of_p1_are_ignored() -> None:
     host = installed()
     assert host.sw(CommandApdu(0x80, 0xF0, 0x5F, 0x80, bytes(INSTANCE))) == 0x9000
 
 
 @pytest.mark.parametrize("start", list(CardState))
 @pytest.mark.parametrize("end", list(CardState))
-def test_card_transitions_are_exactly_those_of_the_table(start: CardState, end: CardState) -> None:
-    """Cases 21, 22, 23."""
+def test_case_021_022_023_card_moves_are_those_of_the_table(start: CardState, end: CardState) -> None:
     host = CardHost(make_card(isd_state=int(start)))
     if start == CardState.TERMINATED:
         assert host.raw(commands.initialize_update(0, bytes(8))).sw == 0x6985
