@@ -153,6 +153,17 @@ def test_scp11_session_with_certificate_when_opened_manages_keys(port: int, refe
     assert KeyRef(1, 0x31) not in again.get_key_information()
 
 
+@pytest.mark.parametrize("curve", [Curve.SECP384R1, Curve.BrainpoolP256R1])
+def test_scp11a_on_another_curve_when_opened_reads_keys(port: int, curve: Curve) -> None:
+    """The authority stays on P-256; both sides' keys are on the other curve."""
+    scene = prepare(port, SCP11A)
+    public = open_session(port, FACTORY_KEYS, 0x30).generate_ec_key(KeyRef(0x11, 5), curve)
+    leaf = scene.root.issue("leaf", 3, ca=False, key=ec.generate_private_key(curve._curve))
+    chain = [leaf.proof]
+    session = authenticate(port, Scp11KeyParams(KeyRef(0x11, 5), public, CA, leaf.key, chain))
+    assert KeyRef(0x11, 5) in session.get_key_information()
+
+
 def test_private_key_when_put_under_scp11a_opens_scp11b(port: int) -> None:
     scene = prepare(port, SCP11A)
     session = authenticate(port, scene.parameters(scene.root.issue("leaf", 3, ca=False)))

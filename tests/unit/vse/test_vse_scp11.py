@@ -92,7 +92,9 @@ def test_session_when_opened_protects_both_ways(
     parameters = SessionParameters(variant, KVN, length, s16=s16)
     assert agree(host, parameters, keys, point) == 0x9000
     assert host.ok(commands.get_data(0xE0))[:1] == b"\xe0"
-    assert host.sw(commands.get_status(0x80)) == (0x9000 if variant.host_is_authenticated else 0x6982)
+    expected = 0x9000 if variant.host_is_authenticated else 0x6982
+    assert host.sw(commands.get_status(0x80)) == expected
+    assert host.put_keys(make_keys(0x61, length)).sw == expected
 
 
 @pytest.mark.parametrize("variant", Variant)
