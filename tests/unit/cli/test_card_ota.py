@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from opentsm.card.crypto.secret import Secret
 from opentsm.cli.card import card_app
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError
+from opentsm.vse.card import KeyMaterial
+from opentsm.vse.cards_on_disk import CardDirectory
 
 KIC, KID = "200102030405060708090a0b0c0d0e0f", "201102030405060708090a0b0c0d0e0f"
 KEYS = ["--kic", KIC, "--kid", KID]
@@ -19,6 +22,7 @@ AES = ["--kic-ref", "2:aes", "--kid-ref", "2:aes"]
 PYSIM = [*KEYS, *AES, "--counter-mode", "none", "--replayable", "--tar", "B00011"]
 PACKET = "00281506192222B00011E87CCEEBB2D93083011CE294F93FC4D8DE80DA1ABAE8C37CA3E72EC4432E5058"
 RESPONSE = "027100002412B00011EBC6B497E2CAD7AEDF36ACE0E3A29B38853F0FE9CCDE81913BE5702B73ABCE1F"
+TEST_KEY = "404142434445464748494A4B4C4D4E4F"
 SELECT_MF = "00A40004023F00"
 RUNNER = CliRunner()
 
@@ -139,3 +143,20 @@ def test_text_when_printed_for_people_names_each_part() -> None:
     result = RUNNER.invoke(card_app, ["ota", "decode", PACKET, *KEYS], catch_exceptions=False)
     assert "kind: command packet" in result.stdout
     assert "counter: 0" in result.stdout
+
+
+def test_order_when_a_virtual_card_gets_it_comes_back_as_an_authentic_answer(tmp_path: Path) -> None:
+    """The steps of docs/howto/send-commands-over-the-air.md."""
+    keys = ["--kic", TEST_KEY, "--kid", TEST_KEY]
+    order = run("encode", "80F24002024F0000", *keys, "--counter", "1", "--sms")
+    key = Secret(bytes.fromhex(TEST_KEY))
+    directory = CardDirectory(tmp_path / "phone")
+    directory.issue("uicc-scp80", 1, KeyMaterial(key, key, key))
+    card = directory.open()
+    card.power_on()
+    (envelope,) = order["envelopes"] if isinstance(order["envelopes"], list) else []
+    answer = card.transmit(bytes.fromhex(envelope))
+    opened = run("decode", answer[:-2].hex(), *keys, "--spi", str(order["spi"]))
+    assert (opened["status"], opened["counter"], opened["authentic"]) == ("00", 1, True)
+    replayed = card.transmit(bytes.fromhex(envelope))
+    assert run("decode", replayed[:-2].hex(), *keys, "--spi", str(order["spi"]))["status"] == "02"
