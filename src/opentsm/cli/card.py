@@ -19,6 +19,7 @@ from opentsm.card.gp.packages import package_name, platform
 from opentsm.card.scp.channel import SecurityLevel, StaticKeys
 from opentsm.cli.card_ota import ota_app
 from opentsm.cli.card_reader import add_reader_commands
+from opentsm.cli.card_token import token_command
 from opentsm.cli.card_wrap import WrapSession
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import JsonOption, print_json, say
@@ -28,6 +29,7 @@ card_app = typer.Typer(
 )
 add_reader_commands(card_app)
 card_app.add_typer(ota_app, name="ota")
+card_app.command("token")(token_command)
 _FILE_MARK = "@"
 _NO_KDD = "00" * 10
 # The hex of a 32-byte key, however it is spaced.
