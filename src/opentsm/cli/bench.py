@@ -36,7 +36,21 @@ def card(*, rounds: RoundsOption = 7, turn_ms: TurnOption = 200, as_json: JsonOp
     _show(dataclasses.asdict(contest.measure(rounds=rounds, turn_s=turn_ms / 1000)), as_json=as_json)
 
 
-def _show(figures: Mapping[str, float | int | None], *, as_json: bool) -> None:
+@bench_app.command()
+def fleet(
+    *,
+    cards: Annotated[int, typer.Option(min=1, help="Virtual secure elements in this process.")] = 10_000,
+    profile: Annotated[str, typer.Option(help="Their card profile (SCP03).")] = "scp03-i70",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what many virtual cards in one process cost, and how many commands they answer."""
+    from opentsm.bench import fleet as contest
+
+    say(f"bench: {cards} virtual secure elements in one process")
+    _show(dataclasses.asdict(contest.measure(cards=cards, profile=profile)), as_json=as_json)
+
+
+def _show(figures: Mapping[str, float | int | str | None], *, as_json: bool) -> None:
     rounded = {name: _rounded(value) for name, value in figures.items()}
     if as_json:
         print_json(rounded)
@@ -46,7 +60,7 @@ def _show(figures: Mapping[str, float | int | None], *, as_json: bool) -> None:
         )
 
 
-def _rounded(value: float | None) -> float | int | None:
-    if value is None or isinstance(value, int):
+def _rounded(value: float | str | None) -> float | int | str | None:
+    if value is None or isinstance(value, int | str):
         return value
     return round(value) if value >= 100 else round(value, 3)

@@ -1,8 +1,8 @@
 """A conversation with a card in words: each command and answer as it was, and below it what it means.
 
-A trace is a recording too (lines `>` and `<`, words behind `#`). Keys, PINs and data on their
-way into the card are left out, whatever protection they had; other data under secure messaging stays as it was
-on the wire.
+A trace is a recording too (lines `>` and `<`, words behind `#`). Keys, PINs and data on their way into
+the card are left out, whatever protection they had; other data under secure messaging stays as it was on the
+wire.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.faults import FaultPlan, FaultyNvm, LostAnswerError, TornError
 from opentsm.vse.nvm import Nvm
 from opentsm.vse.ota.toolkit import open_toolkit
-from opentsm.vse.profiles import VseProfile, load_profile
+from opentsm.vse.profiles import VseProfile, shared_profile
 from opentsm.vse.selection import implicit_application
 from opentsm.vse.state import CardImage, decode_image, encode_image
 from opentsm.vse.status import SW_INTERNAL, StatusError
@@ -74,12 +74,14 @@ class VirtualCard:
         random: its random number generator.
     """
 
+    __slots__ = ("_environment", "_nvm", "_profile", "_random", "_transport")
+
     def __init__(self, nvm: Nvm, *, random: Random = secrets.token_bytes) -> None:
         self._nvm = FaultyNvm(nvm)
         self._random = random
         self._environment: Environment | None = None
         self._transport: Transport | None = None
-        self._profile = load_profile(self._image().profile)
+        self._profile = shared_profile(self._image().profile)
 
     @classmethod
     def issue(
@@ -114,7 +116,7 @@ class VirtualCard:
     @property
     def is_powered(self) -> bool:
         """Tell whether the card has power."""
-        return self._environment is not None
+        return self._transport is not None
 
     def image(self) -> CardImage:
         """Return the content as it was saved last (a copy)."""
@@ -131,14 +133,26 @@ class VirtualCard:
         self._nvm.plan = plan
 
     def power_on(self) -> bytes:
-        """Reset the card and return its ATR."""
-        environment = Environment(self._image(), self._profile, self._nvm, self._random)
-        environment.channels[0] = LogicalChannel(0, implicit_application(environment.image))
-        environment.toolkit = open_toolkit(environment)
-        environment.secure_channel = partial(AppletChannel, environment)
-        self._environment = environment
-        self._transport = Transport(self._profile, partial(chains, environment))
+        """Reset the card and return its ATR.
+
+        The memory is read at the first command: of many powered cards most have nothing to do.
+        """
+        self._environment = None
+        self._transport = Transport(self._profile, self._chains)
         return bytes.fromhex(self._profile.atr)
+
+    def _chains(self, cla: int) -> bool:
+        return chains(self._running(), cla)
+
+    def _running(self) -> Environment:
+        """Return the environment of this power-up."""
+        if self._environment is None:
+            environment = Environment(self._image(), self._profile, self._nvm, self._random)
+            environment.channels[0] = LogicalChannel(0, implicit_application(environment.image))
+            environment.toolkit = open_toolkit(environment)
+            environment.secure_channel = partial(AppletChannel, environment)
+            self._environment = environment
+        return self._environment
 
     def power_off(self) -> None:
         """Take the power away: what was not saved is gone."""
@@ -150,11 +164,11 @@ class VirtualCard:
         Raises:
             TornError: only when a fault is armed.
         """
-        if self._environment is None or self._transport is None:
+        if self._transport is None:
             return ResponseApdu(b"", SW_INTERNAL).to_bytes()
         try:
             self._nvm.plan.before_apdu()
-            answer = self._answer(self._environment, self._transport, raw)
+            answer = self._answer(self._running(), self._transport, raw)
             self._nvm.plan.after_apdu()
         except LostAnswerError:
             raise

@@ -6,6 +6,7 @@ specification is silent, the switch is here and its default is the recommended r
 
 import json
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from importlib import resources
 from typing import Final, Literal
 
@@ -200,6 +201,21 @@ def load_profile(source: str | dict[str, object]) -> VseProfile:
     except (msgspec.ValidationError, ValueError, TypeError) as problem:
         raise ProfileError(f"the card profile is malformed: {problem}") from problem
     return profile
+
+
+def shared_profile(raw: dict[str, object]) -> VseProfile:
+    """Read the profile of an image; cards of one kind get the same object.
+
+    Raises:
+        ProfileError: as `load_profile`.
+    """
+    return _load_encoded(msgspec.msgpack.encode(raw))
+
+
+@lru_cache(maxsize=64)
+def _load_encoded(encoded: bytes) -> VseProfile:
+    raw: dict[str, object] = msgspec.msgpack.decode(encoded)
+    return load_profile(raw)
 
 
 def _packaged(name: str) -> dict[str, object]:

@@ -5,6 +5,7 @@ Load file bodies are not kept: the card does not interpret byte code, so only th
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -226,6 +227,13 @@ def encode_image(image: CardImage) -> bytes:
     return _ENCODER.encode(image)
 
 
+@lru_cache(maxsize=64)
+def _shared_profile(encoded: bytes) -> dict[str, object]:
+    """Return one object for all images of a kind of card: it is most of an image, and never changed."""
+    value: dict[str, object] = msgspec.msgpack.decode(encoded)
+    return value
+
+
 def decode_image(data: bytes) -> CardImage:
     """Read an image back.
 
@@ -233,6 +241,7 @@ def decode_image(data: bytes) -> CardImage:
         ValueError: the bytes are not an image of this version.
     """
     image = _DECODER.decode(data)
+    image.profile = _shared_profile(_ENCODER.encode(image.profile))
     if image.version != IMAGE_VERSION:
         raise ValueError(f"card image of version {image.version}, this program reads {IMAGE_VERSION}")
     return image

@@ -185,8 +185,7 @@ def test_role_when_the_usage_qualifier_says_otherwise_then_no_key(
 ) -> None:
     """Table 11-17 and the values below Table 11-18."""
     card = make_card()
-    environment = card._environment
-    assert environment is not None
+    environment = card._running()
     kvn = {Role.TOKEN: 0x70, Role.RECEIPT: 0x71, Role.DAP: 0x73, Role.LOAD_FILE: 0x75}[role]
     key = Key(1, kvn, [KeyComponent(0x88, bytes(16))], bytes.fromhex(usage))
     environment.image.isd.domain_data().keys.append(key)
