@@ -74,12 +74,17 @@ def has_channel_set(domain: DomainData) -> bool:
     return any(channel_set(domain, kvn) for kvn in domain.versions())
 
 
+def has_own_set(domain: DomainData) -> bool:
+    """Tell whether a security domain is somebody's: keys of an ancestor do not open it any more."""
+    return has_channel_set(domain) or has_remote_set(domain)
+
+
 def key_owner(image: CardImage, domain: Instance, *, inherit: bool) -> Instance:
-    """Return whose keys `domain` uses: its own, or those of the nearest ancestor with a complete set."""
-    if not inherit or has_channel_set(domain.domain_data()):
+    """Return whose keys `domain` uses: its own, or those of the nearest ancestor with a set of its own."""
+    if not inherit or has_own_set(domain.domain_data()):
         return domain
     for above in image.ancestors(domain):
-        if above.domain is not None and has_channel_set(above.domain):
+        if above.domain is not None and has_own_set(above.domain):
             return above
     return domain
 
@@ -231,6 +236,6 @@ def personalize_by_keys(environment: Environment, owner: Instance) -> None:
     """Move a SELECTABLE security domain with a complete key set to PERSONALIZED, if so configured."""
     ready = owner.state == SELECTABLE and environment.profile.personalized_by_keys
     domain = owner.domain_data()
-    if ready and owner is not environment.image.isd and (has_channel_set(domain) or has_remote_set(domain)):
+    if ready and owner is not environment.image.isd and has_own_set(domain):
         owner.state = PERSONALIZED
         environment.touch()

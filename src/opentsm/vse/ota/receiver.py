@@ -13,7 +13,7 @@ from typing import Final
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.vse.domain_commands import execute
 from opentsm.vse.environment import Environment, LogicalChannel
-from opentsm.vse.keysets import CHANNEL_KIDS, is_remote_version
+from opentsm.vse.keysets import CHANNEL_KIDS, has_own_set, is_remote_version
 from opentsm.vse.lifecycle import CardState, is_locked, is_selectable
 from opentsm.vse.ota.counter import HIGHER, NEXT, accept_counter
 from opentsm.vse.ota.packet import (
@@ -33,6 +33,7 @@ from opentsm.vse.ota.packet import (
 from opentsm.vse.ota.registration import find_by_tar, is_enough
 from opentsm.vse.ota.remote_session import remote_session
 from opentsm.vse.ota.scripts import ScriptChain, run_script
+from opentsm.vse.scp.scp11 import AGREEMENT_KIDS
 from opentsm.vse.state import SYMMETRIC_AES, Instance, Key
 from opentsm.vse.status import SW_CLA_NOT_SUPPORTED, StatusError
 
@@ -50,6 +51,7 @@ class _Context:
     """What an entity remembers from one packet to the next while the card has power."""
 
     channel: LogicalChannel
+    owner: Instance
     chain: ScriptChain = field(default_factory=ScriptChain)
     waiting: ResponseApdu | None = None
 
@@ -170,17 +172,16 @@ class Receiver:
         return _KeySet(owner, version, dek, ciphers)
 
     def _owner(self, target: Instance, version: int) -> Instance:
-        image = self._environment.image
-        candidates = [target] if target.domain is not None else []
-        for entry in [*candidates, *image.ancestors(target)]:
-            data = entry.domain
-            if data and is_remote_version(data, version) and data.find_key(_KID, version):
-                return entry
-            if not self._environment.profile.inherit_keys:
-                break
-        if version:
+        """Return whose keys count; a security domain that is somebody's is not opened by an ancestor's."""
+        image, inherit = self._environment.image, self._environment.profile.inherit_keys
+        candidates = [target, *image.ancestors(target)]
+        domains = [entry for entry in candidates if entry.domain is not None]
+        owner = next((entry for entry in domains if not inherit or _is_owned(entry)), image.isd)
+        data = owner.domain_data()
+        known = is_remote_version(data, version) and data.find_key(_KID, version)
+        if version and not known:
             raise PacketRefusedError(Rsc.UNIDENTIFIED)
-        return image.isd if not candidates else target
+        return owner
 
     def _check_replay_rule(self, header: Header, keys: list[Key]) -> None:
         """TS 102 225 §5.1.2: AES goes with a counter that is checked."""
@@ -207,7 +208,7 @@ class Receiver:
     ) -> tuple[bytes, int]:
         if not opened.data:
             return b"", 0
-        context = self._context(target)
+        context = self._context(target, keys.owner)
         context.channel.session = remote_session(header, keys.owner, keys.dek)
         count = _Count()
         try:
@@ -216,10 +217,11 @@ class Receiver:
         finally:
             context.channel.session = None
 
-    def _context(self, target: Instance) -> _Context:
+    def _context(self, target: Instance, owner: Instance) -> _Context:
+        """Return what is remembered; another owner of keys does not go on where the first one stopped."""
         context = self._contexts.get(target.aid)
-        if context is None or context.channel.selected is not target:
-            context = self._contexts[target.aid] = _Context(LogicalChannel(0, target))
+        if context is None or context.channel.selected is not target or context.owner is not owner:
+            context = self._contexts[target.aid] = _Context(LogicalChannel(0, target), owner)
         return context
 
     def _execute(
@@ -245,6 +247,11 @@ class Receiver:
         if command.cla & _FOREIGN_CLASS_BITS:
             raise StatusError(SW_CLA_NOT_SUPPORTED)
         return execute(self._environment, context.channel, target, command)
+
+
+def _is_owned(domain: Instance) -> bool:
+    data = domain.domain_data()
+    return has_own_set(data) or any(key.kid in AGREEMENT_KIDS for key in data.keys)
 
 
 @dataclass(slots=True)

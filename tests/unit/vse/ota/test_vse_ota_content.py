@@ -143,6 +143,54 @@ def test_security_domain_when_keys_of_its_own_come_has_a_counter_of_its_own() ->
     assert asked.card.image().instance(SSD).state == 0x0F  # type: ignore[union-attr]
 
 
+def test_security_domain_when_it_has_keys_of_its_own_is_not_opened_by_the_issuers() -> None:
+    asked = host()
+    install_ssd(asked)
+    beneath = replace(asked, tar=SSD_TAR)
+    beneath.ok(put_keys(beneath, NEW_KEYS, 0x03))
+    assert beneath.por(C1.to_bytes()).status == ResponseStatus.UNIDENTIFIED_SECURITY_ERROR
+    reader = asked.raw(commands.select(SSD))
+    assert reader.sw == 0x9000
+    assert asked.raw(commands.initialize_update(0, bytes(8))).sw == 0x6A88
+
+
+def test_load_when_another_owner_of_keys_comes_is_not_continued() -> None:
+    """The issuer begins a load at a security domain; its new owner must begin its own."""
+    asked = host()
+    toolkit = uicc_parameters(Toolkit(1, tars=(SSD_TAR,)))
+    parameters = application_parameters(bytes.fromhex("81028000"), uicc=toolkit)
+    privileges = SSD_PRIVILEGES | Privilege.AUTHORIZED_MANAGEMENT
+    asked.ok(
+        commands.install_for_install(
+            SD_PACKAGE, SD_MODULE, SSD, privileges, parameters, make_selectable=True
+        ),
+    )
+    beneath = replace(asked, tar=SSD_TAR)
+    beneath.ok(put_keys(beneath, NEW_KEYS, 0x03), commands.install_for_load(PACKAGE, None))
+    keys = packet_keys(NEW_KEYS.enc.reveal(), NEW_KEYS.mac.reveal())
+    own = OtaHost(asked.card, kic=0x32, kid=0x32, keys=keys, tar=SSD_TAR)
+    (block,) = commands.load_blocks(bytes(50), block_size=200)
+    assert own.run(block).sw == 0x6985
+    own.ok(commands.install_for_load(PACKAGE, None))
+
+
+def test_personalization_when_sent_in_packets_reaches_the_application() -> None:
+    asked = host()
+    asked.ok(commands.install_for_load(PACKAGE, None))
+    for block in commands.load_blocks(load_file(), block_size=200):
+        asked.ok(block)
+    asked.ok(
+        commands.install_for_install(
+            PACKAGE, MODULE, INSTANCE, Privilege(0), application_parameters(b""), make_selectable=True
+        )
+    )
+    asked.ok(commands.install_for_personalization(INSTANCE))
+    asked.ok(commands.store_data(b"personal", 0, last=True))
+    instance = asked.card.image().instance(INSTANCE)
+    assert instance is not None
+    assert any(b"personal" in value for value in instance.store.values())
+
+
 def test_security_domain_when_its_minimum_is_higher_refuses_what_the_issuer_takes() -> None:
     asked = host()
     install_ssd(asked, level=bytes.fromhex("0116"))
