@@ -344,3 +344,115 @@ def test_malformed_install_is_refused_and_changes_nothing(p1: int, data: str) ->
     before = host.card.image()
     assert host.sw(CommandApdu(0x80, 0xE6, p1, 0, bytes.fromhex(data))) in {0x6A80, 0x6985}
     assert host.card.image() == before
+
+
+NOTE_PACKAGE, NOTE_MODULE = Aid.from_hex("F04F54534D7F"), Aid.from_hex("F04F54534D7F01")
+
+
+@pytest.mark.parametrize("privileges", ["0100", "03000000"])
+def test_case_063_applet_sees_aid_privileges_and_parameters(privileges: str) -> None:
+    """§A.1: as they stand in the command."""
+    host = host_with_session()
+    assert host.load(load_file(NOTE_PACKAGE, (NOTE_MODULE,)), package=NOTE_PACKAGE) == 0x9000
+    names = bytes.fromhex("06F04F54534D7F07F04F54534D7F0107F0010203040101")
+    fields = names + bytes.fromhex(privileges) + bytes.fromhex("05C90301020300")
+    assert host.sw(CommandApdu(0x80, 0xE6, 0x0C, 0x00, fields, 256)) == 0x9000
+    host.select(INSTANCE)
+    expected = bytes.fromhex("07F0010203040101" + privileges + "03010203")
+    assert host.raw("80B0000100").data == expected
+
+
+def test_case_072_application_that_is_selected_on_another_channel_is_not_deleted() -> None:
+    host = host_with_session()
+    assert host.load() == 0x9000
+    assert host.install() == 0x9000
+    assert host.raw("0070000001").data == b"\x01"
+    assert host.raw("01A4040007F0010203040101").sw == 0x9000
+    assert host.sw(commands.delete(INSTANCE)) == 0x6985
+    assert host.sw(commands.delete(PACKAGE, related=True)) == 0x6985
+    assert host.raw("01A4040000").sw == 0x9000
+    assert host.sw(commands.delete(PACKAGE, related=True)) == 0x9000
+
+
+def chained_install(host: CardHost, cut: int = 10) -> list[int]:
+    """INSTALL [for install] in two parts; the status words."""
+    fields = bytes.fromhex("05F00102030406F0010203040107F0010203040101010002C90000")
+    parts = [
+        CommandApdu(0x80, 0xE6, 0x8C, 0, fields[:cut]),
+        CommandApdu(0x80, 0xE6, 0x0C, 0, fields[cut:], 256),
+    ]
+    return [host.raw(part).sw for part in parts]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 33])
+def test_case_079_install_in_parts_is_the_same_as_one(cut: int) -> None:
+    host = host_with_session(level=0x00)
+    assert host.load() == 0x9000
+    assert chained_install(host, cut) == [0x9000, 0x9000]
+    assert host.states()[bytes(INSTANCE)] == 0x07
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "80CA004200",
+        "80E60C0000",
+        "80E6840001FF",
+        "80E68C0101FF",
+        "80E48000024F00",
+        "8050000008" + "00" * 8 + "00",
+    ],
+)
+def test_case_079_another_command_between_is_refused_and_drops_the_series(between: str) -> None:
+    """The part behind it stands alone then."""
+    host = host_with_session(level=0x00)
+    assert host.load() == 0x9000
+    fields = bytes.fromhex("05F001020304")
+    assert host.raw(CommandApdu(0x80, 0xE6, 0x8C, 0, fields)).sw == 0x9000
+    if between == "80E60C0000":  # of the same header: the last part, with nothing in it
+        assert host.raw(between).sw == 0x6A80
+        return
+    assert host.raw(between).sw == 0x6985
+    assert host.raw("80CA004200").sw == 0x9000
+    assert chained_install(host) == [0x9000, 0x9000]
+
+
+def test_case_079_delete_in_parts_and_what_select_forgets() -> None:
+    host = host_with_session(level=0x00)
+    assert host.load() == 0x9000
+    assert host.raw("80E48000034F05F0").sw == 0x9000
+    assert host.raw("80E400000401020304").sw == 0x9000
+    assert host.raw("80E48000034F05F0").sw == 0x9000
+    host.select()
+    host.authenticate(level=0x00)
+    assert host.raw("80E400000401020304").sw == 0x6A80
+
+
+def test_case_079_a_card_without_chaining_or_without_room_says_6a86() -> None:
+    host = CardHost(make_card(command_chaining=False))
+    host.authenticate(level=0x00)
+    for command in ("80E68C0001FF", "80E48000024F00", "80D8808101FF"):
+        assert host.raw(command).sw == 0x6A86
+    host = CardHost(make_card(chain_limit=300))
+    host.authenticate(level=0x00)
+    part = CommandApdu(0x80, 0xE6, 0x8C, 0, bytes(200))
+    assert host.raw(part).sw == 0x9000
+    assert host.raw(part).sw == 0x6A86
+    assert host.raw("80CA004200").sw == 0x9000
+
+
+def test_case_081_provider_of_load_file_and_application_is_kept() -> None:
+    """§11.5.2.3.7: 5F20 in B6."""
+    host = host_with_session()
+    control = bytes.fromhex("B6075F2004AABBCCDD")
+    assert host.sw(commands.install_for_load(PACKAGE, None, parameters=control)) == 0x9000
+    for command in commands.load_blocks(load_file(), block_size=200):
+        assert host.sw(command) == 0x9000
+    command = commands.install_for_install(
+        PACKAGE, MODULE, INSTANCE, NO_PRIVILEGES, b"\xc9\x00" + control, make_selectable=True
+    )
+    assert host.sw(command) == 0x9000
+    image = host.card.image()
+    package, instance = image.load_file(PACKAGE), image.instance(INSTANCE)
+    assert package is not None and instance is not None
+    assert package.provider == instance.provider == bytes.fromhex("AABBCCDD")

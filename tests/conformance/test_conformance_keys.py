@@ -14,10 +14,13 @@ from tests.unit.vse.card_host import (
     make_keys,
 )
 
-from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.crypto.kcv import kcv_aes
+from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
 from opentsm.card.gp.commands import StatusTarget
 from opentsm.card.gp.keys import AesLayout, KeyType, ecc_public_put_key_field, put_key_field, put_key_fields
+from opentsm.vse.state import DomainData
 
 DGI = commands.StoreDataStructure.DGI
 
@@ -251,3 +254,44 @@ def test_case_144_single_replaced_key_leaves_the_others() -> None:
     host.select()
     assert host.raw(commands.get_data(0xC1)).data == bytes.fromhex("C103000001")
     host.authenticate(FACTORY_KEYS)
+
+
+def extended_field(host: CardHost, key: bytes, check_value: bytes | None = None) -> bytes:
+    """Table 11-69: type in two bytes, usage and access behind the check value."""
+    assert host.dek is not None
+    basic = put_key_field(Secret(key), KeyType.AES, host.dek)
+    value = kcv_aes(key) if check_value is None else check_value
+    return b"\xff" + basic[:-4] + b"\x03" + value + bytes.fromhex("01380100")
+
+
+def test_case_116_extended_format_carries_usage_and_access() -> None:
+    host = host_with_session()
+    fields = b"".join(extended_field(host, bytes([seed]) * 16) for seed in (0x51, 0x52, 0x53))
+    assert host.ok(CommandApdu(0x80, 0xD8, 0x00, 0x81, b"\x31" + fields, 256))[0] == 0x31
+    stored = [key for key in (host.card.image().isd.domain or DomainData()).keys if key.kvn == 0x31]
+    assert [(key.usage, key.access) for key in stored] == [(b"\x38", b"\x00")] * 3
+    host.select()
+    host.authenticate(make_keys(0x51), kvn=0x31)
+
+
+def test_case_116_cut_off_extended_field_is_6a80() -> None:
+    host = host_with_session()
+    field = extended_field(host, bytes([0x51]) * 16)
+    for length in (1, len(field) - 1, len(field) - 3):
+        assert host.sw(CommandApdu(0x80, 0xD8, 0x00, 0x01, b"\x31" + field[:length], 256)) == 0x6A80
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_case_117_put_key_in_parts_is_all_or_nothing(wrong: bool) -> None:
+    """The check value of the last key is wrong: nothing of the whole series stays."""
+    host = host_with_session(level=0x00)
+    before = information(host)
+    values = [None, None, b"\x00\x00\x00" if wrong else None]
+    fields = [extended_field(host, bytes([0x51 + n]) * 16, value) for n, value in enumerate(values)]
+    data = b"\x31" + b"".join(fields)
+    for at in range(0, len(data) - 30, 30):
+        assert host.raw(CommandApdu(0x80, 0xD8, 0x80, 0x81, data[at : at + 30])) == ResponseApdu(b"", 0x9000)
+    rest = data[(len(data) - 1) // 30 * 30 :] if len(data) % 30 else data[-30:]
+    answer = host.raw(CommandApdu(0x80, 0xD8, 0x00, 0x81, rest, 256))
+    assert answer.sw == (0x6982 if wrong else 0x9000)
+    assert (information(host) == before) == wrong

@@ -1,9 +1,19 @@
 """STORE DATA: to the security domain, forwarded to an application, and its block numbers."""
 
 import pytest
-from tests.unit.vse.card_host import INSTANCE, ISD, SSD, CardHost, host_with_session, make_card, make_keys
+from tests.unit.vse.card_host import (
+    INSTANCE,
+    ISD,
+    SSD,
+    CardHost,
+    host_with_session,
+    load_file,
+    make_card,
+    make_keys,
+)
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import ResponseApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import commands
@@ -131,3 +141,21 @@ def test_malformed_groups_are_6a80_and_store_nothing(data: str) -> None:
     sw = host.sw(commands.store_data(bytes.fromhex(data), 0, last=True, structure=DGI))
     assert sw == (0x9000 if data == "00B900" else 0x6A80)
     assert host.card.image() == before
+
+
+def test_case_125_response_data_needs_case_4() -> None:
+    """§11.11.2.1: P1 b1; what is refused leaves no trace in the application."""
+    package, module = Aid.from_hex("F04F54534D7F"), Aid.from_hex("F04F54534D7F01")
+    host = host_with_session(level=0x00)
+    assert host.load(load_file(package, (module,)), package=package) == 0x9000
+    assert host.install(INSTANCE, module=module, package=package) == 0x9000
+
+    def personalized(p1: str, note: str) -> ResponseApdu:
+        assert host.raw(commands.install_for_personalization(INSTANCE)).sw == 0x9000
+        return host.raw(f"80E2{p1}00{len(note) // 2:02X}{note}")
+
+    assert personalized("80", "AA") == ResponseApdu(b"", 0x9000)
+    assert personalized("80", "BB") == ResponseApdu(b"", 0x6A86)
+    assert stored(host)["note"] == b"\xaa"
+    assert personalized("81", "CC") == ResponseApdu(b"\xaa", 0x9000)
+    assert stored(host)["note"] == b"\xcc"

@@ -27,6 +27,11 @@ def is_interrupted(channel: LogicalChannel, command: CommandApdu) -> bool:
     return True
 
 
+def is_part(command: CommandApdu) -> bool:
+    """Tell whether more of the same command follows."""
+    return command.ins in CHAINABLE and bool(command.p1 & _MORE)
+
+
 def gather(
     environment: Environment, channel: LogicalChannel, command: CommandApdu
 ) -> tuple[CommandApdu, Chained | None] | None:
@@ -38,7 +43,7 @@ def gather(
     Raises:
         StatusError: 6A86 the card knows no chaining, or the series is too long.
     """
-    more = command.ins in CHAINABLE and bool(command.p1 & _MORE)
+    more = is_part(command)
     chain, channel.series = channel.series, None
     if chain is None and not more:
         return command, None

@@ -25,6 +25,7 @@ from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_NOT_FOUND, SW_WRO
 DOMAIN_MODULES: Final = frozenset({bytes.fromhex("A000000151535041"), bytes.fromhex("A000000003535041")})
 
 _PARAMETERS: Final = 0xC9
+_LONGEST_FIELD: Final = 0xFF
 _SYSTEM: Final = 0xEF
 _IMPLICIT: Final = 0xCF
 _VOLATILE_QUOTA: Final = 0xC7
@@ -110,7 +111,7 @@ def install_instance(environment: Environment, domain: Instance, order: InstallO
     _apply_system_parameters(environment, instance, parameters, selectable=selectable)
     register(image, environment.profile, instance, parameters)
     _associate(environment, domain, load_file, instance)
-    _create(environment, instance, c9)
+    _create(environment, instance, order.privileges, c9)
     _take_unique(image, instance)
     image.instances.append(instance)
     if selectable:
@@ -245,14 +246,28 @@ def _new_domain(environment: Environment, parameters: bytes) -> DomainData:
     return DomainData(scps=channels or list(environment.profile.channels), policy=policy)
 
 
-def _create(environment: Environment, instance: Instance, parameters: bytes) -> None:
+def _create(environment: Environment, instance: Instance, privileges: bytes, parameters: bytes) -> None:
     """Let the applet take its parameters; it is not registered yet, so a refusal leaves nothing behind."""
     environment.require_memory(memory.instance_cost(instance))
     if instance.domain is not None:
         return
-    environment.new_applet(instance).install(Aid(instance.aid), parameters)
+    environment.installing = install_array(instance.aid, privileges, parameters)
+    try:
+        environment.new_applet(instance).install(Aid(instance.aid), parameters)
+    finally:
+        environment.installing = b""
     if memory.instance_cost(instance) > environment.free_memory:
         raise StatusError(SW_NO_MEMORY)
+
+
+def install_array(aid: bytes, privileges: bytes, parameters: bytes) -> bytes:
+    """Return what the method install of a Java Card applet gets: three fields with one-byte lengths (§A.1).
+
+    Parameters of more than 255 bytes, which no Java Card can hand over, have 82 and two bytes.
+    """
+    length = len(parameters)
+    coded = bytes([length]) if length <= _LONGEST_FIELD else b"\x82" + length.to_bytes(2, "big")
+    return bytes([len(aid)]) + aid + bytes([len(privileges)]) + privileges + coded + parameters
 
 
 def _take_unique(image: CardImage, instance: Instance) -> None:

@@ -11,7 +11,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.tlv import parse_tlv
 from opentsm.vse.authentication import external_authenticate, initialize_update
 from opentsm.vse.card_data import APPLICATION_LIST, read_object
-from opentsm.vse.command_chain import gather, is_interrupted
+from opentsm.vse.command_chain import gather, is_interrupted, is_part
 from opentsm.vse.deletion import delete
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.install import install
@@ -158,6 +158,8 @@ def _process_protected(
 ) -> ResponseApdu:
     messaging = Messaging(environment, channel, domain, domain.aid)
     interrupting = is_interrupted(channel, command)
+    if interrupting and is_part(command):
+        raise StatusError(SW_CONDITIONS)
     if command.ins == BEGIN_R_MAC_SESSION:
         messaging.open_for_responses()
     gathered = gather(environment, channel, command)

@@ -159,6 +159,8 @@ class Environment:
         self.volatile_priority = b""
         # The channel of the command in work, and who serves applets there: set by the dispatcher.
         self.active: LogicalChannel | None = None
+        # What the applet that is being installed may see of its INSTALL command.
+        self.installing = b""
         self.secure_channel: Callable[[LogicalChannel, Instance], SecureChannelService] | None = None
 
     def is_selected(self, entry: Instance | LoadFile, *, beside: "LogicalChannel | None" = None) -> bool:
@@ -271,6 +273,10 @@ class _Services:
 
     def set_contactless_state(self, state: int) -> None:
         contactless.set_own_state(self._environment, self._instance, state)
+
+    @property
+    def installation(self) -> bytes:
+        return self._environment.installing
 
     @property
     def secure_channel(self) -> SecureChannelService:

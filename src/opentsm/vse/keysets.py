@@ -132,8 +132,10 @@ def add_keys(environment: Environment, owner: Instance, keys: Sequence[Key]) -> 
     """
     domain = owner.domain_data()
     names = [(key.kid, key.kvn) for key in keys]
-    if len(set(names)) != len(names) or any(domain.find_key(*name) for name in names):
+    if len(set(names)) != len(names):
         raise StatusError(SW_WRONG_DATA)
+    if any(domain.find_key(*name) for name in names):
+        raise StatusError(int(environment.profile.key_exists, 16))
     for key in keys:
         check_version_range(environment, domain, key)
     environment.require_memory(sum(map(memory.key_cost, keys)))

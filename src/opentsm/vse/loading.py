@@ -17,6 +17,7 @@ from opentsm.vse.state import Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, StatusError
 
 _LAST: Final = 0x80
+_LAST_NUMBER: Final = 0xFF
 # Tag, length field of four bytes and signatures around the data block.
 _FRAME_BYTES: Final = 2048
 
@@ -31,8 +32,9 @@ def load(environment: Environment, channel: LogicalChannel, domain: Instance, co
         StatusError: 6985 no load, wrong block number or damaged file; 6982 wrong hash; 6A84 no memory.
     """
     session, channel.load = channel.load, None
-    if session is None or command.p2 != session.next_block & 0xFF:
+    if session is None:
         raise StatusError(SW_CONDITIONS)
+    _require_order(environment, channel, session, command.p2)
     session.received += command.data
     session.next_block += 1
     if len(session.received) > environment.free_memory + _FRAME_BYTES:
@@ -47,6 +49,19 @@ def load(environment: Environment, channel: LogicalChannel, domain: Instance, co
     confirmer = prepare(environment, domain, session.authority)
     register(environment, entry)
     return confirmer.confirm(lv(entry.aid), lv(entry.sd))
+
+
+def _require_order(
+    environment: Environment, channel: LogicalChannel, session: LoadSession, block: int
+) -> None:
+    """§11.6.2.2: strictly one after the other; what is silent there is the profile's."""
+    profile = environment.profile
+    beyond = session.next_block > _LAST_NUMBER and not profile.load_blocks_wrap
+    if not beyond and block == session.next_block & _LAST_NUMBER:
+        return
+    if not profile.load_order_aborts:
+        channel.load = session
+    raise StatusError(int(profile.load_order, 16))
 
 
 def register(environment: Environment, entry: LoadFile) -> None:

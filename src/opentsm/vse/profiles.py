@@ -89,6 +89,11 @@ class VseProfile:
     authentication_unstarted: Literal["6985", "6982"] = "6985"
     authentication_wrong_mac: Literal["6982", "6300"] = "6982"
     protected_unasked: Literal["refuse", "abort"] = "refuse"
+    initialization_by: Literal["issuer", "authorized"] = "issuer"
+    load_order: Literal["6985", "6A86"] = "6985"
+    load_order_aborts: bool = True
+    load_blocks_wrap: bool = True
+    key_exists: Literal["6A80", "6985"] = "6A80"
     scp02_encrypts_empty: bool = False
     scp02_mac_on_errors: bool = False
     minimum_level: int = 0

@@ -215,10 +215,18 @@ def _set_card_state(environment: Environment, domain: Instance, state: int) -> N
     if move is None:
         raise StatusError(SW_CONDITIONS)
     privilege = _MOVE_PRIVILEGE.get(move)
-    if not (domain is isd if privilege is None else domain.holds(privilege)):
+    allowed = _may_initialize(environment, domain) if privilege is None else domain.holds(privilege)
+    if not allowed:
         raise StatusError(SW_CONDITIONS)
     isd.state = state
     environment.touch()
+
+
+def _may_initialize(environment: Environment, domain: Instance) -> bool:
+    """Figure 5-1 says "privileged security domain" and names no privilege."""
+    by_others = environment.profile.initialization_by == "authorized"
+    is_issuer = domain is environment.image.isd
+    return is_issuer or (by_others and domain.holds(Privilege.AUTHORIZED_MANAGEMENT))
 
 
 def _set_own_state(environment: Environment, domain: Instance, state: int) -> None:

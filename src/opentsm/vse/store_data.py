@@ -75,8 +75,12 @@ def _forward(
     environment: Environment, channel: LogicalChannel, target: Instance, command: CommandApdu
 ) -> bytes:
     """§7.3.2: contents reach the application as they are; only secure messaging is gone."""
+    before = dict(target.store)
     answer = environment.applet(target).personalize(command, _decrypter(channel))
     if answer and not command.p1 & _CASE_4:
+        # §11.11.2.1: refused, so nothing of it stays.
+        target.store.clear()
+        target.store.update(before)
         raise StatusError(SW_WRONG_P1P2)
     return answer
 

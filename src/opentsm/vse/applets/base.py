@@ -78,6 +78,10 @@ class CardServices(Protocol):
         """
 
     @property
+    def installation(self) -> bytes:
+        """During `install`: AID, privileges and parameters as a Java Card applet gets them; else empty."""
+
+    @property
     def secure_channel(self) -> SecureChannelService:
         """The secure channel of the security domain, on the logical channel of the command in work."""
 

@@ -4,6 +4,7 @@ It shows how an applet leaves authentication and secure messaging to its securit
 Source: GPCS 2.3.1 §10.3; docs/reference/applets.md (the commands).
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from opentsm.card.codec.aid import Aid
@@ -30,10 +31,20 @@ _LONGEST: Final = 200
 
 
 class SealedNote(Applet):
-    """READ (80 B0 00 00) for all, WRITE (80 D0 00 00) inside an authenticated session."""
+    """READ (80 B0 00 00; what INSTALL brought: P2 01) for all, WRITE (80 D0 00 00) when authenticated."""
 
     MODULE_AID: ClassVar[Aid] = Aid.from_hex("F04F54534D7F01")
     MULTISELECTABLE: ClassVar[bool] = True
+
+    def install(self, instance_aid: Aid, parameters: bytes) -> None:
+        """Keep what came with INSTALL; it can be read back."""
+        self.store["installed"] = self.services.installation
+
+    def personalize(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> bytes:
+        """Take the data as the note; answer with the one before."""
+        before = self.store.get("note", b"")
+        self._write(command.data, _AUTHENTICATED)
+        return before
 
     def select(self) -> bytes:
         """Return the FCI: the name only."""
@@ -56,9 +67,11 @@ class SealedNote(Applet):
     def _answer(self, command: CommandApdu, level: int) -> bytes:
         if command.ins not in {_READ, _WRITE}:
             raise StatusError(SW_INS_NOT_SUPPORTED)
-        if command.p1 or command.p2:
+        if command.p1 or command.p2 > (command.ins == _READ):
             raise StatusError(SW_WRONG_P1P2)
-        return self._read() if command.ins == _READ else self._write(command.data, level)
+        if command.ins == _WRITE:
+            return self._write(command.data, level)
+        return self.store["installed"] if command.p2 else self._read()
 
     def _read(self) -> bytes:
         note = self.store.get("note")
