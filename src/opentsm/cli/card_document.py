@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -42,8 +42,8 @@ class ExportedCard:
     """
 
     identity: dict[str, object]
-    keys: dict[str, object]
-    image: CardImage
+    keys: dict[str, object] = field(repr=False)
+    image: CardImage = field(repr=False)
 
 
 def write_document(

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from opentsm.agent.readers import read_recording
 from opentsm.card.gp import commands
 from opentsm.cli.card import card_app
+from opentsm.cli.card_document import ExportedCard
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError
 from opentsm.cli.trace import Trace, trace_lines
@@ -107,6 +108,11 @@ def test_import_when_the_name_is_taken_then_refused(tmp_path: Path) -> None:
     with pytest.raises(CliError):
         run(tmp_path, "export", "one", str(out))
     assert CardDirectory(tmp_path / "one").open().image() == before
+
+
+def test_exported_card_when_shown_then_without_keys() -> None:
+    card = ExportedCard({"name": "one"}, {"enc": "AB" * 16}, make_card().image())
+    assert "AB" * 16 not in repr(card) and "one" in repr(card)
 
 
 @pytest.mark.parametrize("text", ["", "short", "env:NO_SUCH_PASSPHRASE"])
