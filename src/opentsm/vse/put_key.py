@@ -3,18 +3,28 @@
 Source: GPCS 2.3.1 §11.8, Tables 11-16, 11-68, 11-69; Amendment D §7.2.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import decode_length
+from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CardError
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import FieldReader
 from opentsm.vse.keysets import add_keys, key_check_value, replace_keys
 from opentsm.vse.scp import SecureSession
-from opentsm.vse.signing_keys import signer, verifier
+from opentsm.vse.signing_keys import (
+    curve_of,
+    is_global,
+    is_local,
+    own_reference,
+    signer,
+    stored_curves,
+    verifier,
+)
 from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent
 from opentsm.vse.status import SW_CONDITIONS, SW_SECURITY, SW_WRONG_DATA, SW_WRONG_P1P2, StatusError
 
@@ -34,6 +44,7 @@ _FOLLOWING: Final[dict[int, frozenset[int]]] = {
     0xB1: frozenset({0xF0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
     0xF0: frozenset({0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
 }
+_REFERENCE: Final = 0xF0
 _PRIVATE: Final = frozenset({0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 0xB1})
 # Shared secrets, and curve parameters that come without a key.
 _UNCHECKED: Final = frozenset({0x85, 0x90, 0x91, 0xF0})
@@ -61,7 +72,9 @@ def put_key(
     kid = command.p2 & 0x7F
     if not 1 <= kvn <= 0x7F:
         raise StatusError(SW_WRONG_DATA)
-    parser = KeyFieldParser(channel.session, environment.profile.aes_layout, environment.profile.kcv_required)
+    profile, issuer = environment.profile, domain is environment.image.isd
+    curves = stored_curves(environment.image, domain)
+    parser = KeyFieldParser(channel.session, profile.aes_layout, profile.kcv_required, curves, issuer)
     keys, check_values = parser.read_keys(reader, kid, kvn, several=bool(command.p2 & _SEVERAL))
     if command.p1:
         replace_keys(environment, domain, command.p1, keys)
@@ -72,11 +85,21 @@ def put_key(
 
 @dataclass(frozen=True, slots=True)
 class KeyFieldParser:
-    """Reads the key data field of PUT KEY under one session's data encryption key."""
+    """Reads the key data field of PUT KEY under one session's data encryption key.
+
+    Args:
+        session: deciphers secret components.
+        layout: of key blocks under an AES key.
+        check_required: whether symmetric keys need their check value.
+        curves: what proprietary references mean here.
+        issuer: whether the keys are for the issuer security domain.
+    """
 
     session: SecureSession
     layout: str
     check_required: bool
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+    issuer: bool = False
 
     def read_keys(self, reader: FieldReader, kid: int, kvn: int, *, several: bool) -> tuple[list[Key], bytes]:
         """Return the keys and their check values; several keys have consecutive identifiers."""
@@ -102,9 +125,17 @@ class KeyFieldParser:
             components.append(self._component(reader, reader.byte() if kind == _EXTENDED_FORMAT else kind))
         check_value = reader.lv()
         usage, access = (reader.lv(maximum=2), reader.lv(maximum=1)) if extended else (b"", b"")
-        key = Key(kid, kvn, components, usage, access)
+        key = Key(kid, kvn, components, usage, access, self._stored_curve(components))
         self._check(key, check_value)
         return key, check_value
+
+    def _stored_curve(self, components: list[KeyComponent]) -> str:
+        """Return the curve that the reference of a key names, when it was stored on this card."""
+        if components[0].type == _REFERENCE:
+            return ""
+        named = (entry.value for entry in components if entry.type == _REFERENCE)
+        found = (self.curves.get(int.from_bytes(value, "big")) for value in named)
+        return next((curve.value for curve in found if curve is not None), "")
 
     def _component(self, reader: FieldReader, kind: int) -> KeyComponent:
         block = reader.ber_lv()
@@ -134,6 +165,7 @@ class KeyFieldParser:
         lengths = _SYMMETRIC_LENGTHS.get(key.type)
         if lengths is None:
             _check_asymmetric(key)
+            _check_stored_curve(key, issuer=self.issuer)
             return
         if len(key.components) != 1 or len(key.value) not in lengths:
             raise StatusError(SW_WRONG_DATA)
@@ -152,5 +184,18 @@ def _check_asymmetric(key: Key) -> None:
     private = {component.type for component in key.components} & _PRIVATE
     try:
         signer(key) if private else verifier(key)
+    except CardError:
+        raise StatusError(SW_WRONG_DATA) from None
+
+
+def _check_stored_curve(key: Key, *, issuer: bool) -> None:
+    """§B.4.2: the issuer stores global references, everybody local ones; the curve is a known one."""
+    reference = own_reference(key)
+    if reference is None:
+        return
+    if not (is_local(reference) or (issuer and is_global(reference))):
+        raise StatusError(SW_WRONG_DATA)
+    try:
+        curve_of(key)
     except CardError:
         raise StatusError(SW_WRONG_DATA) from None

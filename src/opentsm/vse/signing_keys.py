@@ -21,7 +21,7 @@ from opentsm.card.crypto.signature import (
 )
 from opentsm.card.errors import KeyFormatError
 from opentsm.vse.environment import Environment
-from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key
+from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, CardImage, Instance, Key
 
 
 class Role(Enum):
@@ -57,6 +57,10 @@ _REFERENCES: Final = {
     0x05: Curve.BRAINPOOL_P384R1,
     0x07: Curve.BRAINPOOL_P512R1,
 }
+_GLOBAL_SHORT: Final = range(0x40, 0x60)
+_GLOBAL_LONG: Final = range(0xC000, 0xE000)
+_LOCAL_SHORT: Final = range(0x60, 0x80)
+_LOCAL_LONG: Final = range(0xE000, 0x10000)
 # A curve whose parameters come with the key is recognised: SHA-256 over P, A, B, G and N, each as long as a
 # coordinate (G: 04, X and Y), of the curves of FIPS 186-4 and RFC 5639.
 _RECOGNISED: Final = {
@@ -170,13 +174,49 @@ def curve_of(key: Key) -> Curve:
     """
     parts = _parts(key)
     found: Curve | None
-    if _REFERENCE in parts:
+    if key.curve:
+        found = Curve(key.curve)
+    elif _REFERENCE in parts and _CURVE_PARAMETERS[0] not in parts:
         found = _REFERENCES.get(int.from_bytes(parts[_REFERENCE], "big"))
     else:
         found = _recognise([_first(parts, kind) for kind in _CURVE_PARAMETERS], parts.get(_COFACTOR))
     if found is None:
         raise KeyFormatError("the curve is not supported")
     return found
+
+
+def stored_curves(image: CardImage, domain: Instance) -> dict[int, Curve]:
+    """Return the curves that were stored under references of their own, as `domain` may name them (§B.4.2).
+
+    Local references hold for a security domain and all below it, the nearest one counts; global ones are the
+    issuer's and hold everywhere.
+    """
+    found: dict[int, Curve] = {}
+    for owner in (domain, *image.ancestors(domain), image.isd):
+        for key in owner.domain_data().keys:
+            reference = own_reference(key)
+            visible = reference is not None and (is_local(reference) or owner is image.isd)
+            if reference is not None and visible and owner.domain is not None:
+                found.setdefault(reference, curve_of(key))
+    return found
+
+
+def own_reference(key: Key) -> int | None:
+    """Return the reference under which a key stores the parameters of a curve, or None for other keys."""
+    parts = _parts(key)
+    if key.type != _REFERENCE or _CURVE_PARAMETERS[0] not in parts:
+        return None
+    return int.from_bytes(key.value, "big")
+
+
+def is_local(reference: int) -> bool:
+    """Tell whether any security domain may store a curve under this reference (Table B-2)."""
+    return reference in _LOCAL_SHORT or reference in _LOCAL_LONG
+
+
+def is_global(reference: int) -> bool:
+    """Tell whether the issuer security domain may store a curve under this reference (Table B-2)."""
+    return reference in _GLOBAL_SHORT or reference in _GLOBAL_LONG
 
 
 def _recognise(parameters: list[bytes], cofactor: bytes | None) -> Curve | None:

@@ -28,13 +28,14 @@ class KeyComponent:
 
 @dataclass(slots=True)
 class Key:
-    """A key of a security domain."""
+    """A key of a security domain; `curve` is what a reference of the domain's own meant when the key came."""
 
     kid: int
     kvn: int
     components: list[KeyComponent]
     usage: bytes = b""
     access: bytes = b""
+    curve: str = ""
 
     @property
     def type(self) -> int:

@@ -7,8 +7,15 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.conformance.delegation import put, scheme
-from tests.unit.vse.card_host import CardHost, host_with_session, make_card
+from tests.conformance.delegation import KEYS, ber, enter, lv, put, scheme
+from tests.unit.vse.card_host import (
+    SSD,
+    CardHost,
+    host_with_session,
+    make_card,
+    privileged_domain,
+    random_bytes,
+)
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.crypto.secret import Secret
@@ -23,6 +30,9 @@ from opentsm.card.gp.keys import (
     ecc_public_put_key_field,
     rsa_public_put_key_field,
 )
+from opentsm.card.gp.privileges import Privilege
+from opentsm.vse.environment import Environment
+from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.signing_keys import Role, curve_of, least_hash_length, role_key, signer, verifier
 from opentsm.vse.state import Key, KeyComponent
 
@@ -185,7 +195,7 @@ def test_role_when_the_usage_qualifier_says_otherwise_then_no_key(
 ) -> None:
     """Table 11-17 and the values below Table 11-18."""
     card = make_card()
-    environment = card._running()
+    environment = Environment(card.image(), card.profile, MemoryNvm(), random_bytes)
     kvn = {Role.TOKEN: 0x70, Role.RECEIPT: 0x71, Role.DAP: 0x73, Role.LOAD_FILE: 0x75}[role]
     key = Key(1, kvn, [KeyComponent(0x88, bytes(16))], bytes.fromhex(usage))
     environment.image.isd.domain_data().keys.append(key)
@@ -234,3 +244,59 @@ def test_role_keys_when_versions_are_enforced_then_they_are_still_taken() -> Non
     host.authenticate()
     assert put(host, 0x70, scheme("AES-128").verification_field) == 0x9000
     assert put(host, 0x72, scheme("AES-128").verification_field) == 0x6A80
+
+
+def curve_alone(reference: str, curve: Curve) -> bytes:
+    """A key data field with F0 and B2 to B6 only."""
+    values = [bytes.fromhex(value) for value in PARAMETERS[curve]]
+    parts = zip((0xB2, 0xB3, 0xB4, 0xB5, 0xB6), values, strict=True)
+    head = b"\xf0" + lv(bytes.fromhex(reference))
+    return head + b"".join(bytes([kind]) + ber(value) for kind, value in parts) + b"\x00"
+
+
+def put_at(host: CardHost, kid: int, kvn: int, field: bytes) -> int:
+    return host.sw(CommandApdu(0x80, 0xD8, 0x00, kid, bytes([kvn]) + field, 256, extended=True))
+
+
+@pytest.mark.parametrize("reference", ["60", "40", "E001", "C001"])
+def test_curve_when_stored_under_a_reference_then_keys_name_it(reference: str) -> None:
+    host, curve = host_with_session(), Curve.BRAINPOOL_P384R1
+    key = EcSigningKey(curve, PRIVATE)
+    field = ecc_public_put_key_field(key.point, int(reference, 16))
+    assert put_at(host, 1, 0x73, field) == 0x6A80
+    assert put_at(host, 5, 0x74, curve_alone(reference, curve)) == 0x9000
+    assert put_at(host, 1, 0x73, field) == 0x9000
+    verifier(stored(host)).verify(b"message", key.sign(b"message"))
+    host.ok(commands.delete_key(5, 0x74))
+    verifier(stored(host)).verify(b"message", key.sign(b"message"))
+
+
+def test_curve_when_stored_by_a_domain_then_local_only_and_seen_below_it() -> None:
+    host = host_with_session()
+    privileged_domain(host, SSD, Privilege.NONE, KEYS)
+    assert put_at(host, 5, 0x74, curve_alone("61", Curve.P_384)) == 0x9000
+    enter(host, SSD)
+    assert put_at(host, 5, 0x74, curve_alone("41", Curve.P_256)) == 0x6A80
+    key = EcSigningKey(Curve.P_384, PRIVATE)
+    assert put_at(host, 1, 0x73, ecc_public_put_key_field(key.point, 0x61)) == 0x9000
+    assert put_at(host, 5, 0x74, curve_alone("61", Curve.P_256)) == 0x9000
+    # Its own one is nearer than the issuer's.
+    assert put_at(host, 2, 0x73, ecc_public_put_key_field(key.point, 0x61)) == 0x6A80
+    assert (
+        put_at(host, 2, 0x73, ecc_public_put_key_field(EcSigningKey(Curve.P_256, PRIVATE).point, 0x61))
+        == 0x9000
+    )
+
+
+@pytest.mark.parametrize("reference", ["00", "09", "3F", "8000", "BFFF"])
+def test_curve_when_stored_under_a_reserved_reference_then_refused(reference: str) -> None:
+    host = host_with_session()
+    assert put_at(host, 5, 0x74, curve_alone(reference, Curve.P_256)) == 0x6A80
+
+
+def test_curve_when_stored_with_unknown_parameters_then_refused() -> None:
+    host = host_with_session()
+    field = curve_alone("60", Curve.P_256)
+    at = field.index(b"\xb3") + 2
+    assert put_at(host, 5, 0x74, field[:at] + bytes([field[at] ^ 1]) + field[at + 1 :]) == 0x6A80
+    assert put_at(host, 5, 0x74, field) == 0x9000
