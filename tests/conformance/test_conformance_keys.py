@@ -18,11 +18,11 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.kcv import kcv_aes
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StatusTarget
+from opentsm.card.gp.instructions import StatusTarget, StoreDataStructure
 from opentsm.card.gp.keys import AesLayout, KeyType, ecc_public_put_key_field, put_key_field, put_key_fields
 from opentsm.vse.state import DomainData
 
-DGI = commands.StoreDataStructure.DGI
+DGI = StoreDataStructure.DGI
 
 
 def information(host: CardHost) -> bytes:

@@ -22,7 +22,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import encode_tlv, find, parse_tlv, parse_tlvs
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StatusTarget
+from opentsm.card.gp.instructions import StatusTarget
 from opentsm.card.gp.privileges import Privilege
 
 SECOND = Aid.from_hex("F0010203040102")

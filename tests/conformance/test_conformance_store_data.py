@@ -17,9 +17,10 @@ from opentsm.card.codec.apdu import ResponseApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import commands
+from opentsm.card.gp.instructions import StoreDataStructure
 
-DGI = commands.StoreDataStructure.DGI
-TLV = commands.StoreDataStructure.BER_TLV
+DGI = StoreDataStructure.DGI
+TLV = StoreDataStructure.BER_TLV
 
 
 def stored(host: CardHost, aid: Aid = INSTANCE) -> dict[str, bytes]:

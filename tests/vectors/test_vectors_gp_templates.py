@@ -6,9 +6,9 @@ extradition tokens made by gpshell3 3.0.0 with published test keys.
 """
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.gp import commands as gp
 from opentsm.card.gp import install_params as params
 from opentsm.card.gp import responses as rsp
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.gp.privileges import Privilege
 
 
@@ -39,7 +39,7 @@ def test_parse_card_data_scp03i70_scp80() -> None:
 
 
 def test_parse_isd() -> None:
-    (isd,) = rsp.parse_status(unhex("e3144f07a00000015100009f700107c50180ea028000"), gp.StatusScope.ISD)
+    (isd,) = rsp.parse_status(unhex("e3144f07a00000015100009f700107c50180ea028000"), StatusScope.ISD)
     assert isd.aid.hex() == "a0000001510000"
     assert isd.state_name == "INITIALIZED"
     assert isd.privileges == Privilege.SECURITY_DOMAIN

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.errors import CardError
-from opentsm.card.gp.commands import Ins
 from opentsm.card.gp.explain import Reading, explain
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.gp.status_words import describe
 
 _VERIFY, _CHANGE_REFERENCE, _RESET_RETRY, _ENVELOPE, _PUT_DATA = 0x20, 0x24, 0x2C, 0xC2, 0xDA

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
-from opentsm.card.gp.commands import StatusScope
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.gp.registry import RegistryEntry
 from opentsm.card.gp.responses import parse_extended_resources, parse_status
 from opentsm.card.scp.channel import SecureChannel, parse_initialize_update

@@ -9,6 +9,7 @@ from opentsm.card.codec.tlv import Tlv, encode_tlv, find, parse_tlv, parse_tlvs
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
 from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.instructions import StoreDataStructure
 from opentsm.card.gp.keys import (
     AesLayout,
     Dek,
@@ -191,7 +192,7 @@ class CardHost:
         """Give a security domain its first keys through the one above it."""
         self.ok(commands.install_for_personalization(aid))
         block = self.key_group(keys, kvn)
-        structure = commands.StoreDataStructure.DGI
+        structure = StoreDataStructure.DGI
         self.ok(commands.store_data(block, 0, last=True, structure=structure))
 
     def load(

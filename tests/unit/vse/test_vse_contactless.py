@@ -8,7 +8,6 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.contactless import (
     CRS_AID,
     CRS_PACKAGE,
@@ -29,6 +28,7 @@ from opentsm.card.gp.contactless import (
     set_priority,
 )
 from opentsm.card.gp.install_params import SystemParameters, application_parameters
+from opentsm.card.gp.instructions import StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.privileges import Privilege
 from opentsm.vse.contactless import set_own_state
 from opentsm.vse.environment import Environment

@@ -12,6 +12,7 @@ from tests.unit.vse.card_host import (
 
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.gp import commands
+from opentsm.card.gp.instructions import StoreDataStructure
 from opentsm.card.gp.keys import KeyType
 
 KEYS = make_keys(0x66)
@@ -40,7 +41,7 @@ def test_default_plan_and_back(profile: str, first_keys: str) -> None:
     if first_keys == "forwarded":
         host.ok(commands.install_for_personalization(SSD))
         group = host.key_group(KEYS, kvn, kind)
-        host.ok(commands.store_data(group, 0, last=True, structure=commands.StoreDataStructure.DGI))
+        host.ok(commands.store_data(group, 0, last=True, structure=StoreDataStructure.DGI))
     else:
         host.select(SSD)
         host.authenticate(level=level, i=option)

@@ -24,6 +24,7 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.errors import ProfileError, ResponseFormatError
 from opentsm.card.gp import commands
 from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.gp.registry import RegistryEntry
 from opentsm.card.gp.responses import parse_status
@@ -163,15 +164,15 @@ def opened(number: int, role: DomainRole | None = None, card: VirtualCard | None
 
 
 def registry(host: CardHost) -> dict[Aid, RegistryEntry]:
-    issuer = host.ok(commands.get_status(commands.StatusScope.ISD))
-    answer = host.send(commands.get_status(commands.StatusScope.APPLICATIONS))
+    issuer = host.ok(commands.get_status(StatusScope.ISD))
+    answer = host.send(commands.get_status(StatusScope.APPLICATIONS))
     others = answer.data
     while answer.sw == 0x6310:
-        answer = host.send(commands.get_status(commands.StatusScope.APPLICATIONS, next=True))
+        answer = host.send(commands.get_status(StatusScope.APPLICATIONS, next=True))
         others += answer.data
     assert answer.sw == 0x9000
-    entries = parse_status(issuer, commands.StatusScope.ISD)
-    return {one.aid: one for one in (*entries, *parse_status(others, commands.StatusScope.APPLICATIONS))}
+    entries = parse_status(issuer, StatusScope.ISD)
+    return {one.aid: one for one in (*entries, *parse_status(others, StatusScope.APPLICATIONS))}
 
 
 @pytest.mark.parametrize("number", CONFIGURATIONS)

@@ -13,7 +13,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import Tlv, decode_length, encode_tlv, find, parse_tlvs
 from opentsm.card.errors import ApduError, ResponseFormatError
-from opentsm.card.gp.commands import CLA_GP, NE_ANY, Ins
+from opentsm.card.gp.instructions import CLA_GP, NE_ANY, Ins
 
 ARA_M_AID = Aid.from_hex("A00000015141434C00")
 ARA_M_PACKAGE = Aid.from_hex("A00000015141434C")

@@ -19,7 +19,8 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import Signer
 from opentsm.card.errors import CardCryptogramError, KeyFormatError, ResponseFormatError, TlvError
 from opentsm.card.gp.certificates import PublicKey
-from opentsm.card.gp.commands import StoreDataStructure, store_data
+from opentsm.card.gp.commands import store_data
+from opentsm.card.gp.instructions import StoreDataStructure
 from opentsm.card.gp.keys import StaticKeys
 
 _CERTIFICATE_GROUP: Final = 0x3A01

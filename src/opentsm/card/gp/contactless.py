@@ -14,7 +14,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import Tlv, encode_tlv, find, parse_tlvs, require
 from opentsm.card.errors import ApduError, ResponseFormatError
-from opentsm.card.gp.commands import CLA_GP, NE_ANY, Ins
+from opentsm.card.gp.instructions import CLA_GP, NE_ANY, Ins
 
 CRS_AID = Aid.from_hex("A00000015143525300")
 CRS_PACKAGE = Aid.from_hex("A000000151435253")

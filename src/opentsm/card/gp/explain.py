@@ -14,12 +14,12 @@ from opentsm.card.codec.lv import read_ber_lv, read_lv
 from opentsm.card.codec.tlv import decode_length, parse_tlvs
 from opentsm.card.errors import CardError, ResponseFormatError
 from opentsm.card.gp import status_words
-from opentsm.card.gp.commands import Ins, InstallKind, StatusScope, StatusTarget
+from opentsm.card.gp.confirmations import parse_confirmation
 from opentsm.card.gp.explain_tlv import explain_tlvs
+from opentsm.card.gp.instructions import Ins, InstallKind, StatusScope, StatusTarget
 from opentsm.card.gp.lifecycle import application_state_name, card_state_name
 from opentsm.card.gp.note import Note
 from opentsm.card.gp.privileges import Privilege, objections
-from opentsm.card.gp.responses import parse_confirmation
 
 _DAP_BLOCK = 0xE2
 _WHOLE_OBJECTS = (b"\xe2", b"\xd3")

@@ -14,7 +14,7 @@ from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import ResponseFormatError, ScriptError, TlvError
 from opentsm.card.gp import commands
 from opentsm.card.gp.certificates import CURVE_REFERENCES, Certificate, read_certificates
-from opentsm.card.gp.commands import CLA_GP, StoreDataStructure
+from opentsm.card.gp.instructions import CLA_GP, StoreDataStructure
 
 KID_SCP11A: Final = 0x11
 KID_SCP11B: Final = 0x13

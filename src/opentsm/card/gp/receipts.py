@@ -11,7 +11,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.lv import ber_lv, lv
 from opentsm.card.crypto.signature import Verifier
 from opentsm.card.errors import ReceiptError
-from opentsm.card.gp.responses import Confirmation, parse_confirmation
+from opentsm.card.gp.confirmations import Confirmation, parse_confirmation
 
 
 def load_context(elf: Aid, sd: Aid) -> bytes:

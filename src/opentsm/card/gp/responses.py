@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import Tlv, decode_length, find, parse_tlvs, require
 from opentsm.card.errors import CardError, ResponseFormatError
-from opentsm.card.gp.commands import StatusScope
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.gp.registry import RegistryEntry, RegistryKind
 
@@ -332,7 +332,7 @@ def parse_select(data: bytes) -> FileControlInformation:
     )
 
 
-# --- PUT KEY and confirmations -----------------------------------------------------------------
+# --- PUT KEY -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,61 +348,3 @@ def parse_put_key(data: bytes) -> PutKeyResponse:
     if len(data) % 3 != 1:
         raise ResponseFormatError("PUT KEY: expected a key version number and check values of three bytes")
     return PutKeyResponse(data[0], tuple(data[at : at + 3] for at in range(1, len(data), 3)))
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """A receipt of delegated management; `data` is what the receipt signs before its context."""
-
-    receipt: bytes
-    data: bytes
-    counter: int
-    sd_unique_data: bytes
-    token_id: bytes | None = None
-    token_digest: bytes | None = None
-
-
-def parse_confirmation(data: bytes) -> Confirmation | None:
-    """Read the answer of DELETE, INSTALL or LOAD.
-
-    Args:
-        data: response data; `00` and empty mean that there is no receipt. The outer length that
-            the text demands may be missing, as on some cards.
-    Raises:
-        ResponseFormatError: neither form fits.
-    Source: GPCS §11.1.6.
-    """
-    if data in (b"", b"\x00"):
-        return None
-    for candidate in _confirmation_candidates(data):
-        try:
-            return _confirmation(candidate)
-        except CardError:
-            continue
-    raise ResponseFormatError(f"not a confirmation: {data.hex().upper()}")
-
-
-def _confirmation_candidates(data: bytes) -> list[bytes]:
-    try:
-        length, start = decode_length(data)
-    except CardError:
-        return [data]
-    return [data[start:], data] if start + length == len(data) else [data]
-
-
-def _confirmation(data: bytes) -> Confirmation:
-    receipt, rest = _ber_lv(data)
-    counter, after_counter = _ber_lv(rest)
-    unique, tail = _ber_lv(after_counter)
-    token_id, tail = _ber_lv(tail) if tail else (None, b"")
-    digest, tail = _ber_lv(tail) if tail else (None, b"")
-    if len(counter) != 2 or tail or not receipt:
-        raise ResponseFormatError
-    return Confirmation(receipt, rest, int.from_bytes(counter, "big"), unique, token_id, digest)
-
-
-def _ber_lv(data: bytes) -> tuple[bytes, bytes]:
-    length, start = decode_length(data)
-    if start + length > len(data):
-        raise ResponseFormatError
-    return data[start : start + length], data[start + length :]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.errors import ApduError
-from opentsm.card.gp.commands import CLA_GP, CLA_ISO, NE_ANY, Ins
+from opentsm.card.gp.instructions import CLA_GP, CLA_ISO, NE_ANY, Ins
 
 CHAINABLE = frozenset({Ins.DELETE, Ins.INSTALL, Ins.PUT_KEY})
 

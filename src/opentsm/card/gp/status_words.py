@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 
 SUCCESS = 0x9000
 MORE_REGISTRY_DATA = 0x6310

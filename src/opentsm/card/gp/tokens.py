@@ -12,7 +12,7 @@ from opentsm.card.codec.lv import read_ber_lv, read_lv
 from opentsm.card.codec.tlv import encode_length, encode_tlv, parse_tlvs
 from opentsm.card.crypto.signature import Signer
 from opentsm.card.errors import ApduError, TlvError
-from opentsm.card.gp.commands import Ins, InstallKind
+from opentsm.card.gp.instructions import Ins, InstallKind
 
 _TOKEN = 0x9E
 _MORE_COMMANDS = 0x80

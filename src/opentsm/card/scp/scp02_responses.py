@@ -12,7 +12,7 @@ from opentsm.card.crypto.cipher import DES_BLOCK
 from opentsm.card.crypto.context import RetailMacKey
 from opentsm.card.crypto.padding import pad80
 from opentsm.card.errors import ResponseMacError, SecureChannelError
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.scp.channel import ResponseLink, carries_response_mac, coded_lc, plain_class
 
 MAC_LENGTH = 8

@@ -21,7 +21,7 @@ from opentsm.card.errors import (
     ResponseMacError,
     SecureChannelError,
 )
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.gp.session_commands import in_parts
 from opentsm.card.scp.channel import (
     CLA_EXTERNAL_AUTHENTICATE,

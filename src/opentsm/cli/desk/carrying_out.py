@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from opentsm.card.errors import CardError
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.gp.script import Script
 from opentsm.cli.desk import plans
 from opentsm.cli.desk.options import Desk

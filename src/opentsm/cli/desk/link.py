@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from opentsm.agent.errors import ReaderError, ReaderMissingError
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.errors import ApduError
-from opentsm.card.gp.commands import CLA_ISO, Ins
+from opentsm.card.gp.instructions import CLA_ISO, Ins
 from opentsm.card.gp.status_words import SUCCESS, look_up
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError

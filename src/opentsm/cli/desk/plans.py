@@ -8,8 +8,8 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands
 from opentsm.card.gp.cap import LoadFile
-from opentsm.card.gp.commands import Ins, StatusTarget
 from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.instructions import Ins, StatusTarget
 from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys, key_check_value, put_key_fields
 from opentsm.card.gp.lifecycle import CardState
 from opentsm.card.gp.privileges import Privilege

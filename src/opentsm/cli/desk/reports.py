@@ -9,7 +9,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import parse_tlv
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StatusScope
+from opentsm.card.gp.instructions import Ins, StatusScope
 from opentsm.card.gp.keys import KeyType
 from opentsm.card.gp.registry import RegistryEntry, RegistryKind
 from opentsm.card.gp.responses import (
@@ -76,7 +76,7 @@ async def _read_scope(session: Session, scope: StatusScope, *, optional: bool) -
             if answer.sw != SUCCESS and optional:
                 # A supplementary domain does not see the issuer's entry; old cards know no modules.
                 return []
-            data += require_success(answer, commands.Ins.GET_STATUS, "GET STATUS").data
+            data += require_success(answer, Ins.GET_STATUS, "GET STATUS").data
             break
         data, go_on = data + answer.data, True
     return list(parse_status(data, scope))

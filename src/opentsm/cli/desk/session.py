@@ -13,14 +13,9 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.errors import CardCryptogramError, CardError, ResponseMacError
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.gp.keys import Dek, KeyType, StaticKeys
-from opentsm.card.gp.responses import (
-    KeyInformation,
-    parse_card_data,
-    parse_key_information,
-    parse_select,
-)
+from opentsm.card.gp.responses import KeyInformation, parse_card_data, parse_key_information, parse_select
 from opentsm.card.gp.status_words import SUCCESS
 from opentsm.card.profiles import SeProfile
 from opentsm.card.scp.channel import (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.errors import CardCryptogramError, CardError, ResponseFormatError
 from opentsm.card.gp import commands as gp
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.profiles import SeProfile
 from opentsm.card.scp.channel import (
     InitializeUpdateResponse,
@@ -136,7 +137,7 @@ def wrap(
                     link=wrapped.link.to_hex(),
                     expected=plain.expected,
                     meaning=plain.meaning,
-                    scope=plain.apdu.p1 if plain.apdu.ins == gp.Ins.GET_STATUS else 0,
+                    scope=plain.apdu.p1 if plain.apdu.ins == Ins.GET_STATUS else 0,
                 )
             )
     return WrappedScript(tuple(commands), tuple(sent))

@@ -12,6 +12,7 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.instructions import StatusScope, StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.exchange import Expected
@@ -109,9 +110,9 @@ def _needed(values: Sequence[bytes] | Sequence[Grouping]) -> Sequence:  # type: 
 
 def _read_registry(step: s.ReadRegistry) -> tuple[PlainCommand, ...]:
     reads: list[PlainCommand] = []
-    for scope in (gp.StatusScope.ISD, gp.StatusScope.APPLICATIONS, gp.StatusScope.LOAD_FILES_AND_MODULES):
+    for scope in (StatusScope.ISD, StatusScope.APPLICATIONS, StatusScope.LOAD_FILES_AND_MODULES):
         reads.append(PlainCommand(gp.get_status(scope), PAGE, step.describe(), barrier=False))
-        if scope is not gp.StatusScope.ISD:
+        if scope is not StatusScope.ISD:
             more = PlainCommand(gp.get_status(scope, next=True), LATER_PAGE, step.describe(), barrier=False)
             reads += [more] * (step.pages - 1)
     memory = Expected(status_words=("9000", "6A88"))
@@ -184,8 +185,8 @@ def _forward(target: Aid, blocks: Sequence[tuple[bytes, bool]], meaning: str) ->
             block,
             number,
             last=number == last,
-            encryption=gp.StoreDataEncryption.ENCRYPTED if encrypted else gp.StoreDataEncryption.NONE,
-            structure=gp.StoreDataStructure.DGI,
+            encryption=StoreDataEncryption.ENCRYPTED if encrypted else StoreDataEncryption.NONE,
+            structure=StoreDataStructure.DGI,
         )
         for number, (block, encrypted) in enumerate(blocks)
     ]

@@ -9,6 +9,7 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import parse_tlv
 from opentsm.card.errors import ApduError
 from opentsm.card.gp import commands as gp
+from opentsm.card.gp.instructions import StatusScope, StatusTarget, StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.privileges import Privilege
 
 ELF = Aid(bytes.fromhex("F04F54534D01"))
@@ -28,13 +29,13 @@ SSD = Privilege.SECURITY_DOMAIN | Privilege.TRUSTED_PATH
         (gp.get_data(0x66), "80CA006600"),
         (gp.get_data(0xFF21), "80CAFF2100"),
         (gp.get_associated_applications(), "80CA2F00025C0000"),
-        (gp.get_status(gp.StatusScope.ISD), "80F28002024F0000"),
+        (gp.get_status(StatusScope.ISD), "80F28002024F0000"),
         (gp.get_status(0x40, aid_prefix=bytes(SD)[:5], next=True), "80F24003074F05A00000015100"),
         (
             gp.get_status(0x20, aid_prefix=b"\x12\x34", tag_list=bytes.fromhex("4F9F70C5")),
             "80F220020A4F0212345C044F9F70C500",
         ),
-        (gp.set_status(gp.StatusTarget.CARD, 0x7F), "80F0807F"),
+        (gp.set_status(StatusTarget.CARD, 0x7F), "80F0807F"),
         (gp.lock(APP), "80F0408007A0000000031010"),
         (gp.unlock(APP), "80F0400007A0000000031010"),
         (gp.lock(SD, with_applications=True), "80F0608008A000000151000000"),
@@ -144,8 +145,8 @@ def test_store_data_when_dgi_encrypted_then_p1() -> None:
         b"\x01",
         3,
         last=True,
-        encryption=gp.StoreDataEncryption.ENCRYPTED,
-        structure=gp.StoreDataStructure.DGI,
+        encryption=StoreDataEncryption.ENCRYPTED,
+        structure=StoreDataStructure.DGI,
     )
     assert command.to_bytes().hex().upper() == "80E2E8030101"
 
@@ -183,7 +184,7 @@ def test_builder_when_impossible_then_refused() -> None:
     with pytest.raises(ApduError, match="challenge"):
         gp.initialize_update(0, bytes(7))
     with pytest.raises(ApduError, match="AID"):
-        gp.set_status(gp.StatusTarget.APPLICATION, 0x80)
+        gp.set_status(StatusTarget.APPLICATION, 0x80)
     with pytest.raises(ApduError, match="at least one key"):
         gp.put_key(0x30, [])
     with pytest.raises(ApduError, match="01 to 7F"):

@@ -10,6 +10,7 @@ from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp import install_params as params
 from opentsm.card.gp.explain import Reading, explain
+from opentsm.card.gp.instructions import StatusScope, StatusTarget, StoreDataStructure
 from opentsm.card.gp.note import Note
 from opentsm.card.gp.privileges import Privilege
 
@@ -29,8 +30,8 @@ def words(data: bytes | str, reading: Reading | None = None) -> str:
         (gp.initialize_update(0x30, bytes(8)), "Key version number: 30"),
         (gp.initialize_update(0, bytes(8)), "first available set"),
         (gp.get_data(0x66), "Tag: 66"),
-        (gp.get_status(gp.StatusScope.LOAD_FILES_AND_MODULES), "load files and modules"),
-        (gp.set_status(gp.StatusTarget.CARD, 0x7F), "CARD_LOCKED"),
+        (gp.get_status(StatusScope.LOAD_FILES_AND_MODULES), "load files and modules"),
+        (gp.set_status(StatusTarget.CARD, 0x7F), "CARD_LOCKED"),
         (gp.lock(APP, with_applications=True), "a security domain and all below it"),
         (gp.unlock(APP), "unlock"),
         (gp.put_key(0x30, [b"\x88"], replace_kvn=0x2F), "replace key version 2F"),
@@ -52,7 +53,7 @@ def words(data: bytes | str, reading: Reading | None = None) -> str:
         (gp.install_for_personalization(APP), "[for personalization]"),
         (gp.install_for_combined_load(ELF, None), "(first command)"),
         (gp.load_blocks(b"\x01", block_size=100)[0], "the last"),
-        (gp.store_data(b"\x01", 0, last=True, structure=gp.StoreDataStructure.DGI), "Structure: DGI"),
+        (gp.store_data(b"\x01", 0, last=True, structure=StoreDataStructure.DGI), "Structure: DGI"),
     ],
 )
 def test_explain_when_a_command_then_its_meaning(command: CommandApdu, expected: str) -> None:

@@ -5,7 +5,8 @@ import pytest
 from opentsm.card.codec.aid import Aid
 from opentsm.card.errors import CardError, ResponseFormatError
 from opentsm.card.gp import responses as rsp
-from opentsm.card.gp.commands import StatusScope
+from opentsm.card.gp.confirmations import parse_confirmation
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.gp.registry import RegistryKind
 
@@ -151,7 +152,7 @@ def test_parse_put_key_when_cut_then_refused(data: str) -> None:
 
 @pytest.mark.parametrize("data", ["", "00"])
 def test_parse_confirmation_when_none_then_none(data: str) -> None:
-    assert rsp.parse_confirmation(bytes.fromhex(data)) is None
+    assert parse_confirmation(bytes.fromhex(data)) is None
 
 
 CONFIRMATION_DATA = "020007" + "04AABBCCDD"
@@ -160,7 +161,7 @@ CONFIRMATION_DATA = "020007" + "04AABBCCDD"
 @pytest.mark.parametrize("outer", [True, False])
 def test_parse_confirmation_when_with_or_without_outer_length_then_the_same(outer: bool) -> None:
     body = bytes.fromhex("08" + "11" * 8 + CONFIRMATION_DATA)
-    confirmation = rsp.parse_confirmation((bytes((len(body),)) if outer else b"") + body)
+    confirmation = parse_confirmation((bytes((len(body),)) if outer else b"") + body)
     assert confirmation is not None
     assert confirmation.receipt == b"\x11" * 8
     assert confirmation.data.hex().upper() == CONFIRMATION_DATA
@@ -170,7 +171,7 @@ def test_parse_confirmation_when_with_or_without_outer_length_then_the_same(oute
 
 def test_parse_confirmation_when_rsa_receipt_then_two_byte_lengths() -> None:
     body = bytes.fromhex("8180" + "22" * 128 + CONFIRMATION_DATA + "0101" + "02FFEE")
-    confirmation = rsp.parse_confirmation(b"\x81" + bytes((len(body),)) + body)
+    confirmation = parse_confirmation(b"\x81" + bytes((len(body),)) + body)
     assert confirmation is not None
     assert len(confirmation.receipt) == 128
     assert confirmation.token_id == b"\x01" and confirmation.token_digest == b"\xff\xee"
@@ -179,4 +180,4 @@ def test_parse_confirmation_when_rsa_receipt_then_two_byte_lengths() -> None:
 @pytest.mark.parametrize("data", ["0102", "0511", "030200", "0A08111111111111111102", "0008"])
 def test_parse_confirmation_when_broken_then_refused(data: str) -> None:
     with pytest.raises(ResponseFormatError):
-        rsp.parse_confirmation(bytes.fromhex(data))
+        parse_confirmation(bytes.fromhex(data))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opentsm.card.gp.commands import Ins
+from opentsm.card.gp.instructions import Ins
 from opentsm.card.gp.status_words import describe, is_warning, look_up
 
 

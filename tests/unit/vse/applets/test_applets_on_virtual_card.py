@@ -12,7 +12,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StatusTarget, StoreDataEncryption, StoreDataStructure
+from opentsm.card.gp.instructions import StatusTarget, StoreDataEncryption, StoreDataStructure
 from opentsm.demo.terminals import door, gate, kiosk, pos
 from opentsm.demo.terminals.issuer import Issuer
 from opentsm.vse.faults import FaultPlan, TornError

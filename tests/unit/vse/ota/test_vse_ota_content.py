@@ -14,6 +14,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
 from opentsm.card.gp.install_params import Toolkit, application_parameters, uicc_parameters
+from opentsm.card.gp.instructions import StatusTarget
 from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys, put_key_fields
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.ota.remote_apdu import CompactResponse, ExpandedResponse, ExpandedScript
@@ -202,7 +203,7 @@ def test_security_domain_when_its_minimum_is_higher_refuses_what_the_issuer_take
 def test_security_domain_when_locked_has_no_tar_any_more() -> None:
     asked = host()
     install_ssd(asked)
-    asked.ok(commands.set_status(commands.StatusTarget.APPLICATION, 0x80, SSD))
+    asked.ok(commands.set_status(StatusTarget.APPLICATION, 0x80, SSD))
     assert replace(asked, tar=SSD_TAR).por(C1.to_bytes()).status == ResponseStatus.TAR_UNKNOWN
 
 

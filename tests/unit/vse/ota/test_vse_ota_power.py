@@ -10,13 +10,14 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import commands
+from opentsm.card.gp.instructions import StoreDataEncryption, StoreDataStructure
 from opentsm.card.ota.scp80 import ResponseStatus
 from opentsm.vse.faults import FaultPlan, TornError
 from opentsm.vse.nvm import MemoryNvm
 
 NAME = encode_tlv(0x5F50, b"https://example.org/1")
-STORE = commands.store_data(NAME, 0, last=True, encryption=commands.StoreDataEncryption.NONE,
-                            structure=commands.StoreDataStructure.BER_TLV)  # fmt: skip
+STORE = commands.store_data(NAME, 0, last=True, encryption=StoreDataEncryption.NONE,
+                            structure=StoreDataStructure.BER_TLV)  # fmt: skip
 
 
 def stored(asked: OtaHost) -> bool:
