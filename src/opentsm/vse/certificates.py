@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from opentsm.card.codec.tlv import Tlv, encode_tlv, find, parse_tlv, parse_tlvs
+from opentsm.card.codec.tlv import Tlv, find, parse_tlv, parse_tlvs
 from opentsm.card.crypto.key_agreement import require_point
 from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CardError
@@ -184,10 +184,13 @@ def _globalplatform(value: bytes) -> CardCertificate:
 
 def _x509(value: bytes) -> CardCertificate:
     """RFC 5280 §4.1: to be signed, algorithm, signature."""
-    signed, algorithm, signature = parse_tlvs(value)[:3]
+    signed, algorithm, signature = parse_tlvs(value)
     body = list(parse_tlvs(signed.value))
     if body[0].tag == _VERSION:
         body.pop(0)
+    if body[1] != algorithm:
+        # §4.1.1.2: the same algorithm inside and outside of what is signed.
+        raise StatusError(SW_WRONG_DATA)
     serial, public = body[0], parse_tlvs(body[5].value)
     extensions = _extensions(body[6:])
     usage = _key_usage(extensions.get(_KEY_USAGE))
@@ -198,7 +201,7 @@ def _x509(value: bytes) -> CardCertificate:
         key=_point(public),
         issues=_is_authority(extensions.get(_BASIC_CONSTRAINTS)) and bool(usage & _CERT_SIGN_BIT),
         agrees=bool(usage & _KEY_AGREEMENT_BIT),
-        signed=encode_tlv(_SEQUENCE, signed.value),
+        signed=signed.to_bytes(),
         signature=_bits(signature),
         digest=_HASHES[parse_tlvs(algorithm.value)[0].value],
         is_x509=True,

@@ -14,6 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CertificateError, SignatureError
 
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _BY_NAME = {curve.value.lower(): curve for curve in Curve}
 
 
@@ -40,7 +48,10 @@ class X509Certificate:
             SignatureError: it is not the issuer's, or not an ECDSA signature.
         """
         issuer = ec.EllipticCurvePublicKey.from_encoded_point(curve.parameters, point)
-        algorithm = self.parsed.signature_hash_algorithm
+        try:
+            algorithm = self.parsed.signature_hash_algorithm
+        except UnsupportedAlgorithm:
+            algorithm = None
         if algorithm is None or algorithm.digest_size < 32:
             raise SignatureError("the certificate's signature uses a weak or unknown hash")
         try:
@@ -59,7 +70,7 @@ def read_x509(encoded: bytes) -> X509Certificate:
     try:
         parsed = x509.load_der_x509_certificate(encoded)
         key, extensions = parsed.public_key(), parsed.extensions
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as problem:
+    except _MALFORMED as problem:
         raise CertificateError(f"no X.509 certificate: {problem}") from problem
     curve = _BY_NAME.get(key.curve.name.lower()) if isinstance(key, ec.EllipticCurvePublicKey) else None
     if curve is None or not isinstance(key, ec.EllipticCurvePublicKey):

@@ -23,7 +23,7 @@ from opentsm.card.gp.certificates import (
 )
 from opentsm.card.gp.key_references import KeyReference, parse_authorities, parse_certificates
 from opentsm.vse import virtual_authority
-from opentsm.vse.certificates import read_card_certificate
+from opentsm.vse.certificates import PublicPoint, read_card_certificate
 from opentsm.vse.status import StatusError
 
 ROOT = EcSigningKey(Curve.P_384, Secret(b"\x01" * 48))
@@ -177,3 +177,26 @@ def test_list_of_authorities_when_malformed_is_refused() -> None:
     for bad in (good[:-1], encode_tlv(0x42, b"id"), encode_tlv(0x83, b"\x10\x03") + encode_tlv(0x42, b"id")):
         with pytest.raises(ResponseFormatError):
             parse_authorities(bad)
+
+
+def test_x509_when_any_byte_is_changed_is_untrusted_by_both() -> None:
+    encoded = virtual_authority.root_certificate()
+    anchor = read_certificate(encoded).public_key
+    point = PublicPoint(anchor.curve, anchor.point)
+    # The host's library reads over the count of unused bits in front of the signature, which says nothing.
+    unused_bits = encoded.rindex(b"\x00\x30")
+    for at in range(len(encoded)):
+        for flip in (0x01, 0x80):
+            changed = encoded[:at] + bytes([encoded[at] ^ flip]) + encoded[at + 1 :]
+            if at != unused_bits:
+                with pytest.raises(CertificateError):
+                    read_certificate(changed).verify(anchor)
+            with pytest.raises(StatusError):
+                read_card_certificate(changed).verify(point)
+
+
+def test_x509_when_something_follows_the_signature_is_refused_by_the_card() -> None:
+    encoded = virtual_authority.root_certificate()
+    longer = encode_tlv(0x30, parse_tlv(encoded).value + b"\x05\x00")
+    with pytest.raises(StatusError):
+        read_card_certificate(longer)
