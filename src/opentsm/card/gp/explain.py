@@ -155,14 +155,36 @@ def _command(data: bytes) -> Note:
         # The last bytes are the C-MAC, and the rest may be encrypted: nothing more can be known.
         details: tuple[Note, ...] = (Note("Protected data with C-MAC", "", command.data),)
     else:
-        reader = _COMMANDS.get(command.ins)
+        reader = _key_agreement if _is_key_agreement(command) else _COMMANDS.get(command.ins)
         details = reader(command) if reader else _best_effort(command.data)
     return Note(_command_name(command), "", b"", (*head, *details))
+
+
+def _is_key_agreement(command: CommandApdu) -> bool:
+    """Tell SCP11's commands; EXTERNAL AUTHENTICATE of other protocols has P2 00."""
+    return command.ins in _KEY_AGREEMENT and bool(command.p2) and not _is_protected(command.cla)
+
+
+def _key_agreement(command: CommandApdu) -> tuple[Note, ...]:
+    """SCP11: P1 is the version and P2 the identifier of the key, with b8 while certificates follow."""
+    kid, more = command.p2 & 0x7F, bool(command.p2 & 0x80)
+    named = Note("Key", f"identifier {kid:02X}, version {command.p1:02X}", bytes((command.p1, command.p2)))
+    follow = (Note("More certificates follow"),) if more else ()
+    return (named, *follow, *_best_effort(command.data))
+
+
+_KEY_AGREEMENT: dict[int, str] = {
+    Ins.PERFORM_SECURITY_OPERATION: "PERFORM SECURITY OPERATION [verify certificate] (SCP11)",
+    Ins.EXTERNAL_AUTHENTICATE: "MUTUAL AUTHENTICATE (SCP11a or c)",
+    Ins.INTERNAL_AUTHENTICATE: "INTERNAL AUTHENTICATE (SCP11b)",
+}
 
 
 def _command_name(command: CommandApdu) -> str:
     if command.ins == Ins.INSTALL:
         return f"INSTALL {_install_words(command)}"
+    if _is_key_agreement(command):
+        return _KEY_AGREEMENT[command.ins]
     try:
         return Ins(command.ins).name.replace("_", " ").replace(" ISO", "")
     except ValueError:
