@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.unit.vse.card_host import ISD, CardHost, load_file, make_card, make_keys
 
 from opentsm.card.codec.aid import Aid
@@ -111,6 +111,16 @@ class CardBesideModel(RuleBasedStateMachine):
         free = self.host.free_memory()
         assert self.costs.setdefault(kind, self.free - free) == self.free - free
         self.free = free
+
+    @initialize(domains=st.integers(0, 3), loaded=st.booleans())
+    def begin(self, domains: int, loaded: bool) -> None:
+        """Start somewhere on the way, so that the rare things come within few steps."""
+        for domain in DOMAINS[:domains]:
+            self.create_domain(domain=domain)
+            self.give_keys(domain=domain)
+        if loaded:
+            self.load(package=PACKAGES[0], subject=None)
+            self.install(package=PACKAGES[0], instance=INSTANCES[0], selectable=True)
 
     @rule(package=PACKAGE, subject=st.one_of(st.none(), DOMAIN))
     def load(self, package: Aid, subject: Aid | None) -> None:
@@ -217,6 +227,10 @@ class CardBesideModel(RuleBasedStateMachine):
             reasons.add(REFUSED)
         if self.check(self.host.sw(commands.install_for_extradition(subject, domain)), reasons) and entry:
             entry.sd = domain
+
+    @rule(subject=DOMAIN, domain=DOMAIN)
+    def nest(self, subject: Aid, domain: Aid) -> None:
+        self.extradite(subject=subject, domain=domain)
 
     @rule(subject=ANY, related=st.booleans())
     def delete(self, subject: Aid, related: bool) -> None:
