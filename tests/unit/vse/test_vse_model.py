@@ -304,7 +304,7 @@ def run(examples: int, steps: int, *, derandomize: bool) -> None:
 
 
 def test_card_when_any_commands_come_is_what_the_model_says() -> None:
-    run(40, 25, derandomize=True)
+    run(120, 40, derandomize=True)
 
 
 @pytest.mark.campaign
