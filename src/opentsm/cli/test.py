@@ -1,4 +1,4 @@
-"""`opentsm test`: the system packages, the checks and the test suite, in this order."""
+"""`opentsm test`: the system packages, the reader library, the checks and the test suite, in this order."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ import typer
 
 from opentsm.cli.check import run_checks
 from opentsm.cli.exit_codes import ExitCode
+from opentsm.cli.reader_library import require_pyscard
 from opentsm.cli.source_tree import source_root
 from opentsm.cli.system_packages import require_system_packages
 
@@ -50,6 +51,7 @@ def test(
     """Install what the tests need, run all checks, then pytest on all cores."""
     root = source_root()
     require_system_packages(root)
+    require_pyscard(root)
     checks_passed = bool(pytest_arguments) or all(result.passed for result in run_checks(root))
     arguments = pytest_arguments or workers(len(os.sched_getaffinity(0)))
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
