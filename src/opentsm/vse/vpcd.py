@@ -6,6 +6,7 @@ Source: vsmartcard vpcd protocol (16-bit big-endian length, payload; payloads of
 """
 
 import asyncio
+import socket
 from typing import Final, Protocol
 
 from opentsm.vse.faults import TornError
@@ -103,6 +104,7 @@ class VpcdEndpoint:
         self._card.power_off()
         try:
             while self._writer is writer:
+                _acknowledge_at_once(writer)
                 payload = await _read_frame(reader)
                 if self._writer is not writer:
                     break
@@ -129,6 +131,18 @@ class VpcdEndpoint:
         elif control == _ATR:
             return self._atr
         return None
+
+
+def _acknowledge_at_once(writer: asyncio.StreamWriter) -> None:
+    """Keep the system from delaying its acknowledgement of the next segment.
+
+    vpcd writes length and payload apart and holds the payload back until the length is acknowledged, which
+    Linux delays by 40 ms a command; the option holds for a short time only, so it is set for each frame.
+    """
+    option: int | None = getattr(socket, "TCP_QUICKACK", None)
+    connection: socket.socket | None = writer.get_extra_info("socket")
+    if option is not None and connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
