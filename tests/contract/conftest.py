@@ -1,13 +1,16 @@
 """Adapters for the contract suites: storages on the embedded PostgreSQL and on Debian's 15, keystores."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.contract.card_connections import CardThread, Connect, TcpConnection
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
@@ -18,6 +21,10 @@ from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
+from opentsm.vse.card import VirtualCard
+
+if TYPE_CHECKING:
+    from tests.contract.pcsc_stack import PcscStack
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 SERVERS = {"embedded": None, "debian-15": DEBIAN_BINARIES}
@@ -67,3 +74,36 @@ async def _migrate(url: str) -> None:
     connection = await asyncpg.connect(url)
     await apply_migrations(connection)
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+def pcsc_stack() -> Iterator["PcscStack"]:
+    """Give a PC/SC service with virtual cards in its slots."""
+    try:
+        from tests.contract.pcsc_stack import PcscStack
+    except ImportError as missing:
+        pytest.fail(f"{missing}: `./tsm test` builds pyscard, also before a single test", pytrace=False)
+    with PcscStack() as stack:
+        yield stack
+
+
+InsertCard = Callable[[VirtualCard], Connect]
+
+
+@pytest.fixture(params=["tcp", "pcsc"])
+def insert_card(request: pytest.FixtureRequest) -> Iterator[InsertCard]:
+    """Give a way to put a card into a reader for yubikit: over TCP, and behind the real PC/SC service."""
+    with contextlib.ExitStack() as after:
+
+        def over_tcp(card: VirtualCard) -> Connect:
+            served = CardThread(card)
+            after.callback(served.stop)
+            return lambda: TcpConnection(served.port)
+
+        def over_pcsc(card: VirtualCard) -> Connect:
+            stack: PcscStack = request.getfixturevalue("pcsc_stack")
+            after.callback(stack.disconnect)
+            stack.slots[0].card = card
+            return stack.connect
+
+        yield {"tcp": over_tcp, "pcsc": over_pcsc}[request.param]

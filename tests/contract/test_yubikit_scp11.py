@@ -1,9 +1,9 @@
-"""yubikit, a client written elsewhere, opens SCP11 a, b and c sessions and manages their keys over TCP.
+"""yubikit, a client written elsewhere, opens SCP11 a, b and c sessions and manages their keys over TCP and
+real PC/SC.
 
 Certificates are X.509, made here with the `cryptography` library alone.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +13,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.contract.test_yubikit_security_domain import CardThread, TcpConnection, open_session, yubikit_keys
+from tests.contract.card_connections import Connect
+from tests.contract.conftest import InsertCard
+from tests.contract.test_yubikit_security_domain import open_session, yubikit_keys
 from tests.unit.vse.card_host import FACTORY_KEYS, make_card, make_keys
 from yubikit.core.smartcard import ApduError
 from yubikit.core.smartcard.scp import KeyRef, Scp11KeyParams, ScpKid
@@ -89,10 +91,8 @@ def root() -> Authority:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    served = CardThread(make_card("scp11-p256"))
-    yield served.port
-    served.stop()
+def connect(insert_card: InsertCard) -> Connect:
+    return insert_card(make_card("scp11-p256"))
 
 
 @dataclass(frozen=True)
@@ -108,30 +108,30 @@ class Scene:
         return Scp11KeyParams(self.reference, self.card_key, CA, chain[-1].key, certificates)
 
 
-def prepare(port: int, reference: KeyRef) -> Scene:
+def prepare(connect: Connect, reference: KeyRef) -> Scene:
     authority = root()
-    session = open_session(port, FACTORY_KEYS, 0x30)
+    session = open_session(connect, FACTORY_KEYS, 0x30)
     session.put_key(CA, authority.key.public_key())
     session.store_ca_issuer(CA, authority.ski)
     return Scene(authority, session.generate_ec_key(reference), reference)
 
 
-def authenticate(port: int, parameters: Scp11KeyParams) -> SecurityDomainSession:
-    session = SecurityDomainSession(TcpConnection(port))
+def authenticate(connect: Connect, parameters: Scp11KeyParams) -> SecurityDomainSession:
+    session = SecurityDomainSession(connect())
     session.authenticate(parameters)
     return session
 
 
-def refused(port: int, parameters: Scp11KeyParams) -> int:
+def refused(connect: Connect, parameters: Scp11KeyParams) -> int:
     with pytest.raises(ApduError) as found:
-        authenticate(port, parameters)
+        authenticate(connect, parameters)
     return found.value.sw
 
 
-def test_scp11b_session_when_opened_reads_but_may_not_change(port: int) -> None:
-    owner = open_session(port, FACTORY_KEYS, 0x30)
+def test_scp11b_session_when_opened_reads_but_may_not_change(connect: Connect) -> None:
+    owner = open_session(connect, FACTORY_KEYS, 0x30)
     public = owner.generate_ec_key(SCP11B)
-    session = authenticate(port, Scp11KeyParams(SCP11B, public))
+    session = authenticate(connect, Scp11KeyParams(SCP11B, public))
     assert session.get_key_information()[SCP11B] == {0xB1: 32, 0xF0: 0}
     with pytest.raises(ApduError) as found:
         session.delete_key(kvn=0x30)
@@ -139,99 +139,99 @@ def test_scp11b_session_when_opened_reads_but_may_not_change(port: int) -> None:
 
 
 @pytest.mark.parametrize("reference", [SCP11A, SCP11C])
-def test_scp11_session_with_certificate_when_opened_manages_keys(port: int, reference: KeyRef) -> None:
-    scene = prepare(port, reference)
+def test_scp11_session_with_certificate_when_opened_manages_keys(connect: Connect, reference: KeyRef) -> None:
+    scene = prepare(connect, reference)
     middle = scene.root.issue("middle", 2, ca=True)
     leaf = middle.issue("leaf", 3, ca=False)
-    session = authenticate(port, scene.parameters(middle, leaf))
+    session = authenticate(connect, scene.parameters(middle, leaf))
 
     session.put_key(KeyRef(1, 0x31), yubikit_keys(make_keys(0x61)))
-    assert KeyRef(1, 0x31) in open_session(port, make_keys(0x61), 0x31).get_key_information()
+    assert KeyRef(1, 0x31) in open_session(connect, make_keys(0x61), 0x31).get_key_information()
 
-    again = authenticate(port, scene.parameters(middle, leaf))
+    again = authenticate(connect, scene.parameters(middle, leaf))
     again.delete_key(kvn=0x31)
     assert KeyRef(1, 0x31) not in again.get_key_information()
 
 
 @pytest.mark.parametrize("curve", [Curve.SECP384R1, Curve.BrainpoolP256R1])
-def test_scp11a_on_another_curve_when_opened_reads_keys(port: int, curve: Curve) -> None:
+def test_scp11a_on_another_curve_when_opened_reads_keys(connect: Connect, curve: Curve) -> None:
     """The authority stays on P-256; both sides' keys are on the other curve."""
-    scene = prepare(port, SCP11A)
-    public = open_session(port, FACTORY_KEYS, 0x30).generate_ec_key(KeyRef(0x11, 5), curve)
+    scene = prepare(connect, SCP11A)
+    public = open_session(connect, FACTORY_KEYS, 0x30).generate_ec_key(KeyRef(0x11, 5), curve)
     leaf = scene.root.issue("leaf", 3, ca=False, key=ec.generate_private_key(curve._curve))
     chain = [leaf.proof]
-    session = authenticate(port, Scp11KeyParams(KeyRef(0x11, 5), public, CA, leaf.key, chain))
+    session = authenticate(connect, Scp11KeyParams(KeyRef(0x11, 5), public, CA, leaf.key, chain))
     assert KeyRef(0x11, 5) in session.get_key_information()
 
 
-def test_private_key_when_put_under_scp11a_opens_scp11b(port: int) -> None:
-    scene = prepare(port, SCP11A)
-    session = authenticate(port, scene.parameters(scene.root.issue("leaf", 3, ca=False)))
+def test_private_key_when_put_under_scp11a_opens_scp11b(connect: Connect) -> None:
+    scene = prepare(connect, SCP11A)
+    session = authenticate(connect, scene.parameters(scene.root.issue("leaf", 3, ca=False)))
     key = ec.generate_private_key(ec.SECP256R1())
     session.put_key(SCP11B, key)
-    assert SCP11B in authenticate(port, Scp11KeyParams(SCP11B, key.public_key())).get_key_information()
+    assert SCP11B in authenticate(connect, Scp11KeyParams(SCP11B, key.public_key())).get_key_information()
 
 
 @pytest.mark.parametrize("curve", [Curve.SECP256R1, Curve.SECP384R1, Curve.BrainpoolP256R1])
-def test_generated_key_when_of_another_curve_opens_a_session(port: int, curve: Curve) -> None:
-    owner = open_session(port, FACTORY_KEYS, 0x30)
+def test_generated_key_when_of_another_curve_opens_a_session(connect: Connect, curve: Curve) -> None:
+    owner = open_session(connect, FACTORY_KEYS, 0x30)
     public = owner.generate_ec_key(SCP11B, curve)
-    assert SCP11B in authenticate(port, Scp11KeyParams(SCP11B, public)).get_key_information()
+    assert SCP11B in authenticate(connect, Scp11KeyParams(SCP11B, public)).get_key_information()
 
 
-def test_certificates_and_authorities_when_stored_are_read_back(port: int) -> None:
-    scene = prepare(port, SCP11A)
-    session = open_session(port, FACTORY_KEYS, 0x30)
+def test_certificates_and_authorities_when_stored_are_read_back(connect: Connect) -> None:
+    scene = prepare(connect, SCP11A)
+    session = open_session(connect, FACTORY_KEYS, 0x30)
     issuer = root()
     bundle = [issuer.issue("issuer", 1, ca=True), issuer.issue("card", 2, ca=False)]
     session.store_certificate_bundle(SCP11A, [entry.proof for entry in bundle])
     session.store_ca_issuer(SCP11A, issuer.ski)
 
-    reader = SecurityDomainSession(TcpConnection(port))
+    reader = SecurityDomainSession(connect())
     assert list(reader.get_certificate_bundle(SCP11A)) == [entry.proof for entry in bundle]
     assert reader.get_certificate_bundle(SCP11C) == []
     assert reader.get_supported_ca_identifiers(kloc=True) == {CA: scene.root.ski}
     assert reader.get_supported_ca_identifiers(klcc=True)[SCP11A] == issuer.ski
 
-    open_session(port, FACTORY_KEYS, 0x30).delete_key(SCP11A.kid, KVN)
-    reader = SecurityDomainSession(TcpConnection(port))
+    open_session(connect, FACTORY_KEYS, 0x30).delete_key(SCP11A.kid, KVN)
+    reader = SecurityDomainSession(connect())
     assert reader.get_certificate_bundle(SCP11A) == []
 
 
 @pytest.mark.parametrize("listed_at", [CA, SCP11A])
-def test_allowlist_when_stored_admits_only_its_serials(port: int, listed_at: KeyRef) -> None:
-    scene = prepare(port, SCP11A)
+def test_allowlist_when_stored_admits_only_its_serials(connect: Connect, listed_at: KeyRef) -> None:
+    scene = prepare(connect, SCP11A)
     good, bad = (scene.root.issue("leaf", serial, ca=False) for serial in (0xC5, 7))
-    owner = open_session(port, FACTORY_KEYS, 0x30)
+    owner = open_session(connect, FACTORY_KEYS, 0x30)
     owner.store_allowlist(listed_at, [0xC5, 9])
-    assert authenticate(port, scene.parameters(good)).get_key_information()
-    assert refused(port, scene.parameters(bad)) == 0x6982
+    assert authenticate(connect, scene.parameters(good)).get_key_information()
+    assert refused(connect, scene.parameters(bad)) == 0x6982
 
-    owner = open_session(port, FACTORY_KEYS, 0x30)
+    owner = open_session(connect, FACTORY_KEYS, 0x30)
     owner.store_allowlist(listed_at, [])
-    assert authenticate(port, scene.parameters(bad)).get_key_information()
+    assert authenticate(connect, scene.parameters(bad)).get_key_information()
 
 
-def test_certificate_of_another_authority_when_sent_is_refused(port: int) -> None:
-    scene = prepare(port, SCP11A)
-    assert refused(port, scene.parameters(root().issue("leaf", 3, ca=False))) == 0x6982
+def test_certificate_of_another_authority_when_sent_is_refused(connect: Connect) -> None:
+    scene = prepare(connect, SCP11A)
+    assert refused(connect, scene.parameters(root().issue("leaf", 3, ca=False))) == 0x6982
 
 
-def test_leaf_when_it_issues_a_certificate_is_refused(port: int) -> None:
-    scene = prepare(port, SCP11A)
+def test_leaf_when_it_issues_a_certificate_is_refused(connect: Connect) -> None:
+    scene = prepare(connect, SCP11A)
     leaf = scene.root.issue("leaf", 3, ca=False)
-    assert refused(port, scene.parameters(leaf, leaf.issue("forged", 4, ca=False))) == 0x6982
+    assert refused(connect, scene.parameters(leaf, leaf.issue("forged", 4, ca=False))) == 0x6982
 
 
-def test_certificate_when_its_key_may_only_sign_is_refused(port: int) -> None:
-    scene = prepare(port, SCP11A)
+def test_certificate_when_its_key_may_only_sign_is_refused(connect: Connect) -> None:
+    scene = prepare(connect, SCP11A)
     signer = scene.root.issue("signer", 3, ca=False, agreement=False)
-    assert refused(port, scene.parameters(signer)) == 0x6982
+    assert refused(connect, scene.parameters(signer)) == 0x6982
 
 
-def test_session_when_its_card_key_is_another_is_refused_by_the_client(port: int) -> None:
+def test_session_when_its_card_key_is_another_is_refused_by_the_client(connect: Connect) -> None:
     """A relay that answers for the card has no receipt that fits the certified key."""
-    prepare(port, SCP11B)
+    prepare(connect, SCP11B)
     stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(InvalidSignature):
-        authenticate(port, Scp11KeyParams(SCP11B, stranger))
+        authenticate(connect, Scp11KeyParams(SCP11B, stranger))
