@@ -14,6 +14,7 @@ from typing import TypeVar
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
+from opentsm.card.gp.instructions import StatusScope
 from opentsm.card.scp.channel import SecureChannel, SecurityLevel, StaticKeys, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, open_channel
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
@@ -152,7 +153,7 @@ def _open(card: VirtualCard) -> SecureChannel:
 
 
 def _read(pairs: Iterable[tuple[VirtualCard, SecureChannel]]) -> None:
-    command = commands.get_status(commands.StatusScope.ISD)
+    command = commands.get_status(StatusScope.ISD)
     for card, channel in pairs:
         wrapped = channel.wrap(command)
         channel.unwrap(_ok(card, wrapped.apdu), wrapped.link)
