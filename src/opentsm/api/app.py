@@ -8,7 +8,9 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from opentsm.api import health, openapi, seram
+from opentsm.api.attempts import FailedProofs
 from opentsm.api.authentication import BearerAuthentication, provide_principal
+from opentsm.api.bodies import DEVICE_BYTES, PARTY_BYTES
 from opentsm.api.container import ApiContainer, provide_container
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
@@ -55,7 +57,10 @@ def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
         openapi_config=openapi.config(),
         on_app_init=[openapi.unserved],
         logging_config=None,
-        state=State({"container": container, "drain": drain, "sptsm": sptsm}, deep_copy=False),
+        state=State(
+            {"container": container, "drain": drain, "sptsm": sptsm, "proofs": FailedProofs()},
+            deep_copy=False,
+        ),
         debug=False,
     )
     app.asgi_handler = Observation(app.asgi_handler, world=container.world, metrics=metrics)
@@ -99,6 +104,7 @@ def _v1() -> Router:
             operations.cancel_operation,
         ],
         middleware=[BearerAuthentication, Idempotency],
+        request_max_body_size=PARTY_BYTES,
         security=[{openapi.BEARER: []}],
     )
 
@@ -108,5 +114,6 @@ def _seram() -> Router:
         "/gp/seram",
         route_handlers=[seram.handshake, seram.remote_management],
         middleware=[BearerAuthentication],
+        request_max_body_size=DEVICE_BYTES,
         security=[{openapi.BEARER: []}],
     )

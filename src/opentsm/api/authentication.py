@@ -14,6 +14,7 @@ from litestar.enums import ScopeType
 from litestar.params import SkipValidation
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from opentsm.api.attempts import Door, proving
 from opentsm.api.container import container_of
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import ForbiddenError, UnauthenticatedError
@@ -33,7 +34,9 @@ class BearerAuthentication:
         """Authenticate one request."""
         callers = scope["route_handler"].opt.get("callers", "parties")
         if scope["type"] == ScopeType.HTTP and callers != "anybody":
-            principal = await container_of(scope).onboarding.authenticate(bearer_token(scope["headers"]))
+            token = bearer_token(scope["headers"])
+            with proving(scope, Door.TOKEN, token):
+                principal = await container_of(scope).onboarding.authenticate(token)
             _check_kind(principal, callers)
             structlog.contextvars.bind_contextvars(tenant_id=principal.tenant_id)
             scope["user"] = principal

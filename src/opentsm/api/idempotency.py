@@ -26,6 +26,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from opentsm.api.authentication import bearer_token
+from opentsm.api.bodies import read_body
 from opentsm.api.container import CLAIM, ApiContainer, container_of
 from opentsm.api.v1.recall import recall
 from opentsm.tsm.domain.tenant import Principal
@@ -41,8 +42,8 @@ from opentsm.tsm.roles.hub.once import Claim, Deed
 HEADER = "Idempotency-Key"
 SECRET_ANSWER = {"secret_answer": True}
 STREAMED = {"streamed": True}
+LOCATED = {"located": True}  # what is made has a path of its own
 MAX_KEY = 200
-MAX_BODY = 10_000_000
 _LOOKS = 10  # for the answer of a twin that is about to be stored
 _LOOK_AGAIN_S = 0.2
 _DONE = 0  # the status of a request that was carried out and whose answer is not stored yet
@@ -80,7 +81,7 @@ class Idempotency:
             await self._app(scope, receive, send)
             return
         http = cast("HTTPScope", scope)
-        attempt = _Attempt(container_of(scope), http, principal, key, await _body(receive))
+        attempt = _Attempt(container_of(scope), http, principal, key, await read_body(http, receive))
         async with self._alone(principal.tenant_id, attempt.key):
             if not await attempt.replay(send):
                 await self._first_time(attempt, send)
@@ -247,19 +248,3 @@ def _key(scope: Scope) -> str | None:
     if len(values) > 1 or not 1 <= len(key) <= MAX_KEY or not all("!" <= c <= "~" for c in key):
         raise InvalidInputError(f"{HEADER} must be 1 to {MAX_KEY} visible ASCII characters.", field=HEADER)
     return key
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        parts.append(message["body"])
-        size += len(message["body"])
-        if size > MAX_BODY:
-            raise InvalidInputError(f"The body is longer than {MAX_BODY} bytes.")
-        if not message["more_body"]:
-            break
-    return b"".join(parts)

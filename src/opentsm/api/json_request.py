@@ -11,6 +11,8 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
+from opentsm.api.json_members import refuse_repeated_members
+
 _JSON = "application/json"
 _CHARSETS = ("utf-8", "utf8")
 
@@ -37,10 +39,12 @@ def read_json(body: bytes, kind: Any) -> Any:
     Raises:
         SerializationException: it is no JSON, or not UTF-8.
         ValidationException: it is JSON of another form.
+        InvalidInputError: a member stands twice in its object.
     """
     try:
-        body.decode()  # a decoder of another type does not look into every text
-        return _decoder(kind).decode(body)
+        text = body.decode()  # a decoder of another type does not look into every text
+        found = _decoder(kind).decode(body)
+        refuse_repeated_members(text)
     except msgspec.ValidationError as error:
         raise ValidationException(extra=[{"message": str(error), "source": "body"}]) from error
     except msgspec.DecodeError as error:
@@ -50,6 +54,7 @@ def read_json(body: bytes, kind: Any) -> Any:
         raise SerializationException("it is not UTF-8") from error
     except RecursionError as error:
         raise SerializationException("it is nested too deeply") from error
+    return found
 
 
 @cache

@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import msgspec
 from litestar import Litestar, Router
 from litestar.config.app import AppConfig
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme
 from litestar.plugins import InitPlugin
+from litestar.routes import HTTPRoute
 
 from opentsm.api.idempotency import HEADER, MAX_KEY
 from opentsm.api.problems import PROBLEM_TYPE, Problem
@@ -22,8 +25,10 @@ from opentsm.api.problems import PROBLEM_TYPE, Problem
 BEARER = "bearer"
 SPTSM = "opentsm.api.sptsm"
 DESCRIPTION = """\
-Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`. Every POST takes an
-`Idempotency-Key`: the same key and request give the same answer, another request with it gives 409.
+Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`. A POST that names an
+`Idempotency-Key` below takes one: the same key and request give the same answer (`Idempotency-Replayed`),
+another request with it gives 409. Members stand once; failed tokens and codes are answered with 429 after
+a while (`Retry-After`). docs/reference/http.md has the rules.
 Lists are pages: `limit` and `after` in, `items` and `next` out. Times are RFC 3339 in UTC.
 Operations are answered with 202 and followed at `/v1/operations/{id}`.
 """
@@ -39,6 +44,15 @@ _IDEMPOTENCY_KEY = {
     "required": False,
     "description": "the same key and request give the same answer",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
+_REPLAYED = {
+    "description": "`true`: the request was carried out before, and this is its answer",
+    "schema": {"type": "string", "enum": ["true"]},
+}
+_LOCATION = {
+    "description": "path of what was made, or of the operation to follow",
+    "required": True,
+    "schema": {"type": "string", "format": "uri-reference"},
 }
 
 
@@ -85,17 +99,51 @@ def describe(app: Litestar) -> dict[str, Any]:
     found = app.openapi_schema.to_schema()
     _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
     found["components"]["schemas"]["Problem"] = components["Problem"]
+    options = _options(app)
     for path, item in found["paths"].items():
         for method, operation in item.items():
             operation["responses"] = {
                 status: response for status, response in operation["responses"].items() if status < "400"
             }
             operation["responses"]["default"] = _PROBLEM
-            if method == "post" and path.startswith("/v1/") and operation.get("security"):
-                operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+            _add_once(operation, options[path, method.upper()])
     if app.state.get("sptsm"):
         _add_sptsm(found)
     return found
+
+
+def _options(app: Litestar) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return what the handlers say about themselves, by path and method."""
+    return {
+        (route.path_format, str(method)): {
+            **handler.opt,
+            "once": _may_repeat(route.path_format, method, handler),
+        }
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+    }
+
+
+def _may_repeat(path: str, method: str, handler: HTTPRouteHandler) -> bool:
+    """Say whether the middleware for idempotency keys takes one."""
+    callers, streamed = handler.opt.get("callers"), handler.opt.get("streamed")
+    return method == "POST" and path.startswith("/v1/") and callers != "anybody" and not streamed
+
+
+def _add_once(operation: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Add the key of a request that may be repeated, and the headers of its answer."""
+    for status, answer in operation["responses"].items():
+        headers: dict[str, object] = {}
+        if status == "202" or (status == "201" and options.get("located")):
+            headers["Location"] = _LOCATION
+        if options["once"] and status != "default":
+            headers["Idempotency-Replayed"] = _REPLAYED
+        if headers:
+            answer["headers"] = {**answer.get("headers", {}), **headers}
+    if options["once"]:
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
 
 
 def _add_sptsm(found: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
+from opentsm.api.attempts import TooManyAttemptsError
 from opentsm.card.errors import CardError
 from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import (
@@ -111,6 +112,8 @@ def _told(request: Request[Any, Any, Any], error: TsmError) -> Response[Problem]
     )
     if isinstance(error, UnauthenticatedError):
         response.headers["WWW-Authenticate"] = 'Bearer realm="opentsm"'
+    if isinstance(error, TooManyAttemptsError):
+        response.headers["Retry-After"] = str(error.retry_after_s)
     return response
 
 
@@ -188,11 +191,15 @@ def _escaped(name: str) -> str:
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     status = error.status_code
     title = HTTPStatus(status).phrase
-    detail = error.detail or title
+    detail = _too_long(request) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else error.detail or title
     response = _answer(request, status, title, code=_CODES.get(status, "bad_request"), detail=detail)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def _too_long(request: Request[Any, Any, Any]) -> str:
+    return f"The body is longer than {request.route_handler.resolve_request_max_body_size()} bytes."
 
 
 def _answer(

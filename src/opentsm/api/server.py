@@ -49,6 +49,8 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=container.settings.server.trusted_proxies,
         timeout_graceful_shutdown=math.ceil(container.settings.server.drain_timeout_s),
     )
     server = _Server(config, app.state["drain"], lambda: _report(on_ready, listener))

@@ -128,6 +128,33 @@ def test_description_then_the_standard_s_operations_have_its_names_and_errors(ap
                 assert content["application/json"]["schema"]["$ref"] == error, path
 
 
+def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: Litestar) -> None:
+    keyed, replayed, located = set(), set(), set()
+    for path, item in describe(app)["paths"].items():
+        for method, operation in item.items():
+            if "Idempotency-Key" in [p["name"] for p in operation.get("parameters", [])]:
+                keyed.add((path, method))
+            headers = {
+                name for answer in operation["responses"].values() for name in answer.get("headers", ())
+            }
+            replayed |= {(path, method)} if "Idempotency-Replayed" in headers else set()
+            located |= {(path, method)} if "Location" in headers else set()
+    assert keyed == replayed
+    posts = {path for path, method in keyed if method == "post"}
+    assert len(posts) == len(keyed)
+    # each of these carries its own proof, or is read as it comes
+    assert not posts & {"/v1/devices", "/v1/device-tokens", "/v1/secure-elements/import"}
+    assert {"/v1/parties", "/v1/instances", "/v1/device-enrolments", "/v1/device-sessions"} <= posts
+    assert located == {
+        ("/v1/secure-elements", "post"),
+        ("/v1/secure-elements/{se_id}/audits", "post"),
+        ("/v1/instances", "post"),
+        ("/v1/instances/{instance_id}/top-ups", "post"),
+        ("/v1/instances/{instance_id}/{change}", "post"),
+        ("/v1/operations/{operation_id}/cancellations", "post"),
+    }
+
+
 def test_page_when_a_description_holds_markup_then_it_is_text() -> None:
     page = render(
         {

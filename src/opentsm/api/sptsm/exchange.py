@@ -1,6 +1,7 @@
 """What every request and answer of the TR-03165 API have in common: caller, body, upload, errors."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -15,8 +16,10 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.params import SkipValidation
 
+from opentsm.api.attempts import Door, TooManyAttemptsError, proving
+from opentsm.api.json_members import refuse_repeated_members
 from opentsm.tsm.kernel.disclosure import veiled
-from opentsm.tsm.kernel.errors import CallerError, StaleVersionError
+from opentsm.tsm.kernel.errors import CallerError, InvalidInputError, StaleVersionError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.sp import errors
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
@@ -44,9 +47,20 @@ Provider = NamedDependency[SkipValidation[TenantId]]
 
 async def provide_provider(request: AnyRequest, catalogue: Catalogue) -> TenantId:
     """Return the provider that the short-term token belongs to; first of all, before the body is read."""
-    provider = await catalogue.access.provider(request.headers.get("authorization"))
+    authorization = request.headers.get("authorization")
+    with proving_provider(request, authorization):
+        provider = await catalogue.access.provider(authorization)
     structlog.contextvars.bind_contextvars(tenant_id=provider)
     return provider
+
+
+def proving_provider(request: AnyRequest, authorization: str | None) -> AbstractContextManager[None]:
+    """Surround the check of a token: who fails too often has to wait."""
+    return proving(request.scope, Door.SPTSM, authorization, failed=_is_failed_proof)
+
+
+def _is_failed_proof(error: Exception) -> bool:
+    return isinstance(error, CatalogueError) and error.category in _UNAUTHORIZED
 
 
 async def refuse_body(request: AnyRequest) -> None:
@@ -67,9 +81,13 @@ async def read_json(request: AnyRequest) -> object:
     if request.content_type[0] != MediaType.JSON:
         raise errors.invalid_request("unsupported content type")
     try:
-        return msgspec.json.decode(body)
+        found: object = msgspec.json.decode(body)
+        refuse_repeated_members(body.decode())
+    except InvalidInputError as error:
+        raise errors.invalid_request(f"member {error.field} is given more than once") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise errors.invalid_request("the request body is not JSON") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,10 @@ def general_error(request: AnyRequest, error: Exception) -> Response[Mapping[str
         again = _answer(500, Category.INTERNAL, "Internal server error: try again, nothing was changed.")
         again.headers["Retry-After"] = str(RETRY_AFTER_S)
         return again
+    if isinstance(error, TooManyAttemptsError):
+        waiting = _answer(HTTPStatus.TOO_MANY_REQUESTS, Category.AUTHENTICATION_FAILED, str(error))
+        waiting.headers["Retry-After"] = str(error.retry_after_s)
+        return waiting
     if isinstance(error, CallerError):
         return _answer(400, Category.INVALID_REQUEST, f"Invalid request: {error.detail}")
     if isinstance(error, HTTPException) and error.status_code < 500:

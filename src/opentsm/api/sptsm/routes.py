@@ -16,6 +16,7 @@ from opentsm.api.sptsm.exchange import (
     binary,
     general_error,
     provide_provider,
+    proving_provider,
     read_json,
     read_upload,
     refuse_body,
@@ -29,7 +30,9 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 @post("/auth", status_code=200)
 async def create_access_token(request: AnyRequest, catalogue: Catalogue) -> Response[bytes]:
     """Exchange the long-term token for a short-term one; the answer is a JSON string (§4.1.6.1)."""
-    token = await catalogue.access.exchange(request.headers.get("authorization"))
+    authorization = request.headers.get("authorization")
+    with proving_provider(request, authorization):
+        token = await catalogue.access.exchange(authorization)
     body = msgspec.json.encode(token)  # a text would be sent without quotation marks
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 

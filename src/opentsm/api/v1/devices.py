@@ -1,15 +1,21 @@
 """Devices: enrolment codes, enrolment, tokens, sessions."""
 
-from litestar import get, post
+from typing import Any
+
+from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 
+from opentsm.api.attempts import Door, proving
 from opentsm.api.authentication import ANYBODY, DEVICES, Caller
+from opentsm.api.bodies import ANONYMOUS_BYTES
 from opentsm.api.container import Services
 from opentsm.api.idempotency import SECRET_ANSWER
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.tsm.kernel.errors import UnauthenticatedError
 from opentsm.tsm.kernel.ids import DeviceId, SeId
+from opentsm.tsm.roles.hub.assertions import key_id
 
 _TAG = ["devices"]
 
@@ -24,10 +30,20 @@ async def offer_enrolment(
     return m.Enrolment(code=code, expires_at=expires_at)
 
 
-@post("/devices", opt=ANYBODY, tags=_TAG, security=[], summary="Enrol a device (by one-time code)")
-async def enrol_device(container: Services, data: JSONBody[m.NewDevice]) -> m.EnrolledDevice:
+@post(
+    "/devices",
+    opt=ANYBODY,
+    tags=_TAG,
+    security=[],
+    summary="Enrol a device (by one-time code)",
+    request_max_body_size=ANONYMOUS_BYTES,
+)
+async def enrol_device(
+    request: Request[Any, Any, Any], container: Services, data: JSONBody[m.NewDevice]
+) -> m.EnrolledDevice:
     """Enrol a device with its public key; the same code and key again give the same device."""
-    device = await container.onboarding.enrol_device(data.code, data.public_key, data.name)
+    with proving(request.scope, Door.ENROLMENT):
+        device = await container.onboarding.enrol_device(data.code, data.public_key, data.name)
     return m.EnrolledDevice(id=device.id)
 
 
@@ -66,10 +82,14 @@ async def revoke_device(principal: Caller, container: Services, device_id: FromP
     security=[],
     status_code=200,
     summary="Fetch a device's token (by assertion)",
+    request_max_body_size=ANONYMOUS_BYTES,
 )
-async def issue_device_token(container: Services, data: JSONBody[m.AssertionBody]) -> m.DeviceToken:
+async def issue_device_token(
+    request: Request[Any, Any, Any], container: Services, data: JSONBody[m.AssertionBody]
+) -> m.DeviceToken:
     """Exchange an assertion, which is good once, for a short-term token."""
-    issued = await container.onboarding.issue_device_token(data.assertion)
+    with proving(request.scope, Door.ASSERTION, _claimed_device(data.assertion)):
+        issued = await container.onboarding.issue_device_token(data.assertion)
     return m.DeviceToken(token=issued.token, expires_in=issued.expires_in_s)
 
 
@@ -85,3 +105,10 @@ async def open_device_session(
     """Open a session; its id is useless without the token of the same device."""
     opened = await container.onboarding.open_device_session(principal, data.se.id)
     return m.OpenedDeviceSession(session_id=opened.session_id, expires_in=opened.expires_in_s)
+
+
+def _claimed_device(assertion: str) -> str | None:
+    try:
+        return key_id(assertion)
+    except UnauthenticatedError:
+        return None

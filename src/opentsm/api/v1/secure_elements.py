@@ -8,8 +8,10 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from opentsm.api.authentication import Caller
+from opentsm.api.bodies import check_announced, too_large
 from opentsm.api.container import ApiContainer, Services
-from opentsm.api.idempotency import STREAMED
+from opentsm.api.idempotency import LOCATED, STREAMED
+from opentsm.api.json_members import refuse_repeated_members
 from opentsm.api.problems import split_path
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
@@ -38,7 +40,7 @@ IdentifierQuery = Annotated[
 ]
 
 
-@post("/secure-elements", tags=_TAG, summary="Register a secure element (issuer)")
+@post("/secure-elements", opt=LOCATED, tags=_TAG, summary="Register a secure element (issuer)")
 async def register_secure_element(
     principal: Caller, container: Services, data: JSONBody[m.NewSecureElementBody]
 ) -> Response[m.SecureElementAnswer]:
@@ -58,7 +60,8 @@ async def register_secure_element(
     status_code=200,
     summary="Register secure elements from a file (issuer)",
     description="The body is one JSON document a line, each as for POST /v1/secure-elements. Every line has "
-    "its own result; a repeated line is refused, because its identifiers are taken.",
+    "its own result; a repeated line is refused, because its identifiers are taken. A longer body than the "
+    "server's limits.import_bytes is refused (413), by its Content-Length before anything is read.",
     request_max_body_size=None,
 )
 async def import_secure_elements(
@@ -68,7 +71,9 @@ async def import_secure_elements(
     require(principal, TenantKind.SE_ISSUER)
     report = m.ImportReport(lines=0, registered=[], refused=[])
     number = 0
-    async for number, line in _lines(request):
+    limit = container.settings.limits.import_bytes
+    check_announced(request.content_length, limit)
+    async for number, line in _lines(request, limit):
         if len(report.refused) >= MAX_REFUSED:
             break
         if line is not None and not line.strip():
@@ -148,7 +153,7 @@ async def _import_line(
     if line is None:
         return m.RefusedLine(line=number, code="too_large", detail=f"The line has over {MAX_LINE} bytes.")
     try:
-        se = await container.onboarding.register_secure_element(principal, _new(_LINE.decode(line)))
+        se = await container.onboarding.register_secure_element(principal, _new(_line(line)))
     except msgspec.ValidationError as error:
         pointer, text = split_path(str(error))
         return _refused(number, "invalid_input", f"{text}.", pointer or None)
@@ -160,15 +165,28 @@ async def _import_line(
     return m.ImportedLine(line=number, id=se.id)
 
 
+def _line(line: bytes) -> m.NewSecureElementBody:
+    found = _LINE.decode(line)
+    refuse_repeated_members(line.decode())
+    return found
+
+
 def _refused(number: int, code: str, detail: str, field: str | None = None) -> m.RefusedLine:
     field = None if field is None else veiled(field)
     return m.RefusedLine(line=number, code=code, detail=veiled(detail), field=field)
 
 
-async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Cut a streamed body into numbered lines; None stands for a line that is too long."""
-    number, rest, skipping = 0, b"", False
+async def _lines(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[tuple[int, bytes | None]]:
+    """Cut a streamed body into numbered lines; None stands for a line that is too long.
+
+    Raises:
+        TooLargeError: the body goes on beyond the limit.
+    """
+    number, rest, skipping, size = 0, b"", False, 0
     async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit, f" Its first {number} lines were read, and what they registered stays.")
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             number += 1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opentsm.tsm.adapters.postgres import DatabaseSettings
 from opentsm.tsm.adapters.postgres.places import default_state_dir
+from opentsm.tsm.config.limits import LimitSettings, limit_settings
 from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ServerSettings:
     host: str
     port: int
     public_url: str | None
+    trusted_proxies: str
     drain_timeout_s: float
     worker: bool
 
@@ -141,6 +143,7 @@ class Settings:
     keystore: KeystoreSettings
     device: DeviceSettings
     retention: RetentionSettings
+    limits: LimitSettings
     client: ClientSettings
     values: tuple[SettingValue, ...] = dataclass_field(repr=False)
     unknown_variables: tuple[str, ...] = ()
@@ -187,6 +190,9 @@ def _build(resolver: _Resolver) -> Settings:
         host=get("server.host", str, "127.0.0.1", "address to listen on"),
         port=get("server.port", port, 8080, "TCP port to listen on"),
         public_url=resolver.optional("server.public_url", str, "URL under which clients reach the server"),
+        trusted_proxies=get(
+            "server.trusted_proxies", str, "127.0.0.1", "addresses whose X-Forwarded-For is believed"
+        ),
         drain_timeout_s=get("server.drain_timeout_s", seconds, 10.0, "time to end requests after SIGTERM"),
         worker=get("server.worker", boolean, True, "run the worker in the server's process"),
     )
@@ -206,6 +212,7 @@ def _build(resolver: _Resolver) -> Settings:
         session_lifetime_s=get("device.session_lifetime_s", seconds, 900.0, "lifetime of a session"),
     )
     retention = _retention(get)
+    limits = limit_settings(get)
     client = ClientSettings(
         base_url=get("client.base_url", str, server.base_url, "server that the command line talks to"),
         token=resolver.optional("client.token", str, "access token of the command line", secret=True),
@@ -218,13 +225,14 @@ def _build(resolver: _Resolver) -> Settings:
         keystore=keystore,
         device=device,
         retention=retention,
+        limits=limits,
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),
     )
 
 
-def _retention(get: _Getter) -> RetentionSettings:
+def _retention(get: Getter) -> RetentionSettings:
     return RetentionSettings(
         exchange_days=get(
             "retention.exchange_days", days, 30.0, "days that orders and segments of ended operations stay"
@@ -242,7 +250,7 @@ def _retention(get: _Getter) -> RetentionSettings:
     )
 
 
-class _Getter(Protocol):
+class Getter(Protocol):
     """Gives a setting that always has a value."""
 
     def __call__(self, name: str, parse: Callable[[str], T], default: T, about: str) -> T: ...

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=Enum)
 MAX_DAYS = 36500
+MAX_COUNT = 2**40
 
 
 def url(text: str) -> str:
@@ -32,6 +33,14 @@ def seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError("a number of seconds above 0 is needed")
     return seconds
+
+
+def count(text: str) -> int:
+    """Read a whole number above 0."""
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    if not 0 < number <= MAX_COUNT:
+        raise ValueError(f"a whole number from 1 to {MAX_COUNT} is needed")
+    return number
 
 
 def days(text: str) -> float:

@@ -4,6 +4,7 @@ TsmError
 ├── CallerError            whoever called is at fault (HTTP 4xx)
 │   ├── InvalidInputError
 │   ├── UnauthenticatedError
+│   │   └── ExpiredTokenError
 │   ├── ForbiddenError
 │   ├── NotFoundError
 │   └── ConflictError
@@ -66,6 +67,10 @@ class UnauthenticatedError(CallerError):
 
     code = "unauthenticated"
     status = 401
+
+
+class ExpiredTokenError(UnauthenticatedError):
+    """The bearer token has expired."""
 
 
 class ForbiddenError(CallerError):

@@ -13,7 +13,12 @@ from datetime import timedelta
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind, TokenKind
-from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, UnauthenticatedError
+from opentsm.tsm.kernel.errors import (
+    ConflictError,
+    ExpiredTokenError,
+    InvalidInputError,
+    UnauthenticatedError,
+)
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
@@ -128,7 +133,7 @@ class Parties:
             raise UnauthenticatedError("The bearer token is not known.")
         stored, tenant = found
         if stored.expires_at is not None and stored.expires_at <= self._s.world.now():
-            raise UnauthenticatedError("The bearer token has expired.", advice="Fetch a new one.")
+            raise ExpiredTokenError(advice="Fetch a new one.")
         device = stored.subject if stored.kind is TokenKind.DEVICE else None
         return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device)
 
