@@ -17,7 +17,7 @@ from tests.unit.vse.card_host import (
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands
-from opentsm.card.gp.commands import StatusTarget
+from opentsm.card.gp.instructions import StatusTarget
 from opentsm.card.gp.privileges import Privilege
 
 KEYS = make_keys(0x66)
