@@ -31,15 +31,16 @@ from opentsm.api.v1 import (
 )
 
 
-def create_app(container: ApiContainer, *, sptsm: bool = True) -> Litestar:
+def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics | None = None) -> Litestar:
     """Make the application.
 
     Args:
         container: use cases and ports; nothing of it is used before the first request.
         sptsm: whether the TR-03165 API is served too.
+        metrics: the counters of the process, where others count too.
     """
     drain = Drain(container.notifier)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     routers = [_v1(), _seram()]
     sptsm = sptsm and find_spec(openapi.SPTSM) is not None
     if sptsm:

@@ -6,6 +6,7 @@ from math import nan
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from opentsm.tsm.domain.operation import OperationState
+from opentsm.tsm.ports.repositories import Expendable
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
@@ -33,6 +34,9 @@ class Metrics:
         self._operations = Gauge(
             "opentsm_operations", "Operations that have not ended", ("state",), registry=registry
         )
+        self._pruned = Counter(
+            "opentsm_pruned_rows", "Rows removed because their time was over", ("kind",), registry=registry
+        )
         self._outbox_lag = Gauge(
             "opentsm_outbox_lag_seconds", "How long the oldest due message has waited", registry=registry
         )
@@ -42,6 +46,11 @@ class Metrics:
         for state, count in operations.items():
             self._operations.labels(state.value).set(count)
         self._outbox_lag.set(outbox_lag_s)
+
+    def pruned(self, rows: Mapping[Expendable, int]) -> None:
+        """Count what housekeeping removed."""
+        for kind, count in rows.items():
+            self._pruned.labels(kind.value).inc(count)
 
     def unknown(self) -> None:
         """Forget what the database counted: it cannot be read."""

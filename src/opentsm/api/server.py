@@ -13,6 +13,7 @@ import uvicorn
 from opentsm.api.app import create_app
 from opentsm.api.container import ApiContainer
 from opentsm.api.drain import Drain
+from opentsm.api.metrics import Metrics
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,6 +27,7 @@ async def serve(
     *,
     on_ready: Callable[[int], None] | None = None,
     stop: asyncio.Event | None = None,
+    metrics: Metrics | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop accepting, end long polls early, finish requests, return.
 
@@ -35,11 +37,12 @@ async def serve(
         port: TCP port; 0 for any free one.
         on_ready: called with the port once requests are accepted.
         stop: setting it stops the server as a signal does.
+        metrics: the counters of the process, where others count too.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    app = create_app(container)
+    app = create_app(container, metrics=metrics)
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,

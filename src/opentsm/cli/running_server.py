@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from opentsm.api.metrics import Metrics
 from opentsm.api.server import serve
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, say
@@ -83,9 +84,10 @@ async def _serve(
     def ready(port: int) -> None:
         on_ready(RunningServer(settings.server.public_url or f"http://{_reachable(host)}:{port}", token_file))
 
-    async with _background(parts, settings):
+    metrics = Metrics()
+    async with _background(parts, settings, metrics):
         try:
-            await serve(parts, host, settings.server.port, on_ready=ready, stop=stop)
+            await serve(parts, host, settings.server.port, on_ready=ready, stop=stop, metrics=metrics)
         except OSError as error:
             raise CliError(
                 f"cannot listen on {host}:{settings.server.port}",
@@ -153,7 +155,7 @@ async def _opened(settings: Settings, dsn: str) -> AsyncIterator[Container]:
 
 
 @asynccontextmanager
-async def _background(parts: Container, settings: Settings) -> AsyncIterator[None]:
+async def _background(parts: Container, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     """Run the worker and the sweeper; at the end the messages in work are finished.
 
     An embedded database has no other worker: what is leased there was leased by one that was killed.
@@ -165,7 +167,10 @@ async def _background(parts: Container, settings: Settings) -> AsyncIterator[Non
         if settings.database.url is None:
             await outbox.release_leases()
         works.append(_again_and_again("worker", lambda: outbox.run(ended), ended))
-        works += [_again_and_again(duty.name, partial(duty.run, ended), ended) for duty in duties(parts)]
+        works += [
+            _again_and_again(duty.name, partial(duty.run, ended), ended)
+            for duty in duties(parts, metrics.pruned)
+        ]
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield

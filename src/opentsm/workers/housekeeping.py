@@ -1,13 +1,14 @@
 """Housekeeping: what a server does again and again, on every node, without being asked."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from opentsm.tsm.bootstrap import Container, policy_of
+from opentsm.tsm.ports.repositories import Expendable
 from opentsm.tsm.roles.hub.retention import prune
 
 log = structlog.get_logger("opentsm.housekeeping")
@@ -29,17 +30,22 @@ class Duty:
                 await asyncio.wait_for(stop.wait(), self.interval_s)
 
 
-def duties(parts: Container) -> list[Duty]:
-    """Return the duties of a server."""
-    return [retention_duty(parts), checkpoint_duty(parts)]
+Pruned = Callable[[Mapping[Expendable, int]], None]
 
 
-def retention_duty(parts: Container) -> Duty:
+def duties(parts: Container, on_pruned: Pruned | None = None) -> list[Duty]:
+    """Return the duties of a server; `on_pruned` hears how much of each kind was removed."""
+    return [retention_duty(parts, on_pruned), checkpoint_duty(parts)]
+
+
+def retention_duty(parts: Container, on_pruned: Pruned | None = None) -> Duty:
     """Return the duty that removes what has served its purpose, and logs how much that was."""
     settings = parts.settings.retention
 
     async def work() -> None:
         removed = await prune(parts.storage, policy_of(settings), parts.world.now())
+        if on_pruned is not None:
+            on_pruned(removed)
         counts = {what.value: count for what, count in removed.items() if count}
         if counts:
             log.info("retention.pruned", **counts)
