@@ -33,6 +33,11 @@ class Drain:
             if not self._waiting[topic]:
                 del self._waiting[topic]
 
+    @property
+    def held(self) -> int:
+        """How many requests wait now."""
+        return self._waiting.total()
+
     async def run(self) -> None:
         """Wake whoever waits, again and again until nobody does: a hint may be missed."""
         self.begun = True

@@ -51,8 +51,9 @@ async def readyz(
 
 
 @get("/metrics", tags=_TAG, security=[], summary="Metrics for Prometheus", media_type="text/plain")
-async def show_metrics(container: Services, metrics: Counters) -> Response[bytes]:
+async def show_metrics(container: Services, drain: Waits, metrics: Counters) -> Response[bytes]:
     """Return the counters of this process, and the database's, in the text format of Prometheus."""
+    metrics.held(drain.held)
     await _count_stored(container, metrics)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

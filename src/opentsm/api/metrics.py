@@ -30,7 +30,9 @@ class Metrics:
         self._exchanges = Counter(
             "opentsm_device_exchanges", "Exchanges with device agents", ("answer",), registry=registry
         )
-
+        self._held = Gauge(
+            "opentsm_http_requests_held", "Requests that wait for something to happen", registry=registry
+        )
         self._operations = Gauge(
             "opentsm_operations", "Operations that have not ended", ("state",), registry=registry
         )
@@ -40,6 +42,10 @@ class Metrics:
         self._outbox_lag = Gauge(
             "opentsm_outbox_lag_seconds", "How long the oldest due message has waited", registry=registry
         )
+
+    def held(self, requests: int) -> None:
+        """Take in how many requests wait."""
+        self._held.set(requests)
 
     def stored(self, operations: Mapping[OperationState, int], outbox_lag_s: float) -> None:
         """Take in what the database counts."""
