@@ -75,7 +75,7 @@ async def test_tcp_reader_late_answer_is_never_taken_for_the_next() -> None:
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00\x02\x3b\x00")
-        got.append(await reader.read(100))
+        got.append(await reader.readexactly(6))
         await reader.read()
         writer.close()
 

@@ -19,7 +19,7 @@ VPCD_OFF: Final = b"\x00"
 VPCD_ON: Final = b"\x01"
 VPCD_ATR: Final = b"\x04"
 _ANSWER_TIMEOUT_S: Final = 60.0
-_CONNECT_TIMEOUT_S: Final = 10.0
+_CONNECT_TIMEOUT_S: Final = 30.0
 
 
 class Reader(Protocol):
@@ -44,7 +44,7 @@ class TcpReader:
     Args:
         host: where the card listens.
         port: its TCP port.
-        answer_timeout_s: longest wait for one answer.
+        answer_timeout_s: longest wait for the answer to one command.
 
     Source: vsmartcard vpcd protocol.
     """
@@ -63,11 +63,11 @@ class TcpReader:
                 self._streams = await asyncio.open_connection(self._host, self._port)
         except (OSError, TimeoutError) as error:
             raise ReaderError(f"no card listens on {self._host}:{self._port}: {error}") from error
-        return await self._exchange(VPCD_ON, VPCD_ATR)
+        return await self._exchange(VPCD_ON, VPCD_ATR, timeout_s=_CONNECT_TIMEOUT_S)
 
     async def transmit(self, apdu: bytes) -> bytes:
         """Send one C-APDU."""
-        return await self._exchange(apdu)
+        return await self._exchange(apdu, timeout_s=self._timeout_s)
 
     async def disconnect(self) -> None:
         """Power the card off and close the connection."""
@@ -82,12 +82,12 @@ class TcpReader:
         finally:
             writer.close()
 
-    async def _exchange(self, *payloads: bytes) -> bytes:
+    async def _exchange(self, *payloads: bytes, timeout_s: float) -> bytes:
         if self._streams is None:
             raise ReaderError("the reader is not connected")
         reader, writer = self._streams
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 writer.write(b"".join(map(_frame, payloads)))
                 await writer.drain()
                 length = int.from_bytes(await reader.readexactly(2), "big")
