@@ -18,7 +18,7 @@ class TcpConnection(SmartCardConnection):
     """A reader slot for yubikit: the far end of the card's listening socket."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self._send(b"\x01")
 
     @property

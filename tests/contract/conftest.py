@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -50,10 +50,26 @@ def dsn(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
     """Give an open storage; tests use ids of their own, so nothing is emptied between them."""
-    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=4, acquire_timeout_s=10)
+    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=4, acquire_timeout_s=60)
     await storage.open()
     yield storage
     await storage.close()
+
+
+Blocked = Callable[["asyncio.Task[Any]"], Awaitable[None]]
+
+
+@pytest.fixture
+async def blocked(dsn: str) -> AsyncIterator[Blocked]:
+    """Give what returns as soon as a transaction of the task waits for a lock of another."""
+    watcher = await asyncpg.connect(dsn)
+
+    async def wait(task: "asyncio.Task[Any]") -> None:
+        while not await watcher.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            assert not task.done(), "it did not wait"
+
+    yield wait
+    await watcher.close()
 
 
 NewKeystore = Callable[[str], Awaitable[Keystore]]

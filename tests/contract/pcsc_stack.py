@@ -36,7 +36,7 @@ _SOCKET_VARIABLE: Final = "PCSCLITE_CSOCK_NAME"
 _START: Final = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" --foreground --error --config "$1" 3<&"$2"'
 _OWN_RUN: Final = "mount -t tmpfs tmpfs /run && "
 _PORT_TRIES: Final = 50
-_PATIENCE_S: Final = 20
+_PATIENCE_S: Final = 120
 
 
 class Slot:

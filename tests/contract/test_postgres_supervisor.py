@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 HOLDER = Path(__file__).with_name("postgres_holder.py")
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-EXIT_TIMEOUT_S = 30.0
+EXIT_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)

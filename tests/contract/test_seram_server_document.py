@@ -242,7 +242,7 @@ async def test_poll_when_an_order_arrives_then_it_is_answered_with_it(dsn: str, 
         polling = asyncio.create_task(agent.report(POLLING))
         await api.notifier.awaited(device_topic(se_id))
         await api.order(se_id, SELECT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             assert (await polling)["orderSequence"] == 1
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 
 import pytest
+from tests.contract.conftest import Blocked
 from tests.contract.storage_records import a_tenant, new_tenant_id
 
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
@@ -78,7 +79,9 @@ async def test_document_when_deleted_then_its_file_is_gone_too(storage: Postgres
         assert not await work.catalogue.delete(owner_id, "service", "id")
 
 
-async def test_lock_when_held_then_another_transaction_of_the_owner_waits(storage: PostgresStorage) -> None:
+async def test_lock_when_held_then_another_transaction_of_the_owner_waits(
+    storage: PostgresStorage, blocked: Blocked
+) -> None:
     owner, other = a_tenant(), a_tenant()
     async with storage.transaction() as work:
         await work.tenants.add(owner)
@@ -98,8 +101,7 @@ async def test_lock_when_held_then_another_transaction_of_the_owner_waits(storag
         await unrelated.catalogue.lock(other.id)  # does not wait
         await work.catalogue.put(owner.id, "service", "id", {"name": "first"})
         waiting = asyncio.create_task(rename())
-        done, _ = await asyncio.wait([waiting], timeout=0.1)
-        assert not done
+        await blocked(waiting)
         await work.commit()
     await waiting
     async with storage.transaction() as work:

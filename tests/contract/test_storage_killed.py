@@ -68,7 +68,7 @@ async def count_up(storage: PostgresStorage, id_: OperationId) -> None:
 async def test_storage_when_the_database_is_killed_then_no_acknowledged_change_is_lost(
     server: EmbeddedPostgres,
 ) -> None:
-    storage = PostgresStorage(server.dsn, world=SystemWorld(), acquire_timeout_s=10)
+    storage = PostgresStorage(server.dsn, world=SystemWorld(), acquire_timeout_s=60)
     await storage.open()
     operations = [an_operation() for _ in range(WRITERS)]
     async with storage.transaction() as work:
@@ -97,12 +97,12 @@ async def test_storage_when_the_database_is_killed_then_no_acknowledged_change_i
     for _ in range(KILLS):
         target = sum(acknowledged.values()) + CHANGES_BETWEEN_KILLS
         enough.clear()
-        await asyncio.wait_for(enough.wait(), 60)
+        await asyncio.wait_for(enough.wait(), 120)
         postmaster = int(server.pid_file.read_text().split()[0])
         os.kill(postmaster, signal.SIGKILL)
     target = sum(acknowledged.values()) + CHANGES_BETWEEN_KILLS
     enough.clear()
-    await asyncio.wait_for(enough.wait(), 60)
+    await asyncio.wait_for(enough.wait(), 120)
     stop = True
     await asyncio.gather(*writers)
 

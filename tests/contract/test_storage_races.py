@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
+from tests.contract.conftest import Blocked
 from tests.contract.storage_records import (
     NOW,
     a_secure_element,
@@ -37,13 +38,12 @@ async def in_transaction(storage: PostgresStorage, act: Act) -> object:
     return result
 
 
-async def race(storage: PostgresStorage, act: Act) -> list[object]:
+async def race(storage: PostgresStorage, act: Act, blocked: Blocked) -> list[object]:
     """Let two transactions do the same, the second while the first has not committed."""
     async with storage.transaction() as first:
         result = await act(first)
         second = asyncio.create_task(in_transaction(storage, act))
-        done, _ = await asyncio.wait([second], timeout=0.1)
-        assert not done  # it waits for the row
+        await blocked(second)  # it waits for the row
         await first.commit()
     return [result, (await asyncio.gather(second, return_exceptions=True))[0]]
 
@@ -65,11 +65,11 @@ RACES: dict[str, tuple[Act, Act]] = {
 
 @pytest.mark.parametrize("record", RACES)
 async def test_save_when_two_writers_then_one_wins_and_the_other_is_stale(
-    storage: PostgresStorage, record: str
+    storage: PostgresStorage, record: str, blocked: Blocked
 ) -> None:
     add, save = RACES[record]
     await in_transaction(storage, add)
-    winner, loser = await race(storage, save)
+    winner, loser = await race(storage, save, blocked)
     assert getattr(winner, "version", None) == 1
     assert isinstance(loser, StaleVersionError)
 
@@ -96,25 +96,30 @@ async def test_save_when_all_writers_try_again_then_no_change_is_lost(storage: P
     assert final == replace(operation, attempts=12, version=12)
 
 
-async def test_code_when_two_take_it_then_one_gets_it(storage: PostgresStorage) -> None:
+async def test_code_when_two_take_it_then_one_gets_it(storage: PostgresStorage, blocked: Blocked) -> None:
     code = EnrolmentCode(digest=new_id().encode(), tenant_id=new_tenant_id(), expires_at=NOW)
     await in_transaction(storage, lambda work: work.devices.add_code(code))
     earlier = NOW - timedelta(seconds=1)
-    assert await race(storage, lambda work: work.devices.take_code(code.digest, earlier)) == [code, None]
+    taken = await race(storage, lambda work: work.devices.take_code(code.digest, earlier), blocked)
+    assert taken == [code, None]
 
 
-async def test_assertion_when_used_twice_at_once_then_one_is_accepted(storage: PostgresStorage) -> None:
+async def test_assertion_when_used_twice_at_once_then_one_is_accepted(
+    storage: PostgresStorage, blocked: Blocked
+) -> None:
     device_id = DeviceId(new_id())
-    results = await race(storage, lambda work: work.devices.remember_assertion(device_id, "jti", NOW))
+    results = await race(
+        storage, lambda work: work.devices.remember_assertion(device_id, "jti", NOW), blocked
+    )
     assert results == [True, False]
 
 
 async def test_idempotency_key_when_twin_requests_then_the_slower_is_told_to_look_again(
-    storage: PostgresStorage,
+    storage: PostgresStorage, blocked: Blocked
 ) -> None:
     tenant_id = new_tenant_id()
     winner, loser = await race(
-        storage, lambda work: work.idempotency.put(tenant_id, "key", b"digest", 201, b"{}")
+        storage, lambda work: work.idempotency.put(tenant_id, "key", b"digest", 201, b"{}"), blocked
     )
     assert winner is None
     assert isinstance(loser, StaleVersionError)

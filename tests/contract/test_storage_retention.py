@@ -181,7 +181,7 @@ async def test_prune_when_another_node_holds_rows_then_passes_them_and_waits_for
         await an_exchange(storage, LONG_AGO)
     async with storage.transaction() as node:
         assert await node.retention.prune(Expendable.ORDERS, LIMIT, 3) == 3
-        async with asyncio.timeout(10), storage.transaction() as other:
+        async with asyncio.timeout(120), storage.transaction() as other:
             assert await other.retention.prune(Expendable.ORDERS, LIMIT, 10) == 1
             await other.commit()
     assert (await prune(storage, POLICY, NOW))[Expendable.ORDERS] == 3

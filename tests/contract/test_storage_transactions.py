@@ -66,7 +66,7 @@ async def test_transaction_when_left_by_an_error_then_nothing_changed(storage: P
 
 
 async def test_transaction_when_nothing_is_asked_then_no_connection_is_used(dsn: str) -> None:
-    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=1, acquire_timeout_s=5)
+    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=1, acquire_timeout_s=60)
     await storage.open()
     async with storage.transaction() as idle:
         assert not await stored(storage, a_tenant())
@@ -161,17 +161,18 @@ async def test_connection_when_lost_while_idle_then_at_most_one_transaction_is_s
 
 
 async def test_connection_when_refused_then_stale(dsn: str) -> None:
-    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=1, acquire_timeout_s=0.05)
+    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=1, acquire_timeout_s=60)
     await storage.open()
     async with storage.transaction() as work:
         await work.tenants.get(new_tenant_id())
-        with pytest.raises(StaleVersionError):  # the pool has no second connection
+        storage._acquire_timeout_s = 0.001  # from now on; the pool has no second connection
+        with pytest.raises(StaleVersionError):
             await stored(storage, a_tenant())
     await storage.close()
 
 
 async def test_transaction_when_its_task_is_cancelled_then_the_connection_serves_again(dsn: str) -> None:
-    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=2, acquire_timeout_s=5)
+    storage = PostgresStorage(dsn, world=SystemWorld(), max_connections=2, acquire_timeout_s=60)
     await storage.open()
     tenant = a_tenant()
     waiting = asyncio.Event()

@@ -28,8 +28,8 @@ from opentsm.demo.services import TRANSIT, Service, Shelf
 
 PROFILE: Final = "scp03-i70"
 AMOUNT: Final = 1500
-HELD_S: Final = 60.0
-ENDED_S: Final = 90.0
+HELD_S: Final = 120.0
+ENDED_S: Final = 180.0
 SERVER_ERROR: Final = 500
 _ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 _SELECT: Final = 0xA4

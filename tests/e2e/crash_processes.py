@@ -16,8 +16,8 @@ from opentsm.tsm.adapters.postgres import EmbeddedPostgres
 from opentsm.tsm.adapters.postgres.processes import processes_in, wait_for_exit
 
 T = TypeVar("T")
-START_S: Final = 60.0
-STOP_S: Final = 30.0
+START_S: Final = 120.0
+STOP_S: Final = 120.0
 LOOK_AGAIN_S: Final = 0.05
 _RUN: Final = "from opentsm.cli.main import main; main()"
 _LOG_TAIL_BYTES: Final = 4000
@@ -169,7 +169,7 @@ class Server(Process):
         return int(self._database.pid_file.read_text().partition("\n")[0])
 
     async def _until_ready(self) -> None:
-        async with asyncio.timeout(START_S), httpx.AsyncClient(trust_env=False) as client:
+        async with asyncio.timeout(START_S), httpx.AsyncClient(trust_env=False, timeout=START_S) as client:
             while (await client.get(f"{self.base_url}/readyz")).status_code != httpx.codes.OK:
                 assert not await self.has_ended(LOOK_AGAIN_S), self.last_words()
 

@@ -13,7 +13,7 @@ from tests.e2e.demo_process import require_nothing_left, start
 from opentsm.demo.http_api import Caller, open_client
 from opentsm.demo.services import TRANSIT, Shelf
 
-END_S = 60
+END_S = 120
 
 
 def test_sandbox_when_ready_then_a_service_can_be_deployed(open_data_dir: str) -> None:

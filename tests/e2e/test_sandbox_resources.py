@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.demo_process import start
 from tests.e2e.test_sandbox_process import deploy_everywhere
 
-END_S = 60
+END_S = 120
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.e2e.demo_process import require_nothing_left, start
 
-END_S = 60
+END_S = 120
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def bearer(ready: dict[str, str]) -> dict[str, str]:
 
 def test_serve_when_started_then_healthy_and_the_operators_token_works(open_data_dir: str) -> None:
     with serving(open_data_dir) as (process, ready):
-        with httpx.Client(base_url=ready["base_url"], trust_env=False) as client:
+        with httpx.Client(base_url=ready["base_url"], trust_env=False, timeout=END_S) as client:
             for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
                 assert client.get(path).status_code == 200, path
             assert client.get("/v1/parties").status_code == 401
@@ -60,12 +60,16 @@ def test_serve_when_started_again_then_the_operators_token_is_the_same(open_data
     with serving(open_data_dir) as (process, ready):
         first = bearer(ready)
         party = {"kind": "SE_ISSUER", "name": "kept"}
-        made = httpx.post(f"{ready['base_url']}/v1/parties", json=party, headers=first, trust_env=False)
+        made = httpx.post(
+            f"{ready['base_url']}/v1/parties", json=party, headers=first, trust_env=False, timeout=END_S
+        )
         assert made.status_code == 201
         ended(process)
     with serving(open_data_dir) as (process, ready):
         assert bearer(ready) == first
-        found = httpx.get(f"{ready['base_url']}/v1/parties", headers=first, trust_env=False).json()
+        found = httpx.get(
+            f"{ready['base_url']}/v1/parties", headers=first, trust_env=False, timeout=END_S
+        ).json()
         assert made.json()["id"] in [item["id"] for item in found["items"]]
         ended(process)
 
@@ -76,7 +80,9 @@ def test_serve_when_the_database_is_another_then_the_token_is_made_anew(open_dat
     stale.write_text("otsm_stale\n", "ascii")
     with serving(open_data_dir) as (process, ready):
         assert bearer(ready)["Authorization"] != "Bearer otsm_stale"
-        answer = httpx.get(f"{ready['base_url']}/v1/parties", headers=bearer(ready), trust_env=False)
+        answer = httpx.get(
+            f"{ready['base_url']}/v1/parties", headers=bearer(ready), trust_env=False, timeout=END_S
+        )
         assert answer.status_code == 200
         assert stat.S_IMODE(stale.stat().st_mode) == 0o600
         ended(process)
@@ -103,7 +109,7 @@ def test_serve_when_told_to_stop_then_finishes_what_waits(open_data_dir: str, nu
     with serving(open_data_dir) as (process, ready):
         headers = bearer(ready)
         url = ready["base_url"]
-        with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=END_S) as client:
             issuer = client.post("/v1/parties", json={"kind": "SE_ISSUER", "name": "i"}).json()
             issued = {"Authorization": f"Bearer {issuer['token']}"}
             client.put("/v1/master-keys/m", json={"key": "40" * 16}, headers=issued).raise_for_status()
@@ -112,13 +118,14 @@ def test_serve_when_told_to_stop_then_finishes_what_waits(open_data_dir: str, nu
             waited: list[httpx.Response] = []
             path = f"{url}/v1/operations/{asked['id']}?wait=25"
             poll = threading.Thread(
-                target=lambda: waited.append(httpx.get(path, headers=issued, timeout=30, trust_env=False))
+                target=lambda: waited.append(httpx.get(path, headers=issued, timeout=END_S, trust_env=False))
             )
             # the operation waits for its device: after its last change the poll stays open
             while client.get(f"/v1/operations/{asked['id']}", headers=issued).json()["state"] == "REQUESTED":
                 pass
             poll.start()
-            poll.join(0.5)
+            while "opentsm_http_requests_held 1.0" not in client.get("/metrics").text:
+                assert poll.is_alive()
             process.send_signal(number)
             process.communicate(timeout=END_S)
             poll.join(END_S)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+END_S = 120
 RUN = "from opentsm.cli.main import main; main()"
 SELECT = bytes.fromhex("00A4040000")
 INITIALIZE_UPDATE = bytes.fromhex("8050000008000102030405060700")
@@ -30,7 +31,7 @@ def serving(store: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], i
         yield process, json.loads(process.stdout.readline())["port"]
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(END_S)
         process.stdout.close()
 
 
@@ -38,7 +39,7 @@ class Wire:
     """A reader's end of the connection."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=END_S)
         self._socket.sendall(b"\x00\x01\x01")
 
     def exchange(self, apdu: bytes) -> bytes:
@@ -61,7 +62,7 @@ def test_content_survives_kill_9_and_sigterm_ends_the_process(tmp_path: Path) ->
         wire = Wire(port)
         assert wire.exchange(INITIALIZE_UPDATE)[-5:] == b"\x00\x00\x02\x90\x00"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(END_S) == 0
         wire.close()
 
 
@@ -81,6 +82,6 @@ def test_taken_port_is_unavailable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         arguments = command(tmp_path, "serve", "--listen", f"127.0.0.1:{port}")
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=END_S, check=False)
     assert done.returncode == 4
     assert "no connection" in done.stderr

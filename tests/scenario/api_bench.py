@@ -66,7 +66,7 @@ class WatchedNotifier(LocalNotifier):
 
     async def awaited(self, topic: str) -> None:
         """Return when somebody waits for the topic, anew for each call."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await self._asked[topic].wait()
         self._asked[topic].clear()
 

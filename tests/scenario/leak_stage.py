@@ -28,8 +28,8 @@ from opentsm.vse.profiles import VseProfile, load_profile
 from opentsm.vse.vpcd import VpcdEndpoint
 
 RUN = "from opentsm.cli.main import main; main()"
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 180.0
 INITIALIZE_UPDATE = 0x50
 Json = dict[str, Any]
 
@@ -242,7 +242,7 @@ async def open_stage(data_dir: Path, work_dir: Path) -> AsyncIterator[Stage]:
     match = re.search(r":(\d+)$", base_url)
     assert match is not None
     wire = Wire(int(match[1]))
-    async with httpx.AsyncClient(base_url=base_url, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base_url, timeout=180, trust_env=False) as client:
         stage = Stage(data_dir, work_dir, base_url, client, wire, await wire.listen(), server)
         try:
             yield stage

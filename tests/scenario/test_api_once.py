@@ -32,7 +32,7 @@ async def _at_once(dsn: str, *requests: Callable[[], Awaitable[httpx.Response]])
         await transaction.start()
         await gate.execute("LOCK TABLE idempotency_keys IN SHARE ROW EXCLUSIVE MODE")
         tasks = [asyncio.ensure_future(request()) for request in requests]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await watch.fetchval(waiting) < len(tasks):
                 pass  # the query itself lets the requests go on
         await transaction.rollback()

@@ -45,7 +45,7 @@ async def serving(api: ApiBench) -> AsyncIterator[tuple[str, asyncio.Event, "asy
         yield f"http://127.0.0.1:{await ready}", stop, task
     finally:
         stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(120):
             await task
 
 
@@ -61,7 +61,7 @@ async def test_server_when_an_agent_works_then_the_order_is_run_once_and_its_ans
         link = ServerLink(client, DeviceIdentity(device_id, key))
         agent = LocalAgent(SecureElement("eSE", cin), card, MemoryStore(), link)
         running = asyncio.create_task(agent.run())
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(120):
             while await api.answer(se["id"]) is None:
                 await api.notifier.wait("outbox", 0.2)
         agent.leave()
@@ -81,7 +81,7 @@ async def test_server_when_told_to_stop_then_waiting_requests_are_answered_early
     device = {"Authorization": f"Bearer {api.tokens['device']}"}
     provider = {"Authorization": f"Bearer {api.tokens['provider']}"}
     polling = {"localAgentStatus": {"localAgentStatusEnum": "POLLING"}}
-    async with serving(api) as (url, stop, task), httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with serving(api) as (url, stop, task), httpx.AsyncClient(base_url=url, timeout=120) as client:
         exchange = f"/gp/seram/remoteManagement?sessionId={session}"
         offer = {"secureElements": [], "supportedVersions": ["2.0.0+opentsm.1"]}
         await client.post(f"/gp/seram/handshake?sessionId={session}", json=offer, headers=device)
@@ -92,7 +92,7 @@ async def test_server_when_told_to_stop_then_waiting_requests_are_answered_early
         await api.notifier.awaited(device_topic(se["id"]))
         await api.notifier.awaited(operation_topic(operation.id))
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             assert (await poll).json() == {"delay": 1000, "ackSequence": 0}
             assert (await wait).json()["id"] == operation.id
             await task
@@ -102,10 +102,10 @@ async def test_server_when_told_to_stop_then_waiting_requests_are_answered_early
 
 async def test_server_when_it_gets_sigterm_then_it_returns_and_the_process_goes_on(api: ApiBench) -> None:
     async with serving(api) as (url, _, task):
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
             assert (await client.get("/readyz")).json() == {"status": "ready"}
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await task
 
 
