@@ -95,7 +95,7 @@ def _secured(level: SecurityLevel, command: CommandApdu) -> Work:
     card, channel = _session(level)
 
     def exchange() -> None:
-        _require_success(card.transmit(channel.wrap(command).apdu.to_bytes()))
+        _require_success(card.transmit(channel.wrap(command).raw))
 
     exchange()
     return exchange

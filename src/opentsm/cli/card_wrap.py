@@ -128,7 +128,7 @@ _LENGTHS_WITH_SW = (30, 31, 34, 47, 50)
 
 def _exchange(channel: SecureChannel, apdus: Sequence[bytes], answers: Sequence[bytes]) -> dict[str, object]:
     wrapped = [channel.wrap(CommandApdu.parse(apdu)) for apdu in apdus]
-    document: dict[str, object] = {"wrapped": [_text(one.apdu.to_bytes()) for one in wrapped]}
+    document: dict[str, object] = {"wrapped": [_text(one.raw) for one in wrapped]}
     if answers:
         pairs = zip(answers, wrapped, strict=True)
         opened = (channel.unwrap(ResponseApdu.parse(raw), one.link) for raw, one in pairs)

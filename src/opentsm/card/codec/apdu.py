@@ -51,16 +51,7 @@ class CommandApdu:
 
     def to_bytes(self) -> bytes:
         """Encode the command; Lc is absent without data, Le is absent without `ne`."""
-        if self.extended and (self.data or self.ne is not None):
-            return self.header + self._extended_body()
-        lc = bytes((len(self.data),)) + self.data if self.data else b""
-        le = b"" if self.ne is None else bytes((self.ne & 0xFF,))
-        return self.header + lc + le
-
-    def _extended_body(self) -> bytes:
-        lc = len(self.data).to_bytes(2, "big") + self.data if self.data else b""
-        le = b"" if self.ne is None else (self.ne & 0xFFFF).to_bytes(2, "big")
-        return b"\x00" + lc + le
+        return encode_command(self.cla, self.ins, self.p1, self.p2, self.data, self.ne, self.extended)
 
     @classmethod
     def parse(cls, raw: bytes) -> "CommandApdu":
@@ -117,6 +108,36 @@ class ResponseApdu:
         if len(raw) < 2:
             raise ApduError(f"an answer has at least 2 bytes, not {len(raw)}")
         return cls(raw[:-2], int.from_bytes(raw[-2:], "big"))
+
+
+def encode_command(  # noqa: PLR0917 - a command has these fields, in this order
+    cla: int, ins: int, p1: int, p2: int, data: bytes, ne: int | None = None, extended: bool = False
+) -> bytes:
+    """Encode a command from its fields, without the object: for what is encoded and sent at once.
+
+    Args:
+        cla: as the others a byte.
+        ins: instruction.
+        p1: first parameter.
+        p2: second parameter.
+        data: at most 255 bytes, extended 65535.
+        ne: bytes expected, as in `CommandApdu`.
+        extended: the form of the lengths.
+
+    Raises:
+        ApduError: more data than the form holds.
+    """
+    size = len(data)
+    if not extended:
+        if size > _SHORT_DATA:
+            raise ApduError(f"a short command holds at most {_SHORT_DATA} data bytes, not {size}")
+        head = bytes((cla, ins, p1, p2, size)) + data if size else bytes((cla, ins, p1, p2))
+        return head if ne is None else head + bytes((ne & 0xFF,))
+    if size > _EXTENDED_DATA:
+        raise ApduError(f"an extended command holds at most {_EXTENDED_DATA} data bytes, not {size}")
+    head = bytes((cla, ins, p1, p2, 0)) if size or ne is not None else bytes((cla, ins, p1, p2))
+    body = size.to_bytes(2, "big") + data if size else b""
+    return head + body if ne is None else head + body + (ne & 0xFFFF).to_bytes(2, "big")
 
 
 def _is_extended(body: bytes) -> bool:

@@ -174,10 +174,15 @@ class ResponseLink(NamedTuple):
 
 
 class WrappedCommand(NamedTuple):
-    """A protected command and what will be needed to check its answer."""
+    """A protected command, as it is sent, and what will be needed to check its answer."""
 
-    apdu: CommandApdu
+    raw: bytes
     link: ResponseLink
+
+    @property
+    def apdu(self) -> CommandApdu:
+        """The protected command in its fields."""
+        return CommandApdu.parse(self.raw)
 
 
 class WrappedChain(NamedTuple):

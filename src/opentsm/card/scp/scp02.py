@@ -177,7 +177,7 @@ class Scp02Channel:
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
         protected, icv = self._protected(command, chained=False)
-        return WrappedCommand(protected, self._link(command, icv))
+        return WrappedCommand(protected.to_bytes(), self._link(command, icv))
 
     def wrap_in_parts(self, command: CommandApdu) -> WrappedChain:
         """Protect DELETE, INSTALL or PUT KEY as a whole, then cut it (GPCS §11.1.5.1).

@@ -93,7 +93,7 @@ class Scp02ImplicitChannel:
             self._responses = responses if entered else self._responses
         else:
             entered = self._responses.wrapped(plain, self._number)
-        return WrappedCommand(command, ResponseLink(self._icv, self._number, entered))
+        return WrappedCommand(command.to_bytes(), ResponseLink(self._icv, self._number, entered))
 
     def _with_mac(self, command: CommandApdu) -> CommandApdu:
         if self._mac is None:

@@ -6,7 +6,7 @@ Source: Amendment D 1.1.1 (SCP03); S16, implementation option bit 01, from Amend
 from dataclasses import replace
 from hmac import compare_digest
 
-from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu, encode_command
 from opentsm.card.crypto.cipher import AES_BLOCK, aes_cbc_decrypt
 from opentsm.card.crypto.context import CbcKey
 from opentsm.card.crypto.kdf import sp800_108_cmac
@@ -231,12 +231,13 @@ class Scp03Channel:
             SecureChannelError: the session is not open.
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
-        wrapped, chain = self._protected(command, chained=False)
+        cla, data, chain = self._protected(command, chained=False)
+        raw = encode_command(cla, command.ins, command.p1, command.p2, data, command.ne, command.extended)
         self._chain = chain
         self._counter = counter = self._counter + 1
         if command.ins in _R_MAC_SESSION:
             self._note_r_mac_session(command)
-        return WrappedCommand(wrapped, ResponseLink(chain, counter))
+        return WrappedCommand(raw, ResponseLink(chain, counter))
 
     def wrap_in_parts(self, command: CommandApdu) -> WrappedChain:
         """Protect DELETE, INSTALL or PUT KEY as a whole, then cut it (GPCS §11.1.5.1).
@@ -247,13 +248,13 @@ class Scp03Channel:
             ApduError: another command.
             SecureChannelError: the session is not open.
         """
-        whole, chain = self._protected(replace(command, extended=True), chained=True)
-        parts = in_parts(whole)
+        cla, data, chain = self._protected(replace(command, extended=True), chained=True)
+        parts = in_parts(replace(command, cla=cla, data=data, extended=True))
         self._chain, self._counter = chain, self._counter + 1
         return WrappedChain(parts, ResponseLink(chain, self._counter))
 
-    def _protected(self, command: CommandApdu, *, chained: bool) -> tuple[CommandApdu, bytes]:
-        """Return the protected command and the new chaining value."""
+    def _protected(self, command: CommandApdu, *, chained: bool) -> tuple[int, bytes, bytes]:
+        """Return class and data of the protected command, and the new chaining value."""
         if self._level is None:
             self._open_level()
         counter, chain, cla, data = self._counter + 1, self._chain, command.cla, command.data
@@ -263,8 +264,7 @@ class Scp03Channel:
         if self._macs:
             chain = self._command_mac(command, data, chained=chained)
             cla, data = _SECURED_CLASS[cla], data + chain[: self._mac_length]
-        wrapped = CommandApdu(cla, command.ins, command.p1, command.p2, data, command.ne, command.extended)
-        return wrapped, chain
+        return cla, data, chain
 
     def _note_r_mac_session(self, command: CommandApdu) -> None:
         """Amendment D §7.1.3.3, §7.1.4.6: the new level is that of the answers after this command's."""

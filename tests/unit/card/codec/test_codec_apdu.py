@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu, encode_command
 from opentsm.card.errors import ApduError
 
 BYTE = st.integers(0, 0xFF)
@@ -111,3 +111,9 @@ def test_response_without_status_word_is_refused() -> None:
         ResponseApdu.parse(b"\x90")
     with pytest.raises(ApduError):
         ResponseApdu(b"", 0x10000)
+
+
+@pytest.mark.parametrize(("size", "extended"), [(256, False), (65536, True)])
+def test_fields_when_they_hold_too_much_data_are_not_encoded(size: int, extended: bool) -> None:
+    with pytest.raises(ApduError, match=f"not {size}"):
+        encode_command(0x80, 0xE2, 0x00, 0x00, bytes(size), None, extended)

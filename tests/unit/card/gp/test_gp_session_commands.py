@@ -24,9 +24,7 @@ def test_manage_channel_when_opened_and_closed_is_that_of_table_11_61() -> None:
 @pytest.mark.parametrize(
     ("number", "iso", "gp"), [(0, 0x00, 0x80), (3, 0x03, 0x83), (4, 0x40, 0xC0), (19, 0x4F, 0xCF)]
 )
-def test_class_when_put_on_a_channel_is_that_of_the_tables(
-    number: int, iso: int, gp: int
-) -> None:
+def test_class_when_put_on_a_channel_is_that_of_the_tables(number: int, iso: int, gp: int) -> None:
     assert on_channel(CommandApdu(0x00, 0xA4, 4, 0), number).cla == iso
     assert on_channel(CommandApdu(0x80, 0xCA, 0, 0), number).cla == gp
 
