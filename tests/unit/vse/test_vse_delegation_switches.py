@@ -51,8 +51,8 @@ from opentsm.vse.install import install
 from opentsm.vse.loading import load as load_block
 from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.profiles import ProfileError, load_profile
-from opentsm.vse.scp import Level
-from opentsm.vse.status import StatusError
+from opentsm.vse.scp import Chained, Level
+from opentsm.vse.status import SW_CONDITIONS, StatusError
 
 SIGNER = scheme("P-256").signer
 BELOW = Aid.from_hex("A0000001510000AA21")
@@ -258,9 +258,17 @@ class AgentSession:
     level = Level.C_MAC | Level.ANY_AUTHENTICATED
     key_block_length = 16
 
-    def unwrap(self, command: CommandApdu) -> CommandApdu:
+    def unwrap(self, command: CommandApdu, chained: Chained | None = None) -> CommandApdu:
         """Nothing to remove."""
         return command
+
+    def begin_r_mac(self, p1: int) -> None:
+        """There is no R-MAC session."""
+        raise StatusError(SW_CONDITIONS)
+
+    def end_r_mac(self, p2: int) -> bytes:
+        """There is no R-MAC session."""
+        raise StatusError(SW_CONDITIONS)
 
     def wrap(self, data: bytes, sw: int) -> bytes:
         """Nothing to add."""
