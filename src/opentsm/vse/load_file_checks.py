@@ -14,7 +14,7 @@ from opentsm.vse.lifecycle import PERSONALIZED, is_locked
 from opentsm.vse.load_file import DapBlock, LoadedFile
 from opentsm.vse.privileges import Privilege
 from opentsm.vse.signing_keys import Role, least_hash_length, role_key, verifier
-from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance
+from opentsm.vse.state import SYMMETRIC_AES, Instance
 from opentsm.vse.status import SW_CONDITIONS, StatusError
 
 
@@ -95,7 +95,7 @@ def _deciphered(environment: Environment, session: LoadSession, loaded: LoadedFi
     if not loaded.ciphered:
         return loaded.block
     key = role_key(environment, owner, Role.LOAD_FILE)
-    if key is None or key.type not in {SYMMETRIC_AES, SYMMETRIC_DES}:
+    if key is None:
         raise StatusError(environment.profile.proof_missing)
     require_hash(environment, session.digest, least_hash_length(key))
     decrypt, length = (

@@ -101,7 +101,7 @@ def _begin_chain(
     if key is None or key.kid not in AUTHORITY_KIDS:
         raise StatusError(SW_NOT_FOUND)
     identifier = owner.domain_data().authorities.get(name, b"")
-    issuer = PublicPoint(curve_of(key), _component(key, _PUBLIC))
+    issuer = PublicPoint(_curve(key), _component(key, _PUBLIC))
     return ChainInProgress(domain.aid, kid, kvn, name, issuer, identifier, None)
 
 
@@ -193,7 +193,15 @@ def _peer_point(peer: VerifiedPeer | None, domain: Instance, curve: Curve) -> by
 
 def _private(key: Key) -> KeyAgreementKey:
     try:
-        return KeyAgreementKey(curve_of(key), Secret(_component(key, _PRIVATE)))
+        return KeyAgreementKey(_curve(key), Secret(_component(key, _PRIVATE)))
+    except KeyFormatError:
+        raise StatusError(SW_CONDITIONS) from None
+
+
+def _curve(key: Key) -> Curve:
+    """Return the curve of a key; one of another kind may stand in its place."""
+    try:
+        return curve_of(key)
     except KeyFormatError:
         raise StatusError(SW_CONDITIONS) from None
 

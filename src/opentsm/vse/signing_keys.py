@@ -87,7 +87,7 @@ def role_key(environment: Environment, domain: Instance, role: Role) -> Key | No
     }
     kid, kvn = slots[role]
     key = domain.domain_data().find_key(kid, kvn)
-    return key if key is not None and _may(key, role) else None
+    return key if key is not None and _may(key, role) and _can(key, role) else None
 
 
 def _may(key: Key, role: Role) -> bool:
@@ -97,6 +97,17 @@ def _may(key: Key, role: Role) -> bool:
     given = key.usage[0]
     both = role is Role.RECEIPT and given == _AUTHENTICATION_AND_RECEIPT
     return given & role.value == role.value or both
+
+
+def _can(key: Key, role: Role) -> bool:
+    """Tell whether the key is of a kind that does the role's work: any key may be put in its place."""
+    if role is Role.LOAD_FILE:
+        return key.type in {SYMMETRIC_AES, SYMMETRIC_DES}
+    try:
+        signer(key) if role is Role.RECEIPT else verifier(key)
+    except KeyFormatError:
+        return False
+    return True
 
 
 def verifier(key: Key) -> Verifier:

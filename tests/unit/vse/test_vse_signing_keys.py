@@ -7,8 +7,20 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.conformance.delegation import KEYS, ber, enter, lv, put, scheme
+from tests.conformance.delegation import (
+    KEYS,
+    ber,
+    delegated,
+    enter,
+    install_fields,
+    lv,
+    put,
+    scheme,
+    signed_install,
+)
 from tests.unit.vse.card_host import (
+    SD_MODULE,
+    SD_PACKAGE,
     SSD,
     CardHost,
     host_with_session,
@@ -229,6 +241,30 @@ def test_key_when_of_no_signature_type_then_it_neither_signs_nor_verifies(kind: 
         signer(key)
     with pytest.raises(KeyFormatError):
         verifier(key)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("kind", [0x85, 0xF0])
+def test_role_when_the_key_in_its_place_is_of_another_kind_then_no_key(role: Role, kind: int) -> None:
+    """PUT KEY takes shared secrets and curves at any number; the card must not stumble over them."""
+    card = make_card()
+    environment = Environment(card.image(), card.profile, MemoryNvm(), random_bytes)
+    kvn = {Role.TOKEN: 0x70, Role.RECEIPT: 0x71, Role.DAP: 0x73, Role.LOAD_FILE: 0x75}[role]
+    environment.image.isd.domain_data().keys.append(Key(1, kvn, [KeyComponent(kind, bytes(16))]))
+    assert role_key(environment, environment.image.isd, role) is None
+
+
+def test_receipt_key_when_it_is_public_then_the_delegated_operation_is_refused() -> None:
+    """§C.1.1.2: no key that signs, no receipt, no operation; and the session goes on."""
+    host = delegated()
+    enter(host)
+    host.ok(commands.delete_key(1, 0x71))
+    assert put(host, 0x71, scheme("P-256").verification_field) == 0x9000
+    enter(host, SSD)
+    signer_ = scheme("P-256").signer
+    fields = install_fields(package=SD_PACKAGE, module=SD_MODULE, privileges=b"\x80\x80\x00")
+    assert host.sw(signed_install(0x0C, 0x00, fields, signer_)) == 0x6985
+    assert host.sw(commands.get_status(0x40)) in {0x9000, 0x6A88}
 
 
 def test_public_key_when_asked_to_sign_then_refused() -> None:
