@@ -428,6 +428,15 @@ def test_case_079_delete_in_parts_and_what_select_forgets() -> None:
     assert host.raw("80E400000401020304").sw == 0x6A80
 
 
+@pytest.mark.parametrize("between", ["0070000001", "00700000FF", "00A4040005F0F0F0F0F000"])
+def test_case_079_commands_of_the_card_itself_drop_the_series(between: str) -> None:
+    """§11.1.5.1: the parts directly follow each other; MANAGE CHANNEL and a SELECT in vain are no parts."""
+    host = host_with_session(level=0x00)
+    assert host.raw("80E48000034F05F0").sw == 0x9000
+    host.raw(between)
+    assert host.raw("80E400000401020304").sw == 0x6A80
+
+
 def test_case_079_a_card_without_chaining_or_without_room_says_6a86() -> None:
     host = CardHost(make_card(command_chaining=False))
     host.authenticate(level=0x00)

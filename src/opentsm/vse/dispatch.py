@@ -46,6 +46,8 @@ def dispatch(environment: Environment, command: CommandApdu) -> ResponseApdu:
     channel, command = find_channel(environment, command)
     own = None if command.cla & _PROPRIETARY else CARD_COMMANDS.get(command.ins)
     if own is not None:
+        # §11.1.5.1: the parts of a command follow each other directly.
+        channel.series = None
         return own(environment, channel, command)
     return _select_or_hand_over(environment, channel, command)
 
@@ -62,6 +64,7 @@ def _select_or_hand_over(
     environment: Environment, channel: LogicalChannel, command: CommandApdu
 ) -> ResponseApdu:
     if not command.cla & _PROPRIETARY and command.ins == _SELECT and command.p1 == _BY_NAME:
+        channel.series = None
         try:
             return select(environment, channel, command)
         except NoMatchError:
