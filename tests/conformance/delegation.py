@@ -25,7 +25,7 @@ from tests.unit.vse.card_host import (
 )
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import (
     AesMacKey,
@@ -168,6 +168,23 @@ def enter(host: CardHost, aid: Aid | None = None) -> None:
         host.authenticate()
     else:
         host.authenticate(KEYS if aid == SSD else OTHER_KEYS)
+
+
+class SecondHost(CardHost):
+    """Another host of the same card, on logical channel 1 and in a session of its own."""
+
+    def raw(self, command: CommandApdu | bytes | str) -> ResponseApdu:
+        data = bytes.fromhex(command) if isinstance(command, str) else command
+        data = data.to_bytes() if isinstance(data, CommandApdu) else data
+        return super().raw(bytes([data[0] | 1]) + data[1:])
+
+
+def second_host(host: CardHost, aid: Aid | None = None) -> SecondHost:
+    """Open the channel, and a session with a security domain there."""
+    assert host.raw("0070000001") == ResponseApdu(b"\x01", 0x9000)
+    other = SecondHost(host.card)
+    enter(other, aid)
+    return other
 
 
 def lv(*values: bytes) -> bytes:

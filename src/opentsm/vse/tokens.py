@@ -102,5 +102,7 @@ def remember_number(environment: Environment, authority: Authority) -> None:
     judge = environment.image.instance(authority.judge)
     if not environment.profile.token_numbers_grow or judge is None or authority.number is None:
         return
-    judge.domain_data().token_number = int.from_bytes(authority.number, "big")
+    data = judge.domain_data()
+    # A load that began before other operations may end behind them.
+    data.token_number = max(data.token_number, int.from_bytes(authority.number, "big"))
     environment.touch()

@@ -25,6 +25,7 @@ from tests.conformance.delegation import (
     lv,
     put,
     scheme,
+    second_host,
     signed_delete,
     signed_install,
     to_sign,
@@ -33,6 +34,8 @@ from tests.conformance.delegation import (
 from tests.unit.vse.card_host import (
     INSTANCE,
     PACKAGE,
+    SD_MODULE,
+    SD_PACKAGE,
     SSD,
     SSD2,
     SSD_PRIVILEGES,
@@ -219,6 +222,25 @@ def test_token_numbers_grow_when_switched_then_a_token_counts_once(grow: bool, a
     host.ok(again_sent)
     host.ok(signed_delete(0x00, numbered("07"), SIGNER))
     assert host.sw(again_sent) == again
+
+
+def test_token_numbers_grow_when_a_load_ends_late_then_newer_numbers_stay_used() -> None:
+    """The load began with number 5; number 6 counted on another channel before its last block came."""
+    host = delegated(token_numbers_grow=True)
+    host.ok(signed_install(0x02, 0x00, load_fields(params=bytes.fromhex("B603930105")), SIGNER))
+    other = second_host(host, SSD)
+    fields = install_fields(
+        BELOW,
+        package=SD_PACKAGE,
+        module=SD_MODULE,
+        privileges=b"\x80\x80\x00",
+        params=bytes.fromhex("C900B603930106"),
+    )
+    once = signed_install(0x0C, 0x00, fields, SIGNER)
+    assert other.sw(once) == 0x9000
+    load(host)
+    other.ok(signed_delete(0x00, delete_fields(BELOW, bytes.fromhex("930107")), SIGNER))
+    assert other.sw(once) == 0x6982
 
 
 def test_token_numbers_grow_when_refused_or_failed_then_the_number_is_not_used_up() -> None:
