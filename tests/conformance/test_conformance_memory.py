@@ -5,13 +5,19 @@ from tests.conformance.delegation import install_command, install_fields, load_f
 from tests.unit.vse.card_host import (
     INSTANCE,
     PACKAGE,
+    SD_MODULE,
+    SD_PACKAGE,
+    SSD,
     CardHost,
     host_with_session,
     load_file,
     make_card,
+    make_keys,
 )
 
+from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands
+from opentsm.card.gp.instructions import StoreDataStructure
 
 INSTANCE_RECORD = 64
 
@@ -28,6 +34,22 @@ def install(host: CardHost, system: str) -> int:
     value = bytes.fromhex(system)
     params = b"\xc9\x00\xef" + bytes([len(value)]) + value
     return host.sw(install_command(0x0C, 0x00, install_fields(params=params)))
+
+
+def install_domain(host: CardHost, system: str) -> int:
+    """INSTALL [for install and make selectable] of a security domain with these system parameters."""
+    value = bytes.fromhex(system)
+    params = b"\xc9\x00\xef" + bytes([len(value)]) + value
+    fields = install_fields(
+        SSD, package=SD_PACKAGE, module=SD_MODULE, privileges=b"\x80\x80\x00", params=params
+    )
+    return host.sw(install_command(0x0C, 0x00, fields))
+
+
+def store_key_set(host: CardHost) -> CommandApdu:
+    """STORE DATA of three AES-128 keys."""
+    block = host.key_group(make_keys(0x66))
+    return commands.store_data(block, 0, last=True, structure=StoreDataStructure.DGI)
 
 
 def loaded() -> CardHost:
@@ -95,6 +117,28 @@ def test_case_080_quota_below_reserved_wrong_length_and_too_much(system: str, ex
     host = loaded()
     assert install(host, system) == expected
     assert (INSTANCE in host.states()) == (expected == 0x9000)
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("0047", 0x6A84), ("0048", 0x9000)])
+def test_case_080_quota_of_a_security_domain_limits_its_keys(quota: str, expected: int) -> None:
+    """Three AES-128 keys take 3 x (8 + 16) = 72 bytes here."""
+    host = host_with_session()
+    assert install_domain(host, "C802" + quota) == 0x9000
+    host.ok(commands.install_for_personalization(SSD))
+    free = host.free_memory()
+    assert host.sw(store_key_set(host)) == expected
+    assert free - host.free_memory() == (72 if expected == 0x9000 else 0)
+
+
+def test_case_080_keys_of_a_security_domain_go_into_its_reserved_memory_first() -> None:
+    host = CardHost(make_card(memory=1000))
+    host.authenticate()
+    spare = host.free_memory() - INSTANCE_RECORD
+    assert install_domain(host, f"D802{spare - 10:04X}") == 0x9000
+    assert host.free_memory() == 10
+    host.ok(commands.install_for_personalization(SSD))
+    assert host.sw(store_key_set(host)) == 0x9000
+    assert host.free_memory() == 10
 
 
 @pytest.mark.parametrize(

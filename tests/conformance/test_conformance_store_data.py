@@ -1,6 +1,7 @@
 """STORE DATA: to the security domain, forwarded to an application, and its block numbers."""
 
 import pytest
+from tests.conformance.delegation import second_host
 from tests.unit.vse.card_host import (
     INSTANCE,
     ISD,
@@ -10,6 +11,7 @@ from tests.unit.vse.card_host import (
     load_file,
     make_card,
     make_keys,
+    privileged_domain,
 )
 
 from opentsm.card.codec.aid import Aid
@@ -18,6 +20,7 @@ from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import commands
 from opentsm.card.gp.instructions import StoreDataStructure
+from opentsm.card.gp.privileges import Privilege
 
 DGI = StoreDataStructure.DGI
 TLV = StoreDataStructure.BER_TLV
@@ -102,6 +105,20 @@ def test_case_124_personalization_ends_with_its_session(end: str) -> None:
         host.select()
     host.authenticate()
     assert host.sw(commands.store_data(encode_tlv(0x45, b"\x07"), 0, last=True)) == 0x9000
+    assert stored(host) == {}
+
+
+@pytest.mark.parametrize("change", ["extradited", "locked"])
+def test_case_124_personalization_ends_when_another_channel_takes_the_target_away(change: str) -> None:
+    """§7.3.2: the target is directly associated with the domain, and not locked."""
+    host = personalizing()
+    privileged_domain(host, SSD, Privilege.NONE, make_keys(0x66))
+    host.ok(commands.install_for_personalization(INSTANCE))
+    other = second_host(host)
+    other.ok(
+        commands.install_for_extradition(INSTANCE, SSD) if change == "extradited" else commands.lock(INSTANCE)
+    )
+    assert host.sw(commands.store_data(b"\x01\x02", 0, last=True, structure=DGI)) == 0x6985
     assert stored(host) == {}
 
 

@@ -207,6 +207,23 @@ class Environment:
         if length > self.free_memory:
             raise StatusError(SW_NO_MEMORY)
 
+    def require_growth(self, entry: Instance, held: int, growth: int) -> None:
+        """Refuse more data for an instance than its quota, its reserved and the free memory allow (§9.7).
+
+        Args:
+            entry: whose data grow.
+            held: bytes that they take now.
+            growth: bytes more.
+
+        Raises:
+            StatusError: 6A84.
+        """
+        if growth <= 0:
+            return
+        if entry.quota is not None and held + growth > entry.quota:
+            raise StatusError(SW_NO_MEMORY)
+        self.require_memory(held + growth - max(entry.reserved, held))
+
     @property
     def free_volatile(self) -> int:
         """Bytes of volatile memory that nobody has reserved."""
@@ -318,10 +335,5 @@ class _Store(MutableMapping[str, bytes]):
         return len(self._instance.store)
 
     def _require(self, growth: int) -> None:
-        if growth <= 0:
-            return
-        after = memory.stored_cost(self._instance.store.items()) + growth
-        if self._instance.quota is not None and after > self._instance.quota:
-            raise StatusError(SW_NO_MEMORY)
-        beyond_reserved = after - max(self._instance.reserved, after - growth)
-        self._environment.require_memory(beyond_reserved)
+        held = memory.stored_cost(self._instance.store.items())
+        self._environment.require_growth(self._instance, held, growth)

@@ -12,7 +12,7 @@ from opentsm.card.codec.tlv import Tlv, encode_tlv, find, parse_tlv, parse_tlvs
 from opentsm.card.errors import TlvError
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
-from opentsm.vse.keysets import has_own_set
+from opentsm.vse.keysets import is_owned
 from opentsm.vse.scp.scp11 import AGREEMENT_KIDS
 from opentsm.vse.state import DomainData, Instance
 from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
@@ -183,8 +183,7 @@ def agreement_owner(environment: Environment, domain: Instance, kid: int, kvn: i
     data = domain.domain_data()
     if data.find_key(kid, kvn) is not None:
         return domain
-    own = has_own_set(data) or any(key.kid in AGREEMENT_KIDS for key in data.keys)
-    if own or not environment.profile.inherit_keys:
+    if is_owned(data) or not environment.profile.inherit_keys:
         return None
     above = (entry for entry in environment.image.ancestors(domain) if entry.domain is not None)
     return next((entry for entry in above if entry.domain_data().find_key(kid, kvn)), None)

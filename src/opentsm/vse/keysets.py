@@ -12,6 +12,7 @@ from opentsm.vse.environment import Environment
 from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.scp import ChannelKeys
 from opentsm.vse.scp.scp02 import has_base_key_only
+from opentsm.vse.scp.scp11 import AGREEMENT_KIDS
 from opentsm.vse.state import (
     SYMMETRIC_AES,
     SYMMETRIC_DES,
@@ -79,12 +80,17 @@ def has_own_set(domain: DomainData) -> bool:
     return has_channel_set(domain) or has_remote_set(domain)
 
 
+def is_owned(domain: DomainData) -> bool:
+    """Tell whether a security domain has a key set or SCP11 key of its own: no ancestor's opens it then."""
+    return has_own_set(domain) or any(key.kid in AGREEMENT_KIDS for key in domain.keys)
+
+
 def key_owner(image: CardImage, domain: Instance, *, inherit: bool) -> Instance:
-    """Return whose keys `domain` uses: its own, or those of the nearest ancestor with a set of its own."""
-    if not inherit or has_own_set(domain.domain_data()):
+    """Return whose keys `domain` uses: its own, or those of the nearest ancestor with keys of its own."""
+    if not inherit or is_owned(domain.domain_data()):
         return domain
     for above in image.ancestors(domain):
-        if above.domain is not None and has_own_set(above.domain):
+        if above.domain is not None and is_owned(above.domain):
             return above
     return domain
 
@@ -138,7 +144,7 @@ def add_keys(environment: Environment, owner: Instance, keys: Sequence[Key]) -> 
         raise StatusError(int(environment.profile.key_exists, 16))
     for key in keys:
         check_version_range(environment, domain, key)
-    environment.require_memory(sum(map(memory.key_cost, keys)))
+    environment.require_growth(owner, memory.domain_cost(domain), sum(map(memory.key_cost, keys)))
     new_versions = {key.kvn for key in keys} - set(domain.versions())
     domain.keys.extend(keys)
     _restart_counters(domain, keys, new_versions)

@@ -19,6 +19,7 @@ from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.key_references import CONTROL_TEMPLATE, ReferencedData, read_reference
 from opentsm.vse.keysets import add_keys, key_check_value
+from opentsm.vse.lifecycle import is_locked
 from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent, LoadFile
 from opentsm.vse.status import (
     SW_CONDITIONS,
@@ -49,12 +50,17 @@ def store_data(
     """Take one block.
 
     Raises:
-        StatusError: 6985 wrong block number, 6A86 response data for a case 3 command, 6A80, 6982, 6A84.
+        StatusError: 6985 wrong block number or a target that is gone, 6A86 response data for a case 3
+            command, 6A80, 6982, 6A84.
     """
     if command.p2 != channel.store_block & 0xFF:
         channel.reset_store_data()
         raise StatusError(SW_CONDITIONS)
     target, last = channel.personalizing, bool(command.p1 & _LAST)
+    if target is not None and (target.sd != domain.aid or is_locked(target.state)):
+        # §7.3.2: what another channel has moved away or locked meanwhile is not personalized further.
+        channel.end_personalization()
+        raise StatusError(SW_CONDITIONS)
     channel.store_block += 1
     try:
         if target is not None and target.domain is None:
@@ -193,7 +199,8 @@ class _Writer:
         for referenced in self._referenced:
             referenced.check(domain)
             growth += referenced.cost
-        environment.require_memory(growth + sum(map(memory.key_cost, self._keys)))
+        growth += sum(map(memory.key_cost, self._keys))
+        environment.require_growth(owner, memory.domain_cost(domain), growth)
         if self._keys:
             add_keys(environment, owner, self._keys)
         aid = self._objects.pop(_OWN_AID, None)

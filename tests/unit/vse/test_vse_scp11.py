@@ -22,6 +22,7 @@ from tests.unit.vse.scp11_host import (
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import encode_tlv
+from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CardCryptogramError, ScriptError, SecureChannelError
 from opentsm.card.gp import commands
@@ -34,7 +35,7 @@ from opentsm.card.gp.key_references import (
     store_allowlist,
     store_certificates,
 )
-from opentsm.card.gp.keys import ecc_private_put_key_field
+from opentsm.card.gp.keys import KeyType, ecc_private_put_key_field, put_key_field
 from opentsm.card.scp import scp11
 from opentsm.card.scp.scp11 import (
     CertificateTransport,
@@ -207,6 +208,20 @@ def test_unknown_authority_when_named_is_refused() -> None:
     assert send_certificates(host, ROOT.certify(STATIC), authority=unknown) == 0x6A88
     # a key that is not an authority's
     assert send_certificates(host, ROOT.certify(STATIC), authority=KeyReference(0x11, KVN)) == 0x6A88
+
+
+def test_authority_when_its_key_is_of_another_kind_is_refused() -> None:
+    host, _ = card_with(Variant.A)
+    host.select()
+    host.authenticate()
+    assert host.dek is not None
+    field = put_key_field(Secret(bytes(16)), KeyType.AES, host.dek)
+    host.ok(commands.put_key(KVN, [field], first_kid=0x20))
+    host.channel = None
+    assert host.raw("0070000001").sw == 0x9000
+    assert send_certificates(host, ROOT.certify(STATIC), authority=KeyReference(0x20, KVN)) == 0x6985
+    # Nothing was reset: the other channel is still open.
+    assert host.raw("81CA006600").sw == 0x9000
 
 
 def test_authority_when_not_named_is_found_by_its_identifier() -> None:
@@ -446,6 +461,20 @@ def test_offline_script_of_another_variant_is_not_made() -> None:
         offline_script(
             SessionParameters(Variant.A, KVN), KEYS, STATIC.point, [], [], replay=ReplaySafety.IDEMPOTENT
         )
+
+
+def test_new_domain_when_it_has_an_scp11_key_of_its_own_is_not_opened_by_the_issuers_keys() -> None:
+    """As with SCP11 and messages: whoever has a key of his own there is alone with it."""
+    host, _ = card_with(Variant.B)
+    host.authenticate()
+    assert host.create_domain(SSD) == 0x9000
+    host.select(SSD)
+    host.authenticate()
+    generated(host, Variant.B)
+    host.select(SSD)
+    assert host.raw(commands.initialize_update(0, bytes(8))).sw == 0x6A88
+    host.select()
+    host.authenticate()
 
 
 def test_new_domain_when_it_has_no_keys_speaks_scp11_with_the_issuers() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.vse.domain_commands import execute
 from opentsm.vse.environment import Environment, LogicalChannel
-from opentsm.vse.keysets import CHANNEL_KIDS, has_own_set, is_remote_version
+from opentsm.vse.keysets import CHANNEL_KIDS, is_owned, is_remote_version
 from opentsm.vse.lifecycle import CardState, is_locked, is_selectable
 from opentsm.vse.ota.counter import HIGHER, NEXT, accept_counter
 from opentsm.vse.ota.packet import (
@@ -33,7 +33,6 @@ from opentsm.vse.ota.packet import (
 from opentsm.vse.ota.registration import find_by_tar, is_enough
 from opentsm.vse.ota.remote_session import remote_session
 from opentsm.vse.ota.scripts import ScriptChain, run_script
-from opentsm.vse.scp.scp11 import AGREEMENT_KIDS
 from opentsm.vse.state import SYMMETRIC_AES, Instance, Key
 from opentsm.vse.status import SW_CLA_NOT_SUPPORTED, StatusError
 
@@ -176,7 +175,7 @@ class Receiver:
         image, inherit = self._environment.image, self._environment.profile.inherit_keys
         candidates = [target, *image.ancestors(target)]
         domains = [entry for entry in candidates if entry.domain is not None]
-        owner = next((entry for entry in domains if not inherit or _is_owned(entry)), image.isd)
+        owner = next((entry for entry in domains if not inherit or is_owned(entry.domain_data())), image.isd)
         data = owner.domain_data()
         known = is_remote_version(data, version) and data.find_key(_KID, version)
         if version and not known:
@@ -191,7 +190,7 @@ class Receiver:
             raise PacketRefusedError(Rsc.LEVEL)
 
     def _keep_counter(self, header: Header, keys: _KeySet, opened: OpenedPacket) -> None:
-        """Write the counter before anything is carried out."""
+        """Check the counter; write that of an authentic packet before anything is carried out."""
         if header.counter_mode not in {HIGHER, NEXT}:
             return
         if not keys.counter_version:
@@ -199,7 +198,11 @@ class Receiver:
         sequence = keys.owner.domain_data().sequence
         kept = sequence.get(keys.counter_version, 0)
         window = self._environment.profile.ota_counter_window
-        sequence[keys.counter_version] = accept_counter(header.counter_mode, kept, opened.counter, window)
+        accepted = accept_counter(header.counter_mode, kept, opened.counter, window)
+        if header.integrity != _INTEGRITY_CC:
+            # Anybody can send it: it must not push the counter of those who hold the keys to its end.
+            return
+        sequence[keys.counter_version] = accepted
         self._environment.touch()
         self._environment.commit()
 
@@ -247,11 +250,6 @@ class Receiver:
         if command.cla & _FOREIGN_CLASS_BITS:
             raise StatusError(SW_CLA_NOT_SUPPORTED)
         return execute(self._environment, context.channel, target, command)
-
-
-def _is_owned(domain: Instance) -> bool:
-    data = domain.domain_data()
-    return has_own_set(data) or any(key.kid in AGREEMENT_KIDS for key in data.keys)
 
 
 @dataclass(slots=True)

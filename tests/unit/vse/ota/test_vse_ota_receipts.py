@@ -220,6 +220,24 @@ def test_counter_when_the_packet_is_refused_does_not_move() -> None:
     assert status(asked, counter=1) == (0, True)
 
 
+@pytest.mark.parametrize("integrity", [Integrity.NONE, Integrity.RC])
+def test_counter_when_anybody_could_have_sent_the_packet_does_not_move(integrity: Integrity) -> None:
+    """Else one packet to an application with a low minimum would close the key set for good."""
+    asked = host(ota_minimum_security=0x10)
+    before = asked.card.image()
+    spi = Spi(
+        integrity=integrity,
+        ciphered=False,
+        counter=CounterMode.HIGHER,
+        por_integrity=Integrity.NONE,
+        por_ciphered=False,
+    )
+    asked.packet(b"", spi=spi, counter=2**40 - 1, kic=0x10, kid=0x15)
+    assert asked.deliver(asked.sent).data[RESPONSE_STATUS] == 0
+    assert asked.card.image() == before
+    assert status(asked)[0] == 0
+
+
 def test_receipt_when_success_comes_in_clear_is_not_believed() -> None:
     """An attacker who drops a packet could otherwise answer for the card."""
     clear = CommandPacket(FULL, AES_SET, AES_SET, bytes(3), 1, READ)
