@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 from litestar import Litestar
+from litestar.datastructures import State
 from tests.scenario import sptsm_answers
 
+from opentsm.api.attempts import FailedProofs
 from opentsm.api.sptsm.routes import PATH, router
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.profiles import SeProfile
@@ -18,6 +21,7 @@ from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
 from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.config import load_settings
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.world import World
@@ -83,7 +87,9 @@ async def opened(dsn: str, directory: Path, world: World | None = None) -> Async
     keystores: dict[TenantId, SoftwareKeystore] = {}
     catalogue = SpCatalogue(storage, world, PROFILES, keystores.__getitem__)
     bench = Bench(storage, world, catalogue, keystores, directory, Litestar())
-    bench.app = Litestar([router(bench)])
+    container = SimpleNamespace(settings=load_settings({"data_dir": str(directory)}, environment={}))
+    state = State({"container": container, "proofs": FailedProofs()}, deep_copy=False)
+    bench.app = Litestar([router(bench)], state=state)
     yield bench
     await storage.close()
 
