@@ -85,15 +85,11 @@ async def register(dsn: str, directory: Path, count: int) -> None:
     await bench.open()
     await bench.seed()
 
-    async def no_transport(issuer: str, provider: str) -> None:
-        del issuer, provider
-
     onboarding = Onboarding(
         storage=bench.storage,
         world=bench.world,
         profiles=bench.profiles,
         keystore_of=bench.ring.of,
-        establish_transport=no_transport,
     )
 
     async def write(first: int) -> None:

@@ -5,7 +5,10 @@ import pytest
 from tests.scenario.api_bench import ApiBench, problem
 
 from opentsm.tsm.custody.holder import transport_handle
-from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.custody.work import Handover
+from opentsm.tsm.domain.secure_element import WrappedKeys
+from opentsm.tsm.kernel.documents import from_json
+from opentsm.tsm.kernel.ids import SeId, TenantId
 
 
 async def test_operator_when_registering_a_party_then_its_token_works_and_only_its_digest_is_stored(
@@ -37,14 +40,35 @@ async def test_parties_when_another_than_the_operator_asks_then_forbidden(api: A
     problem(await api.get(who, "/v1/parties"), 403, "forbidden")
 
 
-async def test_parties_then_transport_keys_lie_between_every_issuer_and_provider(api: ApiBench) -> None:
+async def test_keys_when_first_handed_over_then_issuer_and_provider_and_nobody_else_share_a_transport_key(
+    api: ApiBench,
+) -> None:
     for name in ("issuer", "provider", "other-issuer", "other-provider"):
         await api.party(name)
-    for issuer in ("issuer", "other-issuer"):
-        for provider in ("provider", "other-provider"):
-            handle = transport_handle(TenantId(api.ids[issuer]), TenantId(api.ids[provider]))
-            shared = [await api.keystore(party).has(handle) for party in (issuer, provider)]
-            assert shared == [True, True], (issuer, provider)
+
+    async def sharing() -> set[tuple[str, str, str]]:
+        found = set()
+        for issuer in ("issuer", "other-issuer"):
+            for provider in ("provider", "other-provider"):
+                handle = transport_handle(TenantId(api.ids[issuer]), TenantId(api.ids[provider]))
+                for party in (issuer, provider):
+                    if await api.keystore(party).has(handle):
+                        found.add((party, issuer, provider))
+        return found
+
+    se = await api.element()
+    assert await sharing() == set()
+    owner = api.container.requests._s.peers.segment_owner(TenantId(api.ids["issuer"]))
+    async with api.storage.transaction() as tx:
+        (keys,) = await tx.key_sets.list(TenantId(api.ids["issuer"]), SeId(se["id"]))
+    for _ in range(2):  # the second finds the key of the first
+        blob = await owner.hand_over(keys.se_id, keys.sd_aid, keys.kvn, TenantId(api.ids["provider"]))
+        handed = from_json(Handover, blob)
+        handle = transport_handle(TenantId(api.ids["issuer"]), TenantId(api.ids["provider"]))
+        wrapped = WrappedKeys(transport=handle, blob=handed.blob)
+        assert await api.keystore("provider").key_check_values(wrapped, scp=3) == keys.kcvs
+        shared = {(party, "issuer", "provider") for party in ("issuer", "provider")}
+        assert await sharing() == shared
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 
 from opentsm.card.crypto.secret import Secret
@@ -88,6 +89,11 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
     profiles = card_profiles()
     catalogue = SpCatalogue(storage=storage, world=world, profiles=profiles, keystore_of=ring.of)
 
+    async def establish_transport(issuer_id: TenantId, provider_id: TenantId) -> None:
+        handle = transport_handle(issuer_id, provider_id)
+        if not await ring.of(provider_id).has(handle):
+            await ring.of(issuer_id).share_transport_key(handle, ring.of(provider_id))
+
     def custodian(tenant_id: TenantId) -> Custodian:
         keystore = ring.of(tenant_id)
         return Custodian(
@@ -99,13 +105,9 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
                 profiles=profiles,
                 personalization=RecipePersonalization(tenant_id, storage, keystore),
                 plain=PlainSessions(tenant_id),
+                establish_transport=partial(establish_transport, tenant_id),
             )
         )
-
-    async def establish_transport(issuer_id: TenantId, provider_id: TenantId) -> None:
-        handle = transport_handle(issuer_id, provider_id)
-        if not await ring.of(provider_id).has(handle):
-            await ring.of(issuer_id).share_transport_key(handle, ring.of(provider_id))
 
     hub = HubServices(
         storage=storage,
@@ -129,7 +131,6 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
             world=world,
             profiles=profiles,
             keystore_of=ring.of,
-            establish_transport=establish_transport,
             lifetimes=Lifetimes(
                 token_s=settings.device.token_lifetime_s, session_s=settings.device.session_lifetime_s
             ),

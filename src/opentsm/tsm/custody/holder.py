@@ -1,6 +1,6 @@
 """What a custodian works with: the party, its keystore, its part of the storage, the cards it knows."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,11 @@ class PersonalizationSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """What a custodian works with."""
+    """What a custodian works with.
+
+    `establish_transport(provider)` makes the transport key that an issuer shares with a provider, unless
+    there is one; None: the parties made it before, in a ceremony.
+    """
 
     tenant_id: TenantId
     storage: Storage
@@ -42,3 +46,4 @@ class Custody:
     profiles: Mapping[str, SeProfile]
     personalization: PersonalizationSource | None = None
     plain: PlainSessions | None = None
+    establish_transport: Callable[[TenantId], Awaitable[None]] | None = None

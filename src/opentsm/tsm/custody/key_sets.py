@@ -176,6 +176,8 @@ class KeySetCustody:
         keys = await self._get(se_id, sd_aid, kvn)
         if keys is None or keys.state is KeySetState.RETIRED:
             raise NotFoundError(f"There is no key set {kvn:02X} for {sd_aid} to hand over.")
+        if self._c.establish_transport is not None:
+            await self._c.establish_transport(to)
         async with self.opened(keys):
             wrapped = await self._c.keystore.export_key_set(
                 keys.bound, transport_handle(self._c.tenant_id, to)

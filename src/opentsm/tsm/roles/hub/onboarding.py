@@ -1,6 +1,6 @@
 """Everything that comes before an operation: parties and tokens, secure elements, devices."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.kernel.ids import TenantId
@@ -24,7 +24,6 @@ class Onboarding(Devices, Registration, Revocation, Parties):
         world: World,
         profiles: Mapping[str, SeProfile],
         keystore_of: Callable[[TenantId], Keystore],
-        establish_transport: Callable[[TenantId, TenantId], Awaitable[None]],
         lifetimes: Lifetimes | None = None,
     ) -> None:
         """Put the use cases together.
@@ -34,7 +33,6 @@ class Onboarding(Devices, Registration, Revocation, Parties):
             world: clock, random numbers and ids.
             profiles: the known kinds of cards.
             keystore_of: finds a party's keystore.
-            establish_transport: makes the transport key of an issuer and a provider, if there is none.
             lifetimes: of tokens, sessions and codes.
         """
         super().__init__(
@@ -43,7 +41,6 @@ class Onboarding(Devices, Registration, Revocation, Parties):
                 world=world,
                 profiles=profiles,
                 keystore_of=keystore_of,
-                establish_transport=establish_transport,
                 lifetimes=lifetimes or Lifetimes(),
             )
         )
@@ -56,6 +53,5 @@ class Onboarding(Devices, Registration, Revocation, Parties):
             world=s.world,
             profiles=s.profiles,
             keystore_of=s.keystore_of,
-            establish_transport=s.establish_transport,
             lifetimes=s.lifetimes,
         )

@@ -6,7 +6,7 @@ secret is ever compared byte by byte.
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,7 +29,6 @@ from opentsm.tsm.roles.hub.mandate import require
 MAX_NAME = 100
 _TOKEN_PREFIX = "otsm_"  # noqa: S105  # lets scanners of leaked secrets find it
 _TOKEN_BYTES = 32
-_WHOLE_PAGE = 200
 _OPERATOR = "operator"
 
 
@@ -44,17 +43,12 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class OnboardingServices:
-    """What the onboarding use cases work with.
-
-    `keystore_of` finds a party's keystore; `establish_transport(issuer, provider)` makes the transport key
-    that the two share, and does nothing when there is one.
-    """
+    """What the onboarding use cases work with; `keystore_of` finds a party's keystore."""
 
     storage: Storage
     world: World
     profiles: Mapping[str, SeProfile]
     keystore_of: Callable[[TenantId], Keystore]
-    establish_transport: Callable[[TenantId, TenantId], Awaitable[None]]
     lifetimes: Lifetimes = Lifetimes()
 
 
@@ -84,7 +78,7 @@ class Parties:
         return token
 
     async def register_party(self, principal: Principal, kind: TenantKind, name: str) -> tuple[Tenant, str]:
-        """Register an issuer or a service provider, with transport keys to all parties of the other kind.
+        """Register an issuer or a service provider.
 
         Returns:
             The party and its long-term token, which is shown only here.
@@ -99,8 +93,6 @@ class Parties:
         async with self._s.storage.transaction() as tx:
             if await tx.tenants.by_name(kind, tenant.name) is not None:
                 raise ConflictError(f"A {kind.value} named {tenant.name!r} exists already.", field="/name")
-        known = await self._connect(tenant, frozenset())
-        async with self._s.storage.transaction() as tx:
             await tx.tenants.add(tenant)
             token = await self._issue(tx, tenant, actor=principal.tenant_id)
             await tx.audit.append(
@@ -111,8 +103,6 @@ class Parties:
                 details={"kind": kind.value, "name": tenant.name},
             )
             await tx.commit()
-        # whoever registered at the same time did not see this party, nor this one them
-        await self._connect(tenant, known)
         return tenant, token
 
     async def parties(self, principal: Principal, page: Page) -> list[Tenant]:
@@ -170,29 +160,6 @@ class Parties:
     def _tenant(self, kind: TenantKind, name: str) -> Tenant:
         world = self._s.world
         return Tenant(id=TenantId(world.new_id()), kind=kind, name=name, created_at=world.now())
-
-    async def _connect(self, tenant: Tenant, known: frozenset[TenantId]) -> frozenset[TenantId]:
-        """Establish transport keys with every party of the other kind that is not yet known."""
-        others = frozenset(await self._others(tenant.kind))
-        for other in others - known:
-            if tenant.kind is TenantKind.SE_ISSUER:
-                await self._s.establish_transport(tenant.id, other)
-            else:
-                await self._s.establish_transport(other, tenant.id)
-        return others
-
-    async def _others(self, kind: TenantKind) -> list[TenantId]:
-        wanted = {
-            TenantKind.SE_ISSUER: TenantKind.SERVICE_PROVIDER,
-            TenantKind.SERVICE_PROVIDER: TenantKind.SE_ISSUER,
-        }.get(kind)
-        found: list[TenantId] = []
-        after: str | None = None
-        async with self._s.storage.transaction() as tx:
-            while page := await tx.tenants.list(Page(limit=_WHOLE_PAGE, after=after)):
-                found += [tenant.id for tenant in page if tenant.kind is wanted]
-                after = page[-1].id
-        return found
 
 
 def _checked_name(name: str) -> str:
