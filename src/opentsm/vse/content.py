@@ -131,7 +131,7 @@ def _checked_privileges(environment: Environment, field: bytes, *, selectable: b
     # Card Specification 2.1.1: privileges have one byte.
     if environment.profile.gp211 and len(field) != 1:
         raise StatusError(SW_WRONG_DATA)
-    privileges = decode(field)
+    privileges = decode(field, two_bytes=environment.profile.two_byte_privileges)
     check_combination(privileges)
     profile, is_domain = environment.profile, bool(privileges & Privilege.SECURITY_DOMAIN)
     allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)
@@ -298,7 +298,7 @@ def make_selectable(
         raise StatusError(SW_CONDITIONS)
     implicit = implicit_values(data_objects(find(parameters, _SYSTEM) or b""))
     require_free_slots(image, instance, implicit)
-    if decode(privilege_field) & Privilege.CARD_RESET:
+    if decode(privilege_field, two_bytes=environment.profile.two_byte_privileges) & Privilege.CARD_RESET:
         require_unique_at_issuer(image, Privilege.CARD_RESET, instance)
         instance.privileges |= Privilege.CARD_RESET
         _take_unique(image, instance)

@@ -56,15 +56,18 @@ _DOMAIN_ONLY: Final = (
 )
 
 
-def decode(field: bytes) -> Privilege:
+def decode(field: bytes, *, two_bytes: bool = False) -> Privilege:
     """Read the privileges field of INSTALL.
 
     Args:
         field: 1 or 3 bytes; with one byte the others get their defaults (Table 6-2).
+        two_bytes: whether the third byte may be left out where it is 00.
 
     Raises:
         StatusError: 6A80 for another length.
     """
+    if two_bytes and len(field) == 2:
+        field += b"\x00"
     if len(field) == 3:
         return Privilege(int.from_bytes(field, "big") & _KNOWN)
     if len(field) != 1:

@@ -143,6 +143,7 @@ class VseProfile:
     casd: bool = False
     contactless_activated: bool = True
     gp211: bool = False
+    two_byte_privileges: bool = False
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property

@@ -123,7 +123,7 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
 
 
 def _checked_privileges(environment: Environment, instance: Instance, field: bytes) -> Privilege:
-    privileges = decode(field)
+    privileges = decode(field, two_bytes=environment.profile.two_byte_privileges)
     if environment.profile.registry_privileges == "add":
         privileges |= Privilege(instance.privileges)
     check_combination(privileges)

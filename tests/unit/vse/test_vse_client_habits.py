@@ -1,0 +1,28 @@
+"""What clients written elsewhere send against the specification: refused, unless the profile says otherwise.
+
+The commands are spelled as those clients send them (docs/reference/interop.md).
+"""
+
+import pytest
+from tests.unit.vse.card_host import SSD, CardHost, make_card
+
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.gp.responses import parse_status
+
+# GPShell 3: INSTALL [for install and make selectable] of a security domain with privileges 80C0.
+TWO_BYTES = bytes.fromhex(
+    "80E60C00 31 07A0000001515350 08A000000151535041 09A0000001510000AA01 0280C0 11"
+    "C90F 81020370 82022020 830120 87022020 00 00"
+)
+
+
+@pytest.mark.parametrize(("taken", "sw"), [(False, 0x6A80), (True, 0x9000)])
+def test_install_when_privileges_have_two_bytes_then_the_profile_decides(taken: bool, sw: int) -> None:
+    """§11.5.2.3.2: the length of the privileges is 01 or 03."""
+    host = CardHost(make_card(two_byte_privileges=taken))
+    host.authenticate()
+    assert host.sw(CommandApdu.parse(TWO_BYTES)) == sw
+    if taken:
+        answer = host.send(CommandApdu(0x80, 0xF2, 0x40, 0x02, b"\x4f\x09" + SSD, 256))
+        (entry,) = parse_status(answer.data, 0x40)
+        assert entry.privileges.to_bytes3() == bytes.fromhex("80C000")
