@@ -110,3 +110,16 @@ def _fail(key: bytes) -> None:
 def test_text_when_it_looks_like_a_key_or_card_number_then_hidden(secret: str) -> None:
     shown = redact(None, "info", {"event": f"no {secret}", "details": {"path": [secret]}})
     assert secret not in str(shown)
+
+
+def test_checkpoint_then_its_digest_and_signature_are_logged_whole(out: io.StringIO) -> None:
+    evidence = {"digest": "5A" * 32, "signature": "A5" * 64}
+    structlog.get_logger().info("audit.checkpoint", number=7, heads=3, token="abc", **evidence)
+    line = json.loads(out.getvalue())
+    assert {name: line[name] for name in evidence} == evidence
+    assert line["token"] == HIDDEN
+
+
+def test_digest_when_it_is_of_another_event_then_hidden(out: io.StringIO) -> None:
+    structlog.get_logger().info("request", digest="5A" * 32)
+    assert "5A5A" not in out.getvalue()
