@@ -18,6 +18,7 @@ from opentsm.tsm.adapters.storage.migrate import (
     check_schema,
     connected,
     database_status,
+    fits,
     migrate_database,
 )
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
@@ -60,10 +61,10 @@ def status(as_json: JsonOption = False) -> None:
     found = _on_database(database_status)
     rows = _rows(found)
     if as_json:
-        print_json({"migrations": rows, "fits": _fits(found)})
+        print_json({"migrations": rows, "fits": fits(found)})
     else:
         print_table(["number", "name", "state"], rows)
-    if not _fits(found):
+    if not fits(found):
         raise typer.Exit(ExitCode.SCHEMA)
 
 
@@ -107,10 +108,6 @@ def _on_database(work: Callable[[str], Awaitable[T]]) -> T:
 
     with database_errors():
         return asyncio.run(run())
-
-
-def _fits(found: SchemaStatus) -> bool:
-    return not (found.pending or found.newer or found.changed)
 
 
 def _rows(found: SchemaStatus) -> list[dict[str, object]]:

@@ -185,6 +185,15 @@ def _require_known(status: SchemaStatus) -> None:
         )
 
 
+def fits(status: SchemaStatus) -> bool:
+    """Say whether this release runs on a database: what `require_fit` refuses does not fit."""
+    try:
+        require_fit(status)
+    except SchemaError:
+        return False
+    return True
+
+
 async def check_schema(connection: Connection, migrations: Sequence[Migration] | None = None) -> None:
     """Refuse a database that this release cannot run on, see `require_fit`."""
     require_fit(await read_status(connection, packaged_migrations() if migrations is None else migrations))
