@@ -31,7 +31,7 @@ def audit() -> None:
 
 @audit_app.command()
 def verify(as_json: JsonOption = False) -> None:
-    """Walk everything, and name the first entry or checkpoint that does not hold (exit code FAILED)."""
+    """Walk everything, and name the first entry or checkpoint that does not hold (exit code 1)."""
     settings = command_settings()
     with database_errors():
         verdict = asyncio.run(_verify(settings))

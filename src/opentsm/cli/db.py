@@ -50,7 +50,7 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @db_app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Show which migrations the database has; SCHEMA: it does not fit, NO_DATABASE: there is none."""
+    """Show which migrations the database has; exit code 7: it does not fit, 10: there is none."""
     if lacks_cluster(command_settings().database):
         raise CliError(
             "there is no database yet",

@@ -53,7 +53,7 @@ class Finding:
 
 @doctor_app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Look for what this machine lacks; exit code CONFIGURATION if something is missing or broken."""
+    """Look for what this machine lacks; exit code 3 if something is missing or broken."""
     findings = examine()
     rows = [finding.row() for finding in findings]
     if as_json:

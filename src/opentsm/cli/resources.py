@@ -64,7 +64,7 @@ def show_operation(operation_id: OperationArgument, as_json: JsonOption = False)
 
 @operation_app.command("follow")
 def follow_operation(operation_id: OperationArgument, as_json: JsonOption = False) -> None:
-    """Follow an operation to its end; exit code FAILED when it did not succeed."""
+    """Follow an operation to its end; exit code 1 when it did not succeed."""
     with connected_client() as client:
         ended = _followed(client, client.get(f"/v1/operations/{operation_id}"))
     _show_operation(ended, as_json=as_json)
