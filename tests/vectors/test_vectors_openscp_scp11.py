@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.tlv import parse_tlv
-from opentsm.card.crypto.key_agreement import KeyAgreementKey
+from opentsm.card.crypto.key_agreement import KeyAgreementKey, x963_sha256
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import Curve
 from opentsm.card.errors import CardCryptogramError, CertificateError, ResponseMacError
@@ -632,6 +632,39 @@ def test_published_receipt_opens_the_session_and_its_messages_are_the_published_
     assert wrapped.apdu.to_bytes().hex() == trace.protected
     answer = session.channel.unwrap(ResponseApdu.parse(bytes.fromhex(trace.protected_answer)), wrapped.link)
     assert answer.data.hex() == PLAIN_ANSWER
+
+
+# Of two traces: both shared secrets, receipt key, S-ENC, S-MAC, S-RMAC, S-DEK (recomputed from the traces).
+AGREED = {
+    "a-p256-aes128-s8": (
+        "3fba9cc3aad3f57736e3c339f28f84fccc9ecf78bde33acbe783a43c7fdee71a",
+        "7c7306e02b167a061dbd9ea1f0438c4c3895d375389ed2ced7c2a1115b46084c",
+        "72c54b9c68a196b6eda4b0f9cf7733fe4c6b3e83965b676f0a52b42fceb3b2d34cbbf2f343596805b47d8dfbef766c43"
+        "7922ccfb7ded0806b53d81eea29a01d86d659c4ad557c2ce400eb38bf7fd1725",
+    ),
+    "c-p256-aes128-s8": (
+        "be9d1a9ca065f5dc35ff071c310f60f29aea51e843a0d34d70d891433b726645",
+        "7c7306e02b167a061dbd9ea1f0438c4c3895d375389ed2ced7c2a1115b46084c",
+        "63c28b7392c6ab5c1d524e3e412765428c39343131577af41dbde9993d55319acf363f08467863148744007cbfad4e96"
+        "339c29b0560070873480bf93f29d3ccdb7cee7a85259121de1611cf78e94b2a5",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(AGREED))
+def test_shared_secrets_and_session_keys_are_the_published_ones(name: str) -> None:
+    """The key that enciphers keys shows in no message of the traces."""
+    trace, (first, second, keys) = TRACES[name], AGREED[name]
+    static = trace.host.static
+    assert static is not None
+    card_point = ResponseApdu.parse(bytes.fromhex(trace.answer)).data[3:68]
+    shared = (
+        trace.host.ephemeral.agree(card_point).reveal(),
+        static.agree(trace.card.public_key.point).reveal(),
+    )
+    assert [one.hex() for one in shared] == [first, second]
+    assert x963_sha256(Secret(b"".join(shared)), bytes.fromhex("3c8810"), 80).hex() == keys
+    assert trace.open().dek.reveal().hex() == keys[-32:]
 
 
 @EVERY
