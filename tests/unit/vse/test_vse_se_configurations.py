@@ -10,6 +10,7 @@ import pytest
 from tests.unit.vse.card_host import (
     FACTORY_KEYS,
     INSTANCE,
+    ISD,
     PACKAGE,
     SD_MODULE,
     SD_PACKAGE,
@@ -184,6 +185,34 @@ def test_card_when_new_then_its_domains_are_those_of_the_matrix(number: int) -> 
         assert aid is not None and shown[aid].privileges == role.coded
         assert shown[aid].state == 0x0F
         assert opened(number, role).ok(commands.get_data(0xE0))
+
+
+@pytest.mark.parametrize("number", CONFIGURATIONS)
+def test_privileges_when_assigned_later_then_only_those_that_the_matrix_gives_to_such_domains(
+    number: int,
+) -> None:
+    """GPCS §H.4, tags 81 and 82: what the issuer alone holds in the matrix nobody else gets afterwards."""
+    found = configuration(number)
+    issuer = next(role for role in found.roles if role.aid == ISD)
+    given = P.NONE
+    for role in found.roles:
+        given |= P.NONE if role is issuer else role.coded | role.optional
+    # Card Specification 2.1.1 has one byte, and the others get their defaults: Trusted Path (Table 6-2).
+    given |= P.TRUSTED_PATH if number == 500 else P.NONE
+    assert load_profile(f"se-{number}").assignable_domain == f"{int(given):06X}"
+
+
+@pytest.mark.parametrize("number", [600, 700, 800])
+@pytest.mark.parametrize(
+    "privilege",
+    [P.CARD_LOCK, P.CARD_TERMINATE, P.TOKEN_VERIFICATION, P.GLOBAL_DELETE, P.GLOBAL_LOCK, P.GLOBAL_REGISTRY],
+)
+def test_central_domain_when_it_grants_what_is_the_issuers_then_refused(
+    number: int, privilege: Privilege
+) -> None:
+    host = opened(number, configuration(number).role("Central SD"))
+    assert host.create_domain(SSD, P.SECURITY_DOMAIN | P.TRUSTED_PATH | privilege) == 0x6A80
+    assert host.create_domain(SSD, P.SECURITY_DOMAIN | P.TRUSTED_PATH) == 0x9000
 
 
 @pytest.mark.parametrize("number", CONFIGURATIONS)
