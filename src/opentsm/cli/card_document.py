@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from opentsm.card.crypto.secret import Secret
+from opentsm.vse.image_check import check_image
 from opentsm.vse.state import IMAGE_VERSION, CardImage
 
 FORMAT = "opentsm-card/1"
@@ -90,6 +91,10 @@ def read_document(document: object, passphrase: Secret | None) -> ExportedCard:
         raise CardDocumentError(f"the document is damaged: {error}") from error
     if image.version != IMAGE_VERSION:
         raise CardDocumentError(f"card image of version {image.version}, this program reads {IMAGE_VERSION}")
+    try:
+        check_image(image)
+    except ValueError as error:
+        raise CardDocumentError(f"the document holds no card: {error}") from error
     return ExportedCard(identity, keys, image)
 
 
@@ -104,7 +109,12 @@ def _opened(document: dict[str, object], passphrase: Secret | None) -> dict[str,
         raise CardDocumentError("the passphrase is another one, or the document was changed") from None
     except (KeyError, ValueError) as error:
         raise CardDocumentError(f"the sealed document is damaged: {error}") from error
-    content: dict[str, object] = json.loads(clear)
+    try:
+        content = json.loads(clear)
+    except (ValueError, RecursionError) as error:
+        raise CardDocumentError("the sealed document is damaged: it holds no JSON") from error
+    if not isinstance(content, dict):
+        raise CardDocumentError("the sealed document is damaged: it holds no object")
     return content
 
 

@@ -234,7 +234,7 @@ def import_command(
     directory = _directory(store, name)
     try:
         exported = read_document(json.loads(file.read_text("utf-8")), _passphrase(passphrase))
-    except (CardDocumentError, OSError, ValueError) as problem:
+    except (CardDocumentError, OSError, ValueError, RecursionError) as problem:
         raise CliError(f"{file} is not imported", why=str(problem), code=ExitCode.BAD_INPUT) from problem
     with _directory_errors():
         directory.put(exported.identity, exported.keys, exported.image)

@@ -251,6 +251,8 @@ def _check(profile: VseProfile) -> None:
         raise ValueError("scp lists pairs of protocol and i: 02 or 03 first, then 02, 03, 11 or 80")
     _check_messages(profile)
     _check_agreement(profile)
+    if min(profile.memory, profile.ram, profile.retry_limit, profile.status_chunk, profile.chain_limit) < 1:
+        raise ValueError("memory, ram, retry_limit, status_chunk and chain_limit are positive")
     if profile.logical_channels not in range(21):
         raise ValueError("logical_channels is 0 (none known) to 20")
     _check_proofs(profile)

@@ -98,6 +98,59 @@ def test_import_when_document_is_wrong_then_no_card(
     assert refused.value.code == ExitCode.BAD_INPUT and not CardDirectory(tmp_path / "two").exists
 
 
+NO_CARD: tuple[tuple[str, object], ...] = (
+    ("instances.0.domain", None),
+    ("instances.0.sd", "QUFBQUE="),
+    ("instances.0.state", 2),
+    ("instances.1.state", 0),
+    ("instances.1.sd", "QUFBQUE="),
+    ("instances.1.aid", "QQ=="),
+    ("instances.1.aid", "oAAAAVEAAAA="),
+    ("instances.1.privileges", -1),
+    ("instances.1.reserved", -1),
+    ("instances.1.implicit", [999]),
+    ("instances.0.domain.keys.0.components", []),
+    ("instances.0.domain.keys.0.components.0.value", "QUFBQUE="),
+    ("instances.0.domain.keys.0.kvn", 300),
+    ("instances.0.domain.keys.0.kid", 2),
+    ("instances.0.domain.sequence", {"48": -5}),
+    ("instances.0.domain.sequence", {"48": 1 << 24}),
+    ("instances.0.domain.confirmations", 1 << 16),
+    ("instances.0.domain.objects", {"65536": "AAAA"}),
+    ("load_files.0.size", -1),
+    ("identity.kdd", ""),
+    ("profile.memory", -1),
+    ("profile.status_chunk", 0),
+)
+
+
+@pytest.mark.parametrize(("path", "value"), NO_CARD)
+def test_import_when_no_card_could_have_written_the_image_then_refused(
+    tmp_path: Path, path: str, value: object
+) -> None:
+    run(tmp_path, "new", "one")
+    out = tmp_path / "one.json"
+    run(tmp_path, "export", "one", str(out))
+    document = json.loads(out.read_text())
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    place = document["image"]
+    for step in steps:
+        place = place[step]
+    place[last] = value
+    out.write_text(json.dumps(document))
+    with pytest.raises(CliError):
+        run(tmp_path, "import", "two", str(out))
+    assert not CardDirectory(tmp_path / "two").exists
+
+
+def test_import_when_the_document_is_nested_without_end_then_refused(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
+    with pytest.raises(CliError) as refused:
+        run(tmp_path, "import", "two", str(deep))
+    assert refused.value.code == ExitCode.BAD_INPUT
+
+
 def test_import_when_the_name_is_taken_then_refused(tmp_path: Path) -> None:
     run(tmp_path, "new", "one")
     out = tmp_path / "one.json"
