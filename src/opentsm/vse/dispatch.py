@@ -17,6 +17,7 @@ from opentsm.vse.channels import (
 from opentsm.vse.domain_commands import process
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.lifecycle import CardState
+from opentsm.vse.master_file import BY_IDENTIFIER, select_file
 from opentsm.vse.selection import NoMatchError, select
 from opentsm.vse.status import SW_CHANNEL_NOT_OPEN, SW_CLA_NOT_SUPPORTED, SW_CONDITIONS, StatusError
 
@@ -63,7 +64,11 @@ def chains(environment: Environment, cla: int) -> bool:
 def _select_or_hand_over(
     environment: Environment, channel: LogicalChannel, command: CommandApdu
 ) -> ResponseApdu:
-    if not command.cla & _PROPRIETARY and command.ins == _SELECT and command.p1 == _BY_NAME:
+    selecting = not command.cla & _PROPRIETARY and command.ins == _SELECT
+    if selecting and command.p1 == BY_IDENTIFIER and environment.profile.master_file:
+        channel.series = None
+        return select_file(environment, channel, command)
+    if selecting and command.p1 == _BY_NAME:
         channel.series = None
         try:
             return select(environment, channel, command)

@@ -144,6 +144,7 @@ class VseProfile:
     contactless_activated: bool = True
     gp211: bool = False
     two_byte_privileges: bool = False
+    master_file: bool = False
     factory: tuple[FactoryLoadFile, ...] = field(default_factory=tuple)
 
     @property

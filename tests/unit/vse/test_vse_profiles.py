@@ -21,8 +21,11 @@ KEYS = KeyMaterial(FACTORY_KEYS.enc, FACTORY_KEYS.mac, FACTORY_KEYS.dek)
 def test_packaged_profile_makes_a_card_that_answers(name: str) -> None:
     host = CardHost(make_card(name))
     assert load_profile(load_profile(name).to_dict()) == load_profile(name)
-    assert host.raw(commands.select()).sw == 0x9000
-    assert host.raw(commands.select()).data[2:4] == bytes.fromhex("8408")
+    answer = host.raw(commands.select())
+    if answer.sw >> 8 == 0x6C:  # T=0: the right length
+        answer = host.raw(bytes.fromhex("00A40400") + bytes([answer.sw & 0xFF]))
+    assert answer.sw == 0x9000
+    assert answer.data[2:4] == bytes.fromhex("8408")
 
 
 def test_every_protocol_variant_has_a_profile() -> None:
