@@ -147,6 +147,15 @@ class PersonalizedApplet(Applet):
 
     def personalize(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> bytes:
         """Take one STORE DATA; nothing of it is kept when any part is refused."""
+        before = dict(self.store)
+        try:
+            self._take(command, decrypt)
+        except StatusError:  # half of it must not stay, nor the series before go
+            self._restore(before)
+            raise
+        return b""
+
+    def _take(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> None:
         mode = _mode(command)
         if command.p2 == 0:
             self._begin_series()
@@ -157,13 +166,7 @@ class PersonalizedApplet(Applet):
         if complete:
             self._check_complete(staged)
         self._tail, self._tail_mode = tail, mode
-        before = dict(self.store)
-        try:
-            self._write(staged, complete=complete, last=bool(command.p1 & _LAST_BLOCK))
-        except StatusError:  # the card is full: half of it must not stay
-            self._restore(before)
-            raise
-        return b""
+        self._write(staged, complete=complete, last=bool(command.p1 & _LAST_BLOCK))
 
     def _restore(self, before: Mapping[str, bytes]) -> None:
         for name in [name for name in self.store if name not in before]:

@@ -151,6 +151,14 @@ def test_torn_series_is_dropped_when_a_new_one_begins() -> None:
     assert card.personalize(BANK_AID, plain_dgis(), KEY_DGIS) == 0x9000
 
 
+def test_new_series_when_its_first_command_is_refused_keeps_the_torn_one() -> None:
+    card = new_card()
+    assert card.store_data(BANK_AID, encode_dgi(*VERSION), p1=0x08) == 0x9000
+    before = dict(card.stores[BANK_AID])
+    assert card.store_data(BANK_AID, encode_dgi(0x6666, b"\x01"), p1=0x08) == 0x6A88
+    assert card.stores[BANK_AID] == before
+
+
 def test_kcv_of_the_right_key_is_accepted_and_of_another_refused() -> None:
     right, wrong = kcv_des(KEY_DGIS[0][1]), kcv_des(bytes(16))
     assert new_card().personalize(BANK_AID, [*plain_dgis(), (0x9000, right)], KEY_DGIS) == 0x9000
