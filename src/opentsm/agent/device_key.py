@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 
 from opentsm.agent.errors import KeyFileError, NotEnrolledError, StateError, StateInUseError
 from opentsm.agent.journal import FileStore, journal_path, write_durably
+from opentsm.agent.messages import decode_json
 
 ASSERTION_LIFETIME_S: Final = 60
 AUDIENCE: Final = "opentsm"
@@ -48,7 +49,7 @@ class DeviceKey:
         if sys.platform != "win32" and path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path} must be readable by its owner only (chmod 600)")
         try:
-            key = ECKey.import_key(msgspec.json.decode(path.read_bytes(), type=dict[str, str | list[str]]))
+            key = ECKey.import_key(decode_json(path.read_bytes(), dict[str, str | list[str]]))
             if key.curve_name != "P-256" or not key.is_private:
                 raise ValueError("not a P-256 private key")
         except (ValueError, JoseError, msgspec.DecodeError) as error:
@@ -192,7 +193,7 @@ class StateDirectory:
     def _enrolled(self) -> _Enrolled | None:
         path = self.path / "device.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=_Enrolled)
+            return decode_json(path.read_bytes(), _Enrolled)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:

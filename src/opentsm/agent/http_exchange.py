@@ -15,7 +15,7 @@ import msgspec
 
 from opentsm.agent.backoff import Backoff
 from opentsm.agent.errors import LinkError
-from opentsm.agent.messages import DATA_FORMAT
+from opentsm.agent.messages import DATA_FORMAT, decode_json
 from opentsm.agent.observer import Observer
 
 _T = TypeVar("_T")
@@ -163,7 +163,7 @@ class _Problem(msgspec.Struct):
 def problem_of(reply: Reply) -> str:
     """Describe an unwelcome answer in one line."""
     try:
-        problem = msgspec.json.decode(reply.body, type=_Problem)
+        problem = decode_json(reply.body, _Problem)
     except msgspec.DecodeError:
         problem = _Problem()
     words = ": ".join(part for part in (problem.code, problem.title, problem.detail) if part)
@@ -172,6 +172,6 @@ def problem_of(reply: Reply) -> str:
 
 def decode(reply: Reply, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(reply.body, type=kind)
+        return decode_json(reply.body, kind)
     except msgspec.DecodeError as error:
         raise LinkError(f"the server's answer is not a {kind.__name__}: {error}") from error

@@ -14,7 +14,7 @@ import msgspec
 
 from opentsm.agent.errors import JournalError
 from opentsm.agent.execution import interrupted_report
-from opentsm.agent.messages import Report
+from opentsm.agent.messages import Report, decode_json
 
 MAX_REPORTS: Final = 8
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -117,7 +117,7 @@ class Journal:
         """
         data = await store.load()
         try:
-            record = msgspec.json.decode(data, type=_Record) if data else _Record()
+            record = decode_json(data, _Record) if data else _Record()
         except msgspec.DecodeError as error:
             raise JournalError(f"the journal cannot be read: {error}") from error
         if record.format != 1:

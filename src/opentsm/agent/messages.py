@@ -4,12 +4,14 @@ GlobalPlatform SERAM 2.0.0 (gpseram.yaml) with the fields of our negotiated exte
 Names and optional fields follow the document; unknown fields are ignored.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 PLAIN_VERSION: Final = "2.0.0"
 EXTENDED_VERSION: Final = "2.0.0+opentsm.1"
+_T = TypeVar("_T")
+
 TRANSPORT: Final = "HTTPS"
 DATA_FORMAT: Final = "application/json"
 
@@ -173,3 +175,20 @@ class Report(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 POLLING: Final = Report(local_agent_status=AgentStatus("POLLING", 0))
+
+
+def decode_json(data: bytes, kind: type[_T]) -> _T:
+    """Read a document.
+
+    Args:
+        data: what came in.
+        kind: the type it must have.
+
+    Raises:
+        msgspec.ValidationError: it is JSON, but of another type.
+        msgspec.DecodeError: it is not JSON: not UTF-8 or nested too deeply, too.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not JSON in UTF-8 of a usable depth: {type(error).__name__}") from error

@@ -43,6 +43,7 @@ from opentsm.agent.messages import (
     SessionRequest,
     Token,
     WireOrder,
+    decode_json,
 )
 from opentsm.agent.observer import Observer, SilentObserver
 
@@ -203,7 +204,7 @@ class ServerLink:
         """
         reply = await self._call("/gp/seram/remoteManagement", report, session, observer)
         try:
-            return msgspec.json.decode(_session_reply(reply).body, type=WireOrder)
+            return decode_json(_session_reply(reply).body, WireOrder)
         except msgspec.ValidationError as error:
             raise OrderError(str(error)) from error
         except msgspec.DecodeError as error:
