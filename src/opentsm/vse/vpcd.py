@@ -74,7 +74,7 @@ class VpcdEndpoint:
             OSError: nobody listens there.
         """
         reader, writer = await asyncio.open_connection(host, port)
-        await self._converse(reader, writer)
+        await self.converse(reader, writer)
 
     async def serve_forever(self) -> None:
         """Serve readers until the task is cancelled."""
@@ -93,11 +93,12 @@ class VpcdEndpoint:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: `close` waits for it, so that no conversation is left to be cancelled.
-        task = asyncio.get_running_loop().create_task(self._converse(reader, writer))
+        task = asyncio.get_running_loop().create_task(self.converse(reader, writer))
         self._conversations.add(task)
         task.add_done_callback(self._conversations.discard)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one reader until its connection ends or a newer one takes the card."""
         before, self._writer = self._writer, writer
         if before is not None:
             before.close()
