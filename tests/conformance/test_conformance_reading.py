@@ -17,8 +17,10 @@ from tests.unit.vse.card_host import (
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.lv import read_ber_lv
 from opentsm.card.codec.tlv import find, parse_tlv, parse_tlvs
 from opentsm.card.gp import commands
+from opentsm.card.gp.confirmations import parse_confirmation
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.gp.responses import parse_card_data, parse_extended_resources, parse_key_information
 
@@ -96,8 +98,51 @@ def test_objects_that_practice_expects() -> None:
     assert host.ok(commands.get_data(0xD3)) == bytes.fromhex("D301B3")
 
 
-def test_case_162_key_information_parses_on_the_host() -> None:
-    assert len(parse_key_information(CardHost(make_card()).raw(commands.get_data(0xE0)).data)) == 3
+@pytest.mark.parametrize(
+    "data",
+    [
+        "E012 C00401308810 C00402308820 C00403308818",
+        "E020 C0080130FF8800100000 C0080230FF8800200000 C00A0330FF88001801C80100",
+    ],
+    ids=["basic", "extended"],
+)
+def test_case_162_key_information_in_both_formats_is_read(data: str) -> None:
+    """Tables 11-28 and 11-29."""
+    found = parse_key_information(bytes.fromhex(data))
+    read = [(one.kid, one.kvn, one.components[0].key_type, one.components[0].length) for one in found]
+    assert read == [(1, 0x30, 0x88, 16), (2, 0x30, 0x88, 32), (3, 0x30, 0x88, 24)]
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        "640B06092A864886FC6B040255 640B06092A864886FC6B040370",
+        "6416 06092A864886FC6B040255 06092A864886FC6B040370",
+    ],
+    ids=["format 1", "format 2"],
+)
+def test_case_162_recognition_data_in_both_formats_is_read(channels: str) -> None:
+    """Tables H-2 and H-3."""
+    head = bytes.fromhex("06072A864886FC6B01 600C060A2A864886FC6B02020301 630906072A864886FC6B03")
+    value = head + bytes.fromhex(channels)
+    data = bytes([0x66, len(value) + 2, 0x73, len(value)]) + value
+    assert parse_card_data(data).secure_channels == ((2, 0x55), (3, 0x70))
+
+
+@pytest.mark.parametrize("length", ["80", "8180"])
+def test_case_162_length_128_in_both_forms_is_read(length: str) -> None:
+    """§11.5.2.3."""
+    data = bytes.fromhex(length) + bytes(range(128))
+    assert read_ber_lv(data, eighty_is_128=True) == (bytes(range(128)), len(data))
+
+
+@pytest.mark.parametrize("outer", ["", "1D"])
+def test_case_162_confirmation_with_and_without_outer_length_is_read(outer: str) -> None:
+    """Tables 11-13, 11-14: receipt, counter, the security domain's 42 and 45, token identifier."""
+    found = parse_confirmation(bytes.fromhex(outer + "10" + "5A" * 16 + "020102 0411223344 03A1A2A3"))
+    assert found is not None
+    assert (found.receipt, found.counter) == (b"\x5a" * 16, 0x0102)
+    assert (found.sd_unique_data.hex(), found.token_id) == ("11223344", bytes.fromhex("A1A2A3"))
 
 
 def full() -> CardHost:

@@ -87,6 +87,17 @@ def test_case_134_scp02_counter_moves_only_with_a_valid_first_mac() -> None:
     assert host.raw(counter).data == bytes.fromhex("C1020001")
 
 
+def test_case_134_scp02_counter_moves_with_a_valid_mac_and_a_wrong_cryptogram() -> None:
+    """§E.1.2: it moves before the cryptogram is looked at. Octets from the text, not from a channel."""
+    host = CardHost(make_card("scp02-i55"))
+    host.initialize(FACTORY_KEYS, i=0x55)
+    head = bytes.fromhex("8482010010") + bytes(8)
+    key = session_key(FACTORY_KEYS.mac.reveal(), 0x0101, 0)
+    assert host.raw(head + retail_mac(key, pad80(head, 8), ZERO)).sw == 0x6300
+    assert host.raw("80CA00C100").data == bytes.fromhex("C1020001")
+    assert host.raw("80F28002024F0000").sw == 0x6982
+
+
 def test_case_135_scp02_counter_restarts_when_one_key_of_the_set_changes() -> None:
     host = CardHost(make_card("scp02-i55"))
     host.authenticate(level=1, i=0x55)

@@ -6,6 +6,7 @@ Source: Amendment D 1.1.1; GPCS 2.3.1 §10.2, §11.1.5.1.
 from dataclasses import replace
 
 import pytest
+from tests.conformance.delegation import second_host
 from tests.unit.vse.card_host import (
     FACTORY_KEYS,
     INSTANCE,
@@ -304,6 +305,32 @@ def test_case_160_extended_length_commands_are_taken_or_refused_by_profile() -> 
     command = CommandApdu(0x80, 0xCA, 0, 0x42, b"", 65536, extended=True)
     assert CardHost(make_card()).raw(command).sw == 0x9000
     assert CardHost(make_card(extended_length=False)).raw(command).sw == 0x6700
+
+
+def test_case_158_two_sessions_at_once_keep_their_own_keys_and_chains() -> None:
+    first = host_with_session()
+    other = second_host(first)
+    for host in (other, first, first, other, first):
+        assert host.ok(commands.get_status(0x80))
+    # A wrong MAC ends the one session only.
+    assert other.raw("84F28002024F0000").sw == 0x6982
+    assert other.raw("80CA004200").sw == 0x6982
+    assert first.ok(commands.get_status(0x80))
+
+
+@pytest.mark.parametrize(("counted", "sw"), [("000008", 0x9000), ("08", 0x6982)])
+def test_case_160_mac_of_an_extended_command_covers_three_bytes_of_length(counted: str, sw: int) -> None:
+    """Octets from the text (Amendment D §6.2.4), not from a channel."""
+    host = CardHost(make_card())
+    host.initialize(FACTORY_KEYS)
+    assert host.init is not None
+    session = derive_session_keys(FACTORY_KEYS, host.host_challenge, host.init.card_challenge)
+    cryptogram = host_cryptogram(session, host.host_challenge, host.init.card_challenge)
+    head = bytes.fromhex("8482010010") + cryptogram
+    chain = cmac(session.mac.reveal(), bytes(16) + head)
+    assert host.raw(head + chain[:8]).sw == 0x9000
+    mac = cmac(session.mac.reveal(), chain + bytes.fromhex("84CA0042" + counted))[:8]
+    assert host.raw(bytes.fromhex("84CA0042000008") + mac + bytes(2)).sw == sw
 
 
 def test_case_160_extended_load_blocks_in_a_level_33_session() -> None:
