@@ -94,7 +94,13 @@ class PursePersonalization:
 
 
 class NoCatalogue:
-    """Instances are made by the bench itself."""
+    """Instances are made by the bench itself; what they are of exists until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.deleted = False
+
+    async def holds(self, description: ServiceDescription) -> bool:
+        return not self.deleted
 
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
@@ -217,7 +223,8 @@ class Bench:
         await self.database.open()
         self.storage = self.wrap_storage(self.database)
         self.ring = KeystoreRing(self.directory)
-        peers = LocalPeers(self._owner, NoCatalogue())
+        self.catalogue = NoCatalogue()
+        peers = LocalPeers(self._owner, self.catalogue)
         services = HubServices(
             storage=self.storage,
             keystore=self.ring.of(self.hub),

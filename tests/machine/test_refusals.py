@@ -17,7 +17,7 @@ from opentsm.tsm.domain.operation import Operation, OperationState, OperationTyp
 from opentsm.tsm.domain.secure_element import SeState
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
-from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError, OrphanedError
 from opentsm.tsm.kernel.ids import DeviceId, TenantId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.roles.hub.device_link import Delivery
@@ -445,3 +445,39 @@ async def test_resume_when_the_issuer_locked_the_service_is_the_issuers_alone(be
     await bench.run((await change(bench, OperationType.SUSPEND)).id)
     await bench.run((await change(bench, OperationType.RESUME)).id)
     assert (await bench.instance()).state is InstanceState.OPERATIONAL
+
+
+async def test_orphaned_instance_when_asked_for_more_than_its_end_then_refused(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    bench.catalogue.deleted = True
+    with pytest.raises(OrphanedError, match="TOP_UP is not possible: the instance is orphaned"):
+        await bench.requests.top_up(bench.principal, bench.instance_id, amount=100)
+    with pytest.raises(OrphanedError, match="ROTATE_KEYS is not possible"):
+        await change(bench, OperationType.ROTATE_KEYS)
+    async with bench.storage.transaction() as tx:
+        await tx.instances.save(replace(await bench.instance(), state=InstanceState.IN_ERROR))
+        await tx.commit()
+    with pytest.raises(OrphanedError, match="DEPLOY is not possible") as refused:
+        await change(bench, OperationType.DEPLOY)
+    assert refused.value.status == 409
+    assert refused.value.advice is not None
+    assert "Terminate" in refused.value.advice
+
+
+async def test_orphaned_instance_when_suspended_resumed_terminated_then_done(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    bench.catalogue.deleted = True
+    for type_ in (OperationType.SUSPEND, OperationType.RESUME, OperationType.TERMINATE):
+        ended = await bench.run((await change(bench, type_)).id)
+        assert ended.state is OperationState.SUCCEEDED, ended
+    assert (await bench.instance()).state is InstanceState.TERMINATED
+
+
+async def test_queued_operation_when_its_flavor_goes_before_its_turn_then_fails_unsent(bench: Bench) -> None:
+    operation = await bench.deploy()
+    bench.catalogue.deleted = True
+    ended = await bench.run(operation.id)
+    assert ended.state is OperationState.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code == "orphaned"
+    assert bench.device.sent == 0

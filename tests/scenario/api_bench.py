@@ -201,6 +201,8 @@ class ApiBench:
             created_at=self.world.now(),
         )
         async with self.storage.transaction() as tx:
+            for entity, id_ in (("service", "transit"), ("version", "transit/1.0.0"), ("flavor", "flavor")):
+                await tx.catalogue.put(provider, entity, id_, {})
             await tx.instances.add(instance)
             await tx.commit()
         return instance

@@ -142,3 +142,21 @@ async def test_changes_when_made_then_each_is_in_the_audit_trail(bench: b.Bench)
         "flavor.published",
         "version.created",
     ]
+
+
+@pytest.mark.parametrize("gone", ["", "/flavors/{flavor}", "/versions/1.0.0"])
+async def test_description_when_its_service_flavor_or_version_is_deleted_then_not_held(
+    bench: b.Bench, gone: str
+) -> None:
+    provider, client = await bench.provider()
+    made = await b.configure(client)
+    await b.release(client, made)
+    service_id, flavor_id = str(made.service["id"]), str(made.flavor["id"])
+    description = await bench.catalogue.describe(provider, service_id, None, "scp03-i70")
+    assert await bench.catalogue.holds(description)
+    if "flavor" in gone:
+        freed = await client.delete(f"/services/{service_id}/versions/1.0.0")
+        assert freed.is_success, freed.text
+    answer = await client.delete(f"/services/{service_id}" + gone.format(flavor=flavor_id))
+    assert answer.is_success, answer.text
+    assert not await bench.catalogue.holds(description)

@@ -10,6 +10,7 @@ TsmError
 │   └── ConflictError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
+│       ├── OrphanedError
 │       └── IdempotencyConflictError
 ├── CardFaultError         the card refused or answered what it may not
 │   ├── CardRefusedError
@@ -104,6 +105,12 @@ class PlanRefusedError(ConflictError):
     """What is on the card does not allow what is wanted."""
 
     code = "plan_refused"
+
+
+class OrphanedError(ConflictError):
+    """The flavor that the instance was made of is gone; it can be suspended, resumed and terminated."""
+
+    code = "orphaned"
 
 
 class IdempotencyConflictError(ConflictError):

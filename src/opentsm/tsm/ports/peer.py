@@ -101,6 +101,10 @@ class ServiceCatalogue(Protocol):
         """Choose the flavor for a card profile and say what it puts on the card."""
         ...
 
+    async def holds(self, description: ServiceDescription) -> bool:
+        """Say whether service, version and flavor of an earlier description still exist."""
+        ...
+
     async def seal_personalization_data(
         self,
         provider_id: TenantId,

@@ -39,7 +39,7 @@ from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
-from opentsm.tsm.roles.hub.mandate import check_state
+from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.settling import card_failure, milestone, refusal, settle
@@ -91,8 +91,9 @@ class Conductor:
             return
         try:
             check_state(case.instance, operation.type, operation.tenant_id)
+            await check_flavor(self._s.peers.catalogue(), case.instance, operation.type)
         except ConflictError as error:
-            # the instance changed while this operation waited for its turn
+            # the instance, or its service, changed while this operation waited for its turn
             await self._endings.fail(case, failure_of(error))
             return
         if se.state in (SeState.QUARANTINED, SeState.RETIRED):

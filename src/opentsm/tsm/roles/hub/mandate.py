@@ -4,8 +4,9 @@ from opentsm.tsm.domain.operation import OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
-from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError
+from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, OrphanedError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.peer import ServiceCatalogue
 
 _REQUIRED_STATES = {
     OperationType.SUSPEND: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
@@ -15,6 +16,7 @@ _REQUIRED_STATES = {
     OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
 }
 
+_NEEDS_FLAVOR = (OperationType.DEPLOY, OperationType.TOP_UP, OperationType.ROTATE_KEYS)
 _UNLOCKS = (OperationType.RESUME, OperationType.DEPLOY)
 
 
@@ -57,6 +59,26 @@ def check_state(instance: ServiceInstance | None, type_: OperationType, asked_by
             "The secure element's issuer suspended this instance; its provider cannot resume it.",
             advice="Ask the issuer to resume it.",
         )
+
+
+async def check_flavor(
+    catalogue: ServiceCatalogue, instance: ServiceInstance | None, type_: OperationType
+) -> None:
+    """Check that an instance is not orphaned when an operation is more than suspend, resume or terminate.
+
+    Raises:
+        OrphanedError: its service, version or flavor was deleted.
+
+    Source: BSI TR-03165, service instances: error 12 (ORPHANED).
+    """
+    if instance is None or type_ not in _NEEDS_FLAVOR or await catalogue.holds(instance.description):
+        return
+    description = instance.description
+    raise OrphanedError(
+        f"{type_.value} is not possible: the instance is orphaned, for service {description.service_id},"
+        f" its version {description.version_tag} or its flavor {description.flavor_id} was deleted.",
+        advice="Terminate the instance, then deploy a version that exists; suspend and resume still work.",
+    )
 
 
 def locked_by_issuer(instance: ServiceInstance) -> bool:

@@ -31,7 +31,7 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
+from opentsm.tsm.roles.hub.mandate import check_flavor, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version
@@ -144,7 +144,9 @@ class Requests:
         Raises:
             NotFoundError: there is no such instance for this caller.
             ConflictError: its state does not allow it.
+            OrphanedError: what it was made of was deleted, and it is more than suspend, resume, terminate.
         """
+        await self._not_orphaned(principal, instance_id, type_)
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, type_)
             check_state(instance, type_, principal.tenant_id)
@@ -185,12 +187,14 @@ class Requests:
 
         Raises:
             InvalidInputError: a value is out of range, or the service has no such application.
+            OrphanedError: what the instance was made of was deleted.
         """
         if not 1 <= amount <= MAX_AMOUNT:
             raise InvalidInputError(f"amount must be 1 to {MAX_AMOUNT}.", field="/amount")
         chosen = transaction or self._s.world.random(8).hex()
         if len(chosen) != 16 or not all(c in "0123456789abcdefABCDEF" for c in chosen):
             raise InvalidInputError("transaction must be 8 bytes in hex.", field="/transaction")
+        await self._not_orphaned(principal, instance_id, OperationType.TOP_UP)
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, OperationType.TOP_UP)
             check_state(instance, OperationType.TOP_UP, principal.tenant_id)
@@ -359,6 +363,15 @@ class Requests:
             if se is not None and may_see(principal, se):
                 return instance
         raise NotFoundError("There is no such service instance.")
+
+    async def _not_orphaned(
+        self, principal: Principal, instance_id: InstanceId, type_: OperationType
+    ) -> None:
+        """Ask the catalogue before the request's own transaction: no peer is called inside one."""
+        async with self._s.storage.transaction() as tx:
+            instance = await self._instance(tx, principal, instance_id, type_)
+        check_state(instance, type_, principal.tenant_id)
+        await check_flavor(self._s.peers.catalogue(), instance, type_)
 
     async def _may_touch(self, tx: UnitOfWork, principal: Principal, operation: Operation) -> bool:
         if operation.tenant_id == principal.tenant_id:

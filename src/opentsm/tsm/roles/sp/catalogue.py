@@ -89,6 +89,23 @@ class SpCatalogue:
             applications = await self._applications(tx, provider_id, flavor, load_files)
         return build(service, choice.tag, flavor, load_files, applications)
 
+    async def holds(self, description: ServiceDescription) -> bool:
+        """Say whether service, version and flavor of an earlier description still exist.
+
+        Source: BSI TR-03165, service instances: one whose flavor was deleted is orphaned.
+        """
+        service_id = description.service_id
+        parts = (
+            (shelf.SERVICE, service_id),
+            (shelf.VERSION, shelf.version_key(service_id, description.version_tag)),
+            (shelf.FLAVOR, description.flavor_id),
+        )
+        async with self._storage.transaction() as tx:
+            for entity, id_ in parts:
+                if await tx.catalogue.get(description.provider_id, entity, id_) is None:
+                    return False
+        return True
+
     async def seal_personalization_data(
         self,
         provider_id: TenantId,
