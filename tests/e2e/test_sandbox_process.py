@@ -59,6 +59,23 @@ async def deploy_everywhere(document: dict[str, object]) -> None:
             assert found["state"] == "SUCCEEDED", found["failure"]
 
 
+def test_sandbox_when_it_was_killed_then_starts_again_in_its_directory(open_data_dir: str) -> None:
+    words = ["sandbox", "--data-dir", f"{open_data_dir}/kept", "--ses", "1", "--json"]
+    for ending in (signal.SIGKILL, signal.SIGTERM):
+        process = start(open_data_dir, *words)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, process.communicate(timeout=END_S)[1]
+            assert len(json.loads(line)["ses"]) == 1
+            process.send_signal(ending)
+            process.communicate(timeout=END_S)
+        finally:
+            process.kill()
+            process.wait(END_S)
+    require_nothing_left(open_data_dir)
+
+
 def test_sandbox_when_the_profile_is_unknown_then_says_which_there_are(open_data_dir: str) -> None:
     process = start(open_data_dir, "sandbox", "--profile", "none")
     _, errors = process.communicate(timeout=END_S)

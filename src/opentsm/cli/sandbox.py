@@ -107,7 +107,9 @@ class _Sandbox:
         from opentsm.demo.playground import furnished
 
         token = server.operator_token_file.read_text("ascii").strip()
+        # The cards are new on each start: what a killed sandbox left of its device is of no use.
         state = self.directory / "sandbox-agent"
+        await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
         try:
             async with furnished(
                 server.base_url, token, self.profiles, state, VirtualCardReader
