@@ -10,18 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.gp.privileges import Privilege as P
+from opentsm.card.gp.privileges import Privilege
 
 INSTALLED, SELECTABLE, PERSONALIZED, LOCKED = 0x03, 0x07, 0x0F, 0x80
 UNKNOWN, REFUSED, WRONG, FULL, INSECURE = 0x6A88, 0x6985, 0x6A80, 0x6A84, 0x6982
 ISD = Aid.from_hex("A000000151000000")
-UNIQUE = (P.CARD_RESET, P.FINAL_APPLICATION)
+UNIQUE = (Privilege.CARD_RESET, Privilege.FINAL_APPLICATION)
 TOGETHER_NEVER = (
-    P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT,
-    P.TOKEN_VERIFICATION | P.DELEGATED_MANAGEMENT,
-    P.RECEIPT_GENERATION | P.DELEGATED_MANAGEMENT,
+    Privilege.AUTHORIZED_MANAGEMENT | Privilege.DELEGATED_MANAGEMENT,
+    Privilege.TOKEN_VERIFICATION | Privilege.DELEGATED_MANAGEMENT,
+    Privilege.RECEIPT_GENERATION | Privilege.DELEGATED_MANAGEMENT,
 )
-DOMAINS_ONLY = P.DAP_VERIFICATION | P.DELEGATED_MANAGEMENT | P.AUTHORIZED_MANAGEMENT
+DOMAINS_ONLY = Privilege.DAP_VERIFICATION | Privilege.DELEGATED_MANAGEMENT | Privilege.AUTHORIZED_MANAGEMENT
 DELETE, LOAD, INSTALL, MAKE_SELECTABLE, EXTRADITE, PERSONALIZE, UPDATE = (1 << n for n in range(7))
 
 Reasons = set[int]
@@ -34,7 +34,7 @@ class Entry:
     kind: str
     sd: Aid
     state: int = 0x01
-    privileges: P = P.NONE
+    privileges: Privilege = Privilege.NONE
     package: Aid | None = None
     size: int = 0
     restricted: int = 0
@@ -46,7 +46,7 @@ class Model:
     """The registry, and the rules on it."""
 
     def __init__(self) -> None:
-        issuer = P(0x9EFE80)
+        issuer = Privilege(0x9EFE80)
         self.entries = {ISD: Entry("domain", ISD, PERSONALIZED, issuer, keys={0x30: 0}, counters={0x30: 0})}
         self.restricted = 0
         self.confirmations = 0
@@ -55,7 +55,7 @@ class Model:
         """AIDs of the objects of some kinds, without the issuer's domain."""
         return [aid for aid, entry in self.entries.items() if entry.kind in kinds and aid != ISD]
 
-    def holds(self, aid: Aid, privilege: P) -> bool:
+    def holds(self, aid: Aid, privilege: Privilege) -> bool:
         return bool(self.entries[aid].privileges & privilege)
 
     def is_locked(self, aid: Aid) -> bool:
@@ -80,7 +80,7 @@ class Model:
 
     def visible(self, viewer: Aid, kinds: Iterable[str]) -> list[Aid]:
         """§9.6.5: itself, what is below it, everything with Global Registry."""
-        every = self.holds(viewer, P.GLOBAL_REGISTRY)
+        every = self.holds(viewer, Privilege.GLOBAL_REGISTRY)
         return [aid for aid in self.of(*kinds) if every or self.within(viewer, aid)]
 
     def key_owner(self, aid: Aid) -> Aid:
@@ -92,13 +92,13 @@ class Model:
     def manager_reasons(self, actor: Aid, operation: int, proof: str) -> Reasons:
         """Section 2.4: state, restrictions, privilege, token."""
         entry, reasons = self.entries[actor], self.actor_reasons(actor, operation)
-        if entry.privileges & P.DELEGATED_MANAGEMENT:
+        if entry.privileges & Privilege.DELEGATED_MANAGEMENT:
             # §9.1.3.1: whoever verifies tokens is found through the authorised domains above.
             verified = ISD in self.above(actor)
             if proof == "right" and verified:
                 return reasons
             return reasons | ({INSECURE} if proof == "wrong" and verified else {REFUSED})
-        authorized = entry.privileges & P.AUTHORIZED_MANAGEMENT and proof == "none"
+        authorized = entry.privileges & Privilege.AUTHORIZED_MANAGEMENT and proof == "none"
         return reasons if authorized else reasons | {REFUSED}
 
     def actor_reasons(self, actor: Aid, operation: int) -> Reasons:
@@ -117,7 +117,7 @@ class Model:
     def receiver_reasons(self, actor: Aid, aid: Aid) -> Reasons:
         """§5.3.2.2, §9.4.1: a receiver is a PERSONALIZED domain, which accepts those above it."""
         entry = self.entries.get(aid)
-        if entry is None:
+        if entry is None or entry.kind == "package":
             return {UNKNOWN}
         ready = entry.kind == "domain" and self.is_ready(aid)
         return set() if ready and self.within(actor, aid) else {REFUSED}
@@ -128,14 +128,16 @@ class Model:
         reasons |= self.receiver_reasons(actor, receiver) | ({REFUSED} if aid == ISD else set())
         if receiver in self.entries:
             circle = aid != receiver and aid in self.above(receiver)
-            dodges = entry.kind == "package" and self.holds(receiver, P.DAP_VERIFICATION)
+            dodges = entry.kind == "package" and self.holds(receiver, Privilege.DAP_VERIFICATION)
             reasons |= {REFUSED} if circle or dodges else set()
         return reasons
 
-    def privilege_reasons(self, kind: str, privileges: P, holder: P = P.NONE) -> Reasons:
+    def privilege_reasons(
+        self, kind: str, privileges: Privilege, holder: Privilege = Privilege.NONE
+    ) -> Reasons:
         """§6.6.2: exclusive pairs, what only domains hold, what only one entity holds."""
         wrong = any(privileges & pair == pair for pair in TOGETHER_NEVER)
-        wrong |= bool(privileges & P.SECURITY_DOMAIN) != (kind == "domain")
+        wrong |= bool(privileges & Privilege.SECURITY_DOMAIN) != (kind == "domain")
         wrong |= kind != "domain" and bool(privileges & DOMAINS_ONLY)
         issuers = self.entries[ISD].privileges | holder
         wrong |= any(privileges & one and not issuers & one for one in UNIQUE)
@@ -148,8 +150,10 @@ class Model:
             return {UNKNOWN}
         if aid == ISD:
             return {UNKNOWN, REFUSED}
-        above = actor in self.above(aid) or self.holds(actor, P.GLOBAL_LOCK) or (aid == actor and lock)
-        reasons = set() if above and not entry.privileges & P.FINAL_APPLICATION else {REFUSED}
+        above = (
+            actor in self.above(aid) or self.holds(actor, Privilege.GLOBAL_LOCK) or (aid == actor and lock)
+        )
+        reasons = set() if above and not entry.privileges & Privilege.FINAL_APPLICATION else {REFUSED}
         if tree:
             return reasons | ({WRONG} if entry.kind != "domain" else set())
         return reasons | ({REFUSED} if self.is_locked(aid) == lock else set())
@@ -161,7 +165,7 @@ class Model:
         doomed = self.doomed(aid, related=related)
         reasons = {REFUSED} if aid == ISD or any(one in selected for one in doomed) else set[int]()
         for one in doomed:
-            if not self.holds(actor, P.GLOBAL_DELETE):
+            if not self.holds(actor, Privilege.GLOBAL_DELETE):
                 reasons |= self.control_reasons(actor, one)
             users = [*self.content_of(one), *self.instances_of(one)]
             reasons |= {REFUSED} if any(user not in doomed for user in users) else set()
@@ -173,7 +177,7 @@ class Model:
 
     # What changes.
 
-    def grant(self, aid: Aid, privileges: P) -> None:
+    def grant(self, aid: Aid, privileges: Privilege) -> None:
         """Replace privileges; unique ones are the issuer's when nobody else has them."""
         entry, issuer = self.entries[aid], self.entries[ISD]
         for one in UNIQUE:
@@ -184,13 +188,13 @@ class Model:
         entry.privileges = privileges
 
     def remove(self, aid: Aid) -> Entry:
-        self.grant(aid, P.NONE)
+        self.grant(aid, Privilege.NONE)
         return self.entries.pop(aid)
 
     def lock(self, aid: Aid, *, lock: bool, tree: bool) -> None:
         for one in self.of("domain", "application") if tree else [aid]:
             entry = self.entries[one]
-            if self.within(aid, one) and not entry.privileges & P.FINAL_APPLICATION:
+            if self.within(aid, one) and not entry.privileges & Privilege.FINAL_APPLICATION:
                 entry.state = entry.state | LOCKED if lock else entry.state & ~LOCKED
 
     def put_set(self, aid: Aid, kvn: int, seed: int, *, replaced: int = 0) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.unit.vse.card_beside_model import CardBesideModel
+from tests.unit.vse.card_orders import CardBesideModel
 
 
 def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, bool]]:
@@ -31,10 +31,10 @@ def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, b
 
 
 def test_card_when_any_commands_come_is_what_the_model_says() -> None:
-    tally = run(60, 40, derandomize=True)
-    done = sum(times for (_, carried_out), times in tally.items() if carried_out)
-    print(sorted(tally.items()), done, tally.total())
-    assert done > tally.total() / 2
+    tally = run(110, 40, derandomize=True)
+    orders = Counter({key: times for key, times in tally.items() if key[0] != "in locked card"})
+    done = sum(times for (_, carried_out), times in orders.items() if carried_out)
+    assert done > 0.6 * orders.total()
 
 
 @pytest.mark.campaign
