@@ -364,13 +364,38 @@ class CardBesideModel(ReadBesideModel):
         selected = [one.aid for one in self.seats()]
         everything = model.of("application", "package", "domain")
         good = [a for a in everything if not model.delete_reasons(seat.aid, a, selected, related=related)]
-        tempting = self.strays(draw, 3)
-        aid = self.choose(draw, everything if tempting else good, EVERYTHING)
-        reasons = model.delete_reasons(seat.aid, aid, selected, related=related)
+        self.remove(draw, seat, self.choose(draw, good, EVERYTHING), related=related)
+
+    @rule(draw=st.data(), related=st.booleans())
+    def delete_what_must_stay(self, draw: Draw, related: bool) -> None:
+        """What is selected, has content or instances, or is somebody else's."""
+        seat, model = self.actor(draw), self.model
+        selected = [one.aid for one in self.seats()]
+        kept = [a for a in model.entries if model.delete_reasons(seat.aid, a, selected, related=related)]
+        self.remove(
+            draw,
+            seat,
+            draw.draw(st.sampled_from([one for one in kept if one != ISD] or [ISD])),
+            related=related,
+        )
+
+    def remove(self, draw: Draw, seat: Seat, aid: Aid, *, related: bool) -> None:
+        model = self.model
+        reasons = model.delete_reasons(seat.aid, aid, [one.aid for one in self.seats()], related=related)
         command = commands.delete(aid, related=related)
         if self.manage(draw, seat, command, DELETE, reasons):
             for gone in model.doomed(aid, related=related):
                 self.gave_back(model.remove(gone))
+
+    @precondition(lambda self: self.guest is not None)
+    @rule(draw=st.data())
+    def take_what_is_anothers(self, draw: Draw) -> None:
+        """The guest moves to itself, or sends back, what its own hierarchy does not hold."""
+        seat, model = self.guest, self.model
+        assert seat is not None
+        others = model.of("application", "package", "domain")
+        foreign = [aid for aid in others if aid != seat.aid and model.control_reasons(seat.aid, aid)]
+        self.hand_over(draw, seat, draw.draw(st.sampled_from(foreign or others)), seat.aid)
 
     @precondition(lambda self: self.guest is None and self.model.of("domain"))
     @rule(draw=st.data())

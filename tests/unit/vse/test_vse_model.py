@@ -31,7 +31,7 @@ def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, b
 
 
 def test_card_when_any_commands_come_is_what_the_model_says() -> None:
-    tally = run(110, 40, derandomize=True)
+    tally = run(90, 40, derandomize=True)
     orders = Counter({key: times for key, times in tally.items() if key[0] != "in locked card"})
     done = sum(times for (_, carried_out), times in orders.items() if carried_out)
     assert done > 0.6 * orders.total()
