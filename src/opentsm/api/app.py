@@ -85,6 +85,8 @@ def _v1() -> Router:
             secure_elements.show_content,
             secure_elements.audit_secure_element,
             secure_elements.reinstate_secure_element,
+            secure_elements.replace_key_sets,
+            secure_elements.retire_secure_element,
             master_keys.import_master_key,
             application_keys.import_application_key,
             devices.offer_enrolment,
