@@ -49,11 +49,6 @@ replace = msgspec.structs.replace
 
 MAX_ATTEMPTS = 8
 AUTHENTICATION = "authenticate to the card"
-_ADVICE = {
-    SeState.QUARANTINED: "Find out why; correct wrong key sets by PUT /v1/secure-elements/{id}/key-sets."
-    " Then reinstate it.",
-    SeState.RETIRED: "It is out of use for good; register it anew if it should be used again.",
-}
 
 
 class Conductor:
@@ -107,7 +102,7 @@ class Conductor:
                 Failure(
                     code="secure_element_" + se.state.value.lower(),
                     detail=f"The secure element is {se.state.value.lower()}; nothing is sent to it.",
-                    advice=_ADVICE[se.state],
+                    advice="Find out why, then reinstate it.",
                 ),
             )
             return

@@ -10,6 +10,7 @@ from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.access import Access
+from opentsm.tsm.roles.sp.certificates import CertificateDesk
 from opentsm.tsm.roles.sp.configurations import ConfigurationDesk
 from opentsm.tsm.roles.sp.describe import Application, build, choose, priority_of
 from opentsm.tsm.roles.sp.executables import ExecutableDesk
@@ -18,9 +19,11 @@ from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.personalization import complete, load_recipe, seal
 from opentsm.tsm.roles.sp.profiles import ProfileDesk, document
 from opentsm.tsm.roles.sp.recipes import Recipe
+from opentsm.tsm.roles.sp.relations import RelationDesk
 from opentsm.tsm.roles.sp.scripts import RECIPE, KeystoreOf, ScriptDesk
 from opentsm.tsm.roles.sp.services import ServiceDesk
 from opentsm.tsm.roles.sp.shelf import Shelf, find
+from opentsm.tsm.roles.sp.spos_configs import SposConfigDesk
 from opentsm.tsm.roles.sp.versions import VersionDesk
 
 
@@ -48,9 +51,12 @@ class SpCatalogue:
         self.services = ServiceDesk(place)
         self.flavors = FlavorDesk(place, self.profiles)
         self.versions = VersionDesk(place, self.profiles)
-        self.load_files = ExecutableDesk(place)
+        self.load_files = ExecutableDesk(place, self.profiles)
         self.configurations = ConfigurationDesk(place)
         self.scripts = ScriptDesk(place, keystore_of)
+        self.certificates = CertificateDesk(place)
+        self.spos_configs = SposConfigDesk(place)
+        self.relations = RelationDesk(place, self.profiles)
         self._storage = storage
         self._world = world
         self._se_profiles = profiles

@@ -7,8 +7,14 @@ from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
 from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG
+from opentsm.tsm.roles.sp.flavors import check_applications
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.references import flavors, uses_configuration
 from opentsm.tsm.roles.sp.shelf import Shelf, find
+
+_PERSONALIZATION = "personalizationConfig"
+_CERTIFICATE_ID = "certificateId"
+_FROZEN = ("instanceAid", "installConfig", "activationConfig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,33 @@ class ConfigurationDesk:
             await tx.commit()
         return document
 
+    async def modify(self, owner: TenantId, id_: str, body: object) -> Document:
+        """Replace what may be edited of an application configuration; what the body leaves out is gone.
+
+        A published flavor fixes everything but name, description and certificate: from then on it may be
+        repeated or left out.
+
+        Raises:
+            CatalogueError: 1002, 1005, 1006, 1007, 1008 or 1009.
+        """
+        async with self.shelf.storage.transaction() as tx:
+            await tx.catalogue.lock(owner)
+            before = await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
+            wanted = APPLICATION_CONFIG.check_change(body, before)
+            _check_activation(shelf.part(wanted, "activationConfig"))
+            wanted["instanceAid"] = str(Aid.from_hex(str(wanted["instanceAid"])))
+            users = await flavors(tx, owner, uses_configuration({id_}))
+            if any(flavor["published"] for flavor in users):
+                wanted = _keep_frozen(wanted, before)
+            await _check_references(tx, owner, shelf.part(wanted, "personalizationConfig"))
+            document = {"id": id_, "spId": owner, **wanted}
+            await tx.catalogue.put(owner, shelf.APPLICATION_CONFIG, id_, document)
+            for flavor in users:
+                await check_applications(tx, owner, flavor)
+            await shelf.record(tx, owner, shelf.APPLICATION_CONFIG, id_, "modified")
+            await tx.commit()
+        return document
+
     async def delete(self, owner: TenantId, id_: str) -> None:
         """Delete an application configuration that no flavor uses.
 
@@ -57,13 +90,30 @@ class ConfigurationDesk:
         async with self.shelf.storage.transaction() as tx:
             await tx.catalogue.lock(owner)
             await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
-            for flavor in await tx.catalogue.list(owner, shelf.FLAVOR):
-                configs = shelf.objects(flavor, "applicationInstantiationConfigs")
-                if any(config["applicationConfigId"] == id_ for config in configs):
-                    raise errors.still_referenced("ApplicationConfig", "Flavor")
+            if await flavors(tx, owner, uses_configuration({id_})):
+                raise errors.still_referenced("ApplicationConfig", "Flavor")
             await tx.catalogue.delete(owner, shelf.APPLICATION_CONFIG, id_)
             await shelf.record(tx, owner, shelf.APPLICATION_CONFIG, id_, "deleted")
             await tx.commit()
+
+
+def _keep_frozen(wanted: Document, before: Document) -> Document:
+    """Return the new document with what a published flavor fixes; §4.1.4.12 to 4.1.4.15 mark that C.
+
+    Raises:
+        CatalogueError: 1005; the operation has no 1015 in the guideline.
+    """
+    for name in _FROZEN:
+        if name in wanted and wanted[name] != before.get(name):
+            raise errors.fixed(name)
+    kept = {name: before[name] for name in _FROZEN if name in before}
+    personalization = shelf.part(wanted, _PERSONALIZATION)
+    fixed = {k: v for k, v in shelf.part(before, _PERSONALIZATION).items() if k != _CERTIFICATE_ID}
+    for name, value in personalization.items():
+        if name != _CERTIFICATE_ID and value != fixed.get(name):
+            raise errors.fixed(f"{_PERSONALIZATION}.{name}")
+    merged = fixed | personalization
+    return {**kept, **wanted, **({_PERSONALIZATION: merged} if merged else {})}
 
 
 def _check_activation(config: Document) -> None:

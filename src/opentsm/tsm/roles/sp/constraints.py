@@ -6,6 +6,8 @@ from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.profiles import ProfileDesk
+from opentsm.tsm.roles.sp.references import deployed_profiles
 
 
 async def check_constraints(
@@ -24,6 +26,17 @@ async def check_constraints(
         load_file = await shelf.find(tx, owner, shelf.LOAD_FILE, elf_id)
         for profile in profiles:
             _check(load_file, profile)
+
+
+async def check_deployments(tx: UnitOfWork, owner: TenantId, flavor: Document, profiles: ProfileDesk) -> None:
+    """Refuse a flavor that some card profile cannot carry to which a version of its service gives it.
+
+    Raises:
+        CatalogueError: 1016.
+    """
+    versions = await tx.catalogue.list(owner, shelf.VERSION, parent=str(flavor["serviceId"]))
+    ids = {id_ for one in versions for id_ in deployed_profiles(one, [str(flavor["id"])])}
+    await check_constraints(tx, owner, flavor, [profiles.get(one) for one in sorted(ids)])
 
 
 def _check(load_file: Document, profile: Document) -> None:

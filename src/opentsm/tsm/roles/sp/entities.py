@@ -79,6 +79,16 @@ VERSION = Form(
     },
 )
 
+SPOS_CONFIG = Form(
+    "SposConfig",
+    {
+        "id": _ASSIGNED,
+        "spId": _ASSIGNED,
+        "url": Attribute(f.https_url, mandatory=True),
+        "certificateId": Attribute(f.reference, mandatory=True),
+    },
+)
+
 _NOT_YET = "false: this TSM makes no attestation tokens yet"
 APPLICATION_CONFIG = Form(
     "ApplicationConfig",

@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, load_files, shelf
+from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.profiles import ProfileDesk
+from opentsm.tsm.roles.sp.references import flavors, module_ids, uses_load_file
 from opentsm.tsm.roles.sp.shelf import Shelf, find, shown
 
 BLOCK = "_block"
@@ -16,6 +20,7 @@ class ExecutableDesk:
     """Use cases about load files."""
 
     shelf: Shelf
+    profiles: ProfileDesk
 
     async def all(self, owner: TenantId) -> list[Document]:
         """Return all load files of the provider."""
@@ -54,6 +59,37 @@ class ExecutableDesk:
             await tx.commit()
         return document
 
+    async def replace(self, owner: TenantId, id_: str, file_name: str | None, data: bytes) -> Document:
+        """Put another file in the place of a load file that no published flavor uses.
+
+        The AID is the same, and so are the ids of the modules that are still there; without a name the old
+        one stays. Instances on cards keep the block that they were made of.
+
+        Raises:
+            CatalogueError: 1005 for another AID, 1009 also for an installed module that the file lacks, 1008,
+                1013, 1014, 1015 or 1016.
+        """
+        forms.text(file_name or "", "elfFilename")
+        async with self.shelf.storage.transaction() as tx:
+            await tx.catalogue.lock(owner)
+            before = await find(tx, owner, shelf.LOAD_FILE, id_)
+            await self._check_users(tx, owner, id_)
+            found = load_files.read(data)
+            if found.attributes["aid"] != before["aid"]:
+                raise errors.fixed("aid")
+            kept: Document = {name: before[name] for name in ("id", "spId", "fileName", "creationDate")}
+            document = kept | {"uploadDate": self.shelf.now(), **found.attributes}
+            document["fileName"] = file_name or before["fileName"]
+            hidden = {BLOCK: {"sha256": found.sha256, "size": len(found.block)}}
+            await tx.load_files.put_block(found.sha256, found.block)
+            await tx.catalogue.put(owner, shelf.LOAD_FILE, id_, document | hidden, file=data)
+            ids = {aid: self.shelf.world.new_id() for aid in found.modules}
+            await _replace_modules(tx, owner, id_, ids)
+            await self._check_users(tx, owner, id_)
+            await shelf.record(tx, owner, shelf.LOAD_FILE, id_, "replaced", sha256=found.sha256)
+            await tx.commit()
+        return document
+
     async def delete(self, owner: TenantId, id_: str) -> None:
         """Delete a load file that no flavor uses; the block stays for instances that are made of it.
 
@@ -63,15 +99,10 @@ class ExecutableDesk:
         async with self.shelf.storage.transaction() as tx:
             await tx.catalogue.lock(owner)
             await find(tx, owner, shelf.LOAD_FILE, id_)
-            modules = await tx.catalogue.list(owner, shelf.MODULE, parent=id_)
-            own = {str(module["id"]) for module in modules}
-            for flavor in await tx.catalogue.list(owner, shelf.FLAVOR):
-                configs = shelf.objects(flavor, "applicationInstantiationConfigs")
-                installs = any(config["executableModuleId"] in own for config in configs)
-                if installs or id_ in shelf.texts(flavor, "executableLoadFileIds"):
-                    raise errors.still_referenced("ExecutableLoadFile", "Flavor")
-            for module_id in own:
-                await tx.catalogue.delete(owner, shelf.MODULE, module_id)
+            if await flavors(tx, owner, await uses_load_file(tx, owner, id_)):
+                raise errors.still_referenced("ExecutableLoadFile", "Flavor")
+            for module in await tx.catalogue.list(owner, shelf.MODULE, parent=id_):
+                await tx.catalogue.delete(owner, shelf.MODULE, str(module["id"]))
             await tx.catalogue.delete(owner, shelf.LOAD_FILE, id_)
             await shelf.record(tx, owner, shelf.LOAD_FILE, id_, "deleted")
             await tx.commit()
@@ -94,8 +125,42 @@ class ExecutableDesk:
     async def module(self, owner: TenantId, id_: str, module_id: str) -> Document:
         """Return one module of a load file."""
         async with self.shelf.storage.transaction() as tx:
-            await find(tx, owner, shelf.LOAD_FILE, id_)
-            module = await find(tx, owner, shelf.MODULE, module_id)
-        if module["elfId"] != id_:
-            raise errors.not_existing("ExecutableModule", module_id)
-        return module
+            return await find_module(tx, owner, id_, module_id)
+
+    async def _check_users(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Refuse to replace a load file that is published (1015) or that some card cannot run (1016)."""
+        for flavor in await flavors(tx, owner, await uses_load_file(tx, owner, id_)):
+            if flavor["published"]:
+                raise errors.already_published("ExecutableLoadFile", str(flavor["id"]))
+            await check_deployments(tx, owner, flavor, self.profiles)
+
+
+async def find_module(tx: UnitOfWork, owner: TenantId, id_: str, module_id: str) -> Document:
+    """Return one module of a load file; CatalogueError 1009 for either."""
+    await find(tx, owner, shelf.LOAD_FILE, id_)
+    module = await find(tx, owner, shelf.MODULE, module_id)
+    if module["elfId"] != id_:
+        raise errors.not_existing("ExecutableModule", module_id)
+    return module
+
+
+async def _replace_modules(tx: UnitOfWork, owner: TenantId, id_: str, added: dict[str, str]) -> None:
+    """Give a load file the modules of its new file: those that it had keep their ids.
+
+    Args:
+        tx: the transaction.
+        owner: whose load file.
+        id_: of the load file.
+        added: AID to an id for each module of the new file, used where the module is new.
+    """
+    installed = {one for flavor in await tx.catalogue.list(owner, shelf.FLAVOR) for one in module_ids(flavor)}
+    left = dict(added)
+    for module in await tx.catalogue.list(owner, shelf.MODULE, parent=id_):
+        if left.pop(str(module["aid"]), None) is not None:
+            continue
+        if module["id"] in installed:
+            raise errors.not_existing("ExecutableModule", module["aid"])
+        await tx.catalogue.delete(owner, shelf.MODULE, str(module["id"]))
+    for aid, module_id in left.items():
+        document: Document = {"id": module_id, "elfId": id_, "aid": aid}
+        await tx.catalogue.put(owner, shelf.MODULE, module_id, document, parent=id_)

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
-from opentsm.tsm.roles.sp.constraints import check_constraints
+from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, FLAVOR, UNDER_ISSUER_DOMAIN
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.profiles import ProfileDesk
+from opentsm.tsm.roles.sp.references import deployed_flavors
 from opentsm.tsm.roles.sp.shelf import Shelf, find, find_in
 
+# §4.1.4.4: what cannot change once the flavor is published
+_FROZEN = ("executableLoadFileIds", "applicationInstantiationConfigs")
 _IDS = forms.list_of(forms.reference)
 
 
@@ -54,9 +57,36 @@ class FlavorDesk:
             await tx.catalogue.lock(owner)
             await find(tx, owner, shelf.SERVICE, service_id)
             await _check_load_files(tx, owner, document)
-            await _check_applications(tx, owner, document)
+            await check_applications(tx, owner, document)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, document, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "created", service=service_id)
+            await tx.commit()
+        return document
+
+    async def modify(self, owner: TenantId, service_id: str, id_: str, body: object) -> Document:
+        """Replace what may be edited of a flavor; what the body leaves out is gone.
+
+        Publishing fixes load files and applications: from then on they may be repeated or left out.
+
+        Raises:
+            CatalogueError: 1002, 1005, 1006, 1007, 1008, 1009, 1015 or 1016.
+        """
+        async with self.shelf.storage.transaction() as tx:
+            await tx.catalogue.lock(owner)
+            before = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
+            wanted = _with_priorities(FLAVOR.check_change(body, before))
+            if before["published"]:
+                _check_frozen(wanted, before)
+            empty: Document = {name: before[name] if before["published"] else [] for name in _FROZEN}
+            assigned = {name: before[name] for name in ("id", "serviceId", "creationDate", "published")}
+            document = {**assigned, **empty, **wanted}
+            await _check_load_files(tx, owner, document)
+            await check_applications(tx, owner, document)
+            if before["published"]:
+                await _check_options(tx, owner, document)
+            await check_deployments(tx, owner, document, self.profiles)
+            await tx.catalogue.put(owner, shelf.FLAVOR, id_, document, parent=service_id)
+            await shelf.record(tx, owner, shelf.FLAVOR, id_, "modified", service=service_id)
             await tx.commit()
         return document
 
@@ -69,7 +99,8 @@ class FlavorDesk:
         async with self.shelf.storage.transaction() as tx:
             await tx.catalogue.lock(owner)
             await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
-            if await _versions_with(tx, owner, service_id, id_):
+            versions = await tx.catalogue.list(owner, shelf.VERSION, parent=service_id)
+            if any(id_ in deployed_flavors(version) for version in versions):
                 raise errors.still_referenced("Flavor", "Version")
             await tx.catalogue.delete(owner, shelf.FLAVOR, id_)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "deleted")
@@ -117,7 +148,7 @@ class FlavorDesk:
             added = [one for one in ids if add and one not in linked]
             changed = flavor | {"executableLoadFileIds": kept + added}
             await _check_load_files(tx, owner, changed)
-            await self._check_profiles(tx, owner, service_id, changed)
+            await check_deployments(tx, owner, changed, self.profiles)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, changed, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "linked" if add else "unlinked", count=len(ids))
             await tx.commit()
@@ -143,18 +174,16 @@ class FlavorDesk:
             await tx.commit()
         return published
 
-    async def _check_profiles(
-        self, tx: UnitOfWork, owner: TenantId, service_id: str, flavor: Document
-    ) -> None:
-        for version in await _versions_with(tx, owner, service_id, str(flavor["id"])):
-            deployments = shelf.part(version, "allowedDeployments")
-            profiles = [self.profiles.get(one) for one in shelf.texts(deployments, str(flavor["id"]))]
-            await check_constraints(tx, owner, flavor, profiles)
-
 
 def option(flavor: Document, name: str) -> bool:
     """Return one of our generic options; absent means False."""
     return bool(shelf.part(shelf.part(flavor, "featureConfig"), "genericOptions").get(name, False))
+
+
+def _check_frozen(wanted: Document, before: Document) -> None:
+    for name in _FROZEN:
+        if name in wanted and wanted[name] != before[name]:
+            raise errors.already_published("Flavor", str(before["id"]))
 
 
 def _with_priorities(wanted: Document) -> Document:
@@ -165,18 +194,14 @@ def _with_priorities(wanted: Document) -> Document:
     return wanted | {"applicationInstantiationConfigs": filled}
 
 
-async def _versions_with(tx: UnitOfWork, owner: TenantId, service_id: str, flavor_id: str) -> list[Document]:
-    versions = await tx.catalogue.list(owner, shelf.VERSION, parent=service_id)
-    return [one for one in versions if flavor_id in shelf.part(one, "allowedDeployments")]
-
-
 async def _check_load_files(tx: UnitOfWork, owner: TenantId, flavor: Document) -> None:
     path = "executableLoadFileIds"
     found = [await find(tx, owner, shelf.LOAD_FILE, one) for one in shelf.texts(flavor, path)]
     _once((str(one["aid"]) for one in found), path, "load files with different AIDs")
 
 
-async def _check_applications(tx: UnitOfWork, owner: TenantId, flavor: Document) -> None:
+async def check_applications(tx: UnitOfWork, owner: TenantId, flavor: Document) -> None:
+    """Refuse a flavor whose applications do not exist (1009) or would get the same instance AID (1008)."""
     path = "applicationInstantiationConfigs"
     instances: list[str] = []
     for config in shelf.objects(flavor, path):

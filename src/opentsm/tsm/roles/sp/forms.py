@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+from urllib.parse import urlsplit
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.tlv import parse_tlvs
@@ -20,6 +21,9 @@ Schema = Mapping[str, object]
 
 MAX_TEXT = 255
 MAX_ITEMS = 255
+MAX_URL = 500
+# RFC 3986 characters only; no @ before the path, no #
+_URL: Final = re.compile(r"https://[A-Za-z0-9._:\[\]-]+([/?][A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?")
 TAG_PATTERN: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
@@ -63,6 +67,11 @@ class Form:
         """Return the JSON Schema of what a provider sends."""
         given = {n: a for n, a in self.attributes.items() if a.access is not Access.ASSIGNED}
         return schema_of(given, _mandatory(given))
+
+    def change_schema(self) -> Schema:
+        """Return the JSON Schema of what a provider sends to change: the rest may be repeated unchanged."""
+        editable = {n: a for n, a in self.attributes.items() if a.access is Access.EDITABLE}
+        return schema_of(self.attributes, _mandatory(editable))
 
     def answer_schema(self) -> Schema:
         """Return the JSON Schema of what the TSM answers."""
@@ -110,8 +119,20 @@ class Form:
                 and not (modify and attribute.access is Access.FIXED)
             ):
                 raise errors.missing(name, self.entity, modify=modify)
-        for name, value in document.items():
-            self.attributes[name].check(value, name)
+        try:
+            for name, value in document.items():
+                self.attributes[name].check(value, name)
+        except _MissingInsideError as inside:
+            raise errors.missing(inside.path, inside.entity, modify=modify) from None
+
+
+class _MissingInsideError(Exception):
+    """A nested object lacks a mandatory attribute; only the form knows whether that is 1004 or 1006."""
+
+    def __init__(self, path: str, entity: str) -> None:
+        super().__init__(path)
+        self.path = path
+        self.entity = entity
 
 
 def _object(body: object) -> Document:
@@ -203,6 +224,26 @@ def _tlv(value: object, path: str) -> None:
 tlv = Check(_tlv, {**text.schema, "description": "BER-TLV structures in hex"})
 
 
+def _https_url(value: object, path: str) -> None:
+    """Check an absolute https address: credentials have no place in it, a fragment never reaches a server."""
+    supported = f"an absolute https URL of at most {MAX_URL} characters, without user and fragment"
+    if not isinstance(value, str) or len(value) > MAX_URL or not _URL.fullmatch(value):
+        raise errors.bad_format(value, path, supported)
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a bracket that is no IPv6 address
+        usable = False
+    if not usable:
+        raise errors.bad_format(value, path, supported)
+
+
+https_url = Check(
+    _https_url,
+    {"type": "string", "format": "uri", "pattern": f"^{_URL.pattern}$", "maxLength": MAX_URL},
+)
+
+
 def _reference(value: object, path: str) -> None:
     """Check an id; whether something has it is for the use case."""
     text(value, path)
@@ -288,7 +329,7 @@ def nested(entity: str, attributes: Mapping[str, Attribute]) -> Check:
                 raise errors.unknown(f"{path}.{key}")
         for key, attribute in attributes.items():
             if attribute.mandatory and key not in value:
-                raise errors.missing(f"{path}.{key}", entity)
+                raise _MissingInsideError(f"{path}.{key}", entity)
         for key, item in value.items():
             attributes[key].check(item, f"{path}.{key}")
 

@@ -9,10 +9,12 @@ from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, InvariantError, KeystoreError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.recipe_format import FORMAT, MAX_BYTES, RecipeError, is_key_name, read_recipe
 from opentsm.tsm.roles.sp.recipes import Recipe
+from opentsm.tsm.roles.sp.references import configurations_with
 from opentsm.tsm.roles.sp.shelf import Shelf, find, shown
 
 RECIPE = "_recipe"
@@ -50,17 +52,33 @@ class ScriptDesk:
             raise errors.invalid_request("scriptFilename is missing")
         forms.text(file_name, "scriptFilename")
         recipe = _read(data)
-        recipe_id = hashlib.sha256(data).hexdigest()
         id_, now = self.shelf.world.new_id(), self.shelf.now()
         document: Document = {"id": id_, "spId": owner, "fileName": file_name}
         document |= {"creationDate": now, "uploadDate": now}
         await self._make_keys(owner, recipe)
         async with self.shelf.storage.transaction() as tx:
             await tx.catalogue.lock(owner)
-            await tx.catalogue.put(owner, shelf.RECIPE, recipe_id, {"version": recipe.version}, file=data)
-            await tx.catalogue.put(owner, shelf.SCRIPT, id_, document | {RECIPE: recipe_id}, file=data)
-            details = {"version": recipe.version, "sha256": recipe_id, "keys": ",".join(sorted(recipe.keys))}
-            await shelf.record(tx, owner, shelf.SCRIPT, id_, "uploaded", **details)
+            await _store(tx, document, recipe, data, "uploaded")
+            await tx.commit()
+        return document
+
+    async def replace(self, owner: TenantId, id_: str, file_name: str | None, data: bytes) -> Document:
+        """Put another recipe in the place of a script's; without a name the old one stays.
+
+        Instances on cards keep the recipe that they were made with; new ones get this one.
+
+        Raises:
+            CatalogueError: 1008, 1009, 1013 with the place of the fault, or 1014.
+        """
+        forms.text(file_name or "", "scriptFilename")
+        await self.get(owner, id_)  # before keys are made for it
+        recipe = _read(data)
+        await self._make_keys(owner, recipe)
+        async with self.shelf.storage.transaction() as tx:
+            await tx.catalogue.lock(owner)
+            document = shown(await find(tx, owner, shelf.SCRIPT, id_)) | {"uploadDate": self.shelf.now()}
+            document["fileName"] = file_name or document["fileName"]
+            await _store(tx, document, recipe, data, "replaced")
             await tx.commit()
         return document
 
@@ -73,9 +91,8 @@ class ScriptDesk:
         async with self.shelf.storage.transaction() as tx:
             await tx.catalogue.lock(owner)
             await find(tx, owner, shelf.SCRIPT, id_)
-            for config in await tx.catalogue.list(owner, shelf.APPLICATION_CONFIG):
-                if shelf.part(config, "personalizationConfig").get("personalizationScriptId") == id_:
-                    raise errors.still_referenced("PersonalizationScript", "ApplicationConfig")
+            if await configurations_with(tx, owner, "personalizationScriptId", id_):
+                raise errors.still_referenced("PersonalizationScript", "ApplicationConfig")
             await tx.catalogue.delete(owner, shelf.SCRIPT, id_)
             await shelf.record(tx, owner, shelf.SCRIPT, id_, "deleted")
             await tx.commit()
@@ -123,6 +140,15 @@ class ScriptDesk:
         for name in sorted(recipe.keys):
             handle = application_key_handle(owner, name)
             await self.keystore_of(owner).generate(handle, length_bytes=_KEY_LENGTH)
+
+
+async def _store(tx: UnitOfWork, document: Document, recipe: Recipe, data: bytes, happened: str) -> None:
+    owner = TenantId(str(document["spId"]))
+    id_, recipe_id = str(document["id"]), hashlib.sha256(data).hexdigest()
+    await tx.catalogue.put(owner, shelf.RECIPE, recipe_id, {"version": recipe.version}, file=data)
+    await tx.catalogue.put(owner, shelf.SCRIPT, id_, document | {RECIPE: recipe_id}, file=data)
+    details = {"version": recipe.version, "sha256": recipe_id, "keys": ",".join(sorted(recipe.keys))}
+    await shelf.record(tx, owner, shelf.SCRIPT, id_, happened, **details)
 
 
 def _read(data: bytes) -> Recipe:
