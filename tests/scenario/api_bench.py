@@ -202,7 +202,7 @@ class ApiBench:
         )
         async with self.storage.transaction() as tx:
             for entity, id_ in (("service", "transit"), ("version", "transit/1.0.0"), ("flavor", "flavor")):
-                await tx.catalogue.put(provider, entity, id_, {})
+                await tx.catalogue.put(provider, entity, id_, {"id": id_})
             await tx.instances.add(instance)
             await tx.commit()
         return instance

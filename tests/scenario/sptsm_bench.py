@@ -5,10 +5,16 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from litestar import Litestar
 from litestar.datastructures import State
 from tests.scenario import sptsm_answers
@@ -105,6 +111,27 @@ async def upload_script(client: httpx.AsyncClient, recipe: object) -> httpx.Resp
     content = recipe if isinstance(recipe, bytes) else json.dumps(recipe).encode()
     files = {"scriptFile": ("a.json", content, "application/octet-stream")}
     return await client.post("/personalization-scripts", data={"scriptFilename": "a.json"}, files=files)
+
+
+def certificate(name: str = "spos.example") -> x509.Certificate:
+    """Return a certificate that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(start).not_valid_after(start + timedelta(days=3650))
+    return builder.sign(key, SHA256())
+
+
+def pem(name: str = "spos.example") -> bytes:
+    """Return a certificate as PEM."""
+    return certificate(name).public_bytes(Encoding.PEM)
+
+
+async def upload_certificate(client: httpx.AsyncClient, data: bytes | None = None) -> httpx.Response:
+    """Upload a certificate."""
+    files = {"certFile": ("spos.pem", data or pem(), "application/octet-stream")}
+    return await client.post("/certificates", data={"certFilename": "spos.pem"}, files=files)
 
 
 @dataclass(slots=True)

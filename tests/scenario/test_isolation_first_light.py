@@ -17,6 +17,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, Json, problem
+from tests.scenario.sptsm_bench import pem
 
 from opentsm.agent.device_key import DeviceKey
 from opentsm.tsm.domain.exchange import Command, Expected
@@ -45,6 +46,9 @@ OWN = {
         *(f"GET {SPTSM}/secure-component-profiles", f"GET {SPTSM}/secure-component-profiles/{{scpId:str}}"),
         *(f"GET {SPTSM}/services", f"GET {SPTSM}/executable-load-files"),
         *(f"GET {SPTSM}/application-configs", f"GET {SPTSM}/personalization-scripts"),
+        *(f"GET {SPTSM}/certificates", f"GET {SPTSM}/spos-configs"),
+        f"GET {SPTSM}/secure-component-profiles/{{scpId:str}}/elfs",
+        f"GET {SPTSM}/secure-component-profiles/{{scpId:str}}/services",
         f"POST {SPTSM}/services",
     },
 }
@@ -64,13 +68,14 @@ class Belongings:
 
     def body(self, route: str) -> dict[str, Any]:
         """Return a body (as httpx takes it) with which the owner would succeed, or nearly so."""
-        if "multipart" in (self._bodies().get(route) or {}):
-            form: dict[str, Any] = {"files": {"elfFile": ("a.cap", b"x")}, "data": {"elfFilename": "a.cap"}}
-            return form
         body = self._bodies().get(route)
+        if isinstance(body, dict) and "multipart" in body:
+            part = body["multipart"]
+            form: dict[str, Any] = {"files": {f"{part}File": ("a", b"x")}, "data": {f"{part}Filename": "a"}}
+            return form
         return {} if body is None else {"json": body}
 
-    def _bodies(self) -> dict[str, Json]:
+    def _bodies(self) -> dict[str, Any]:
         own = self.parameters
         source = {"type": "diversified", "master": "isd-master", "method": "KDF3", "kdd": "00" * 10}
         element = {"identifiers": [{"type": "CIN", "value": self.cin}], "profile": "scp03-i70"}
@@ -81,7 +86,6 @@ class Belongings:
                 **element,
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
             },
-            "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
             "POST /v1/device-enrolments": {"se_id": own["se_id"]},
@@ -110,8 +114,35 @@ class Belongings:
             f"PUT {SPTSM}/services/{{serviceId:str}}/flavors/{{flavorId:str}}/executable-load-files": {
                 "executableLoadFileIds": [own["elf_id"]]
             },
-            f"POST {SPTSM}/executable-load-files": {"multipart": True},
-            f"POST {SPTSM}/personalization-scripts": {"multipart": True},
+            **self._changes(),
+        }
+
+    def _changes(self) -> dict[str, Any]:
+        """Return the bodies of what changes the shelf of the first provider."""
+        own = self.parameters
+        service = f"{SPTSM}/services/{{serviceId:str}}"
+        version = f"{service}/versions/{{tag:str}}"
+        spos = {"url": "https://taken.example/", "certificateId": own["cert_id"]}
+        uploads = {
+            f"{method} {SPTSM}/{path}{one}": {"multipart": part}
+            for path, part, id_ in (
+                ("executable-load-files", "elf", "elfId"),
+                ("personalization-scripts", "script", "personalizationScriptId"),
+                ("certificates", "cert", "certificateId"),
+            )
+            for method, one in (("POST", ""), ("PUT", f"/{{{id_}:str}}"))
+        }
+        return {
+            **uploads,
+            f"PUT {service}/flavors/{{flavorId:str}}": {"name": "taken"},
+            f"PUT {version}": {"allowedDeployments": {}},
+            f"POST {version}/flavors": {own["flavor_id"]: [own["scpId"]]},
+            f"PUT {version}/flavors": [own["flavor_id"]],
+            f"POST {version}/secure-component-profiles": {own["scpId"]: own["flavor_id"]},
+            f"PUT {version}/secure-component-profiles": [own["scpId"]],
+            f"PUT {SPTSM}/application-configs/{{applicationConfigId:str}}": {"instanceAid": "F04F54534D0101"},
+            f"POST {SPTSM}/spos-configs": spos,
+            f"PUT {SPTSM}/spos-configs/{{sposConfigId:str}}": spos,
         }
 
 
@@ -178,6 +209,10 @@ async def furnish(api: ApiBench) -> Belongings:
     script = await upload(
         api, "personalization-scripts", "script", "bank.json", (CAPS / "recipes/bank.json").read_bytes()
     )
+    cert = await upload(api, "certificates", "cert", "spos.pem", pem())
+    spos = await shelve(
+        api, "spos-configs", {"url": f"https://{MARK.lower()}.example/x", "certificateId": cert}
+    )
     modules = await api.get("shelf", f"{SPTSM}/executable-load-files/{elf}/executable-modules")
     config = await shelve(
         api, "application-configs", {"instanceAid": "F04F54534D0101", "name": MARK, "description": MARK}
@@ -203,6 +238,10 @@ async def furnish(api: ApiBench) -> Belongings:
             "elf_id": elf,
             "config_id": config,
             "script_id": script,
+            "cert_id": cert,
+            "spos_id": spos,
+            "certificateId": cert,
+            "sposConfigId": spos,
             "scpId": profile,
             "serviceId": service,
             "flavorId": flavor,
@@ -264,7 +303,10 @@ async def picture(api: ApiBench, owned: Belongings) -> list[str]:
         ),
         ("shelf", f"{SPTSM}/services/{own['service_id']}/flavors"),
         ("shelf", f"{SPTSM}/services/{own['service_id']}/versions"),
-        ("shelf", f"{SPTSM}/personalization-scripts"),
+        *(
+            ("shelf", f"{SPTSM}/{name}")
+            for name in ("personalization-scripts", "certificates", "spos-configs")
+        ),
     ):
         answer = await api.get(who, path)
         assert answer.status_code == 200, (path, answer.text)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from opentsm.api.sptsm.exchange import MAX_BODY_BYTES
-from opentsm.api.sptsm.operations import OPERATIONS, Answer, Body, Operation
+from opentsm.api.sptsm.operations import OPERATIONS
 from opentsm.api.sptsm.routes import PATH, parameters
-from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG, FLAVOR, SERVICE, VERSION
+from opentsm.api.sptsm.table import Answer, Body, Operation
+from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG, FLAVOR, SERVICE, SPOS_CONFIG, VERSION
 from opentsm.tsm.roles.sp.errors import Category
 
 Json = dict[str, Any]
@@ -116,12 +117,20 @@ def _reference(name: str) -> Json:
 
 
 def _schemas() -> Iterator[tuple[str, Json]]:
-    for form in (SERVICE, FLAVOR, VERSION, APPLICATION_CONFIG):
+    for form in (SERVICE, FLAVOR, VERSION, APPLICATION_CONFIG, SPOS_CONFIG):
         yield form.entity, {"description": f"A {form.entity} as stored.", **form.answer_schema()}
         yield f"New{form.entity}", {"description": f"A {form.entity} to store.", **form.request_schema()}
-    yield "Ids", {"type": "array", "items": _TEXT, "description": "Ids of ExecutableLoadFiles."}
+        changed = f"A {form.entity} in place of one; what cannot change may be repeated."
+        yield f"Changed{form.entity}", {"description": changed, **form.change_schema()}
+    yield "Ids", {"type": "array", "items": _TEXT, "uniqueItems": True, "description": "Ids."}
+    yield "ProfilesOfFlavors", _map("Ids of SecureComponentProfiles by the id of their Flavor.", _IDS)
+    yield "FlavorsOfProfiles", _map("The id of the Flavor by the id of a SecureComponentProfile.", _TEXT)
     for name, description, members in _WRITTEN_BY_US:
         yield name, _object(description, members)
+
+
+def _map(description: str, value: Json) -> Json:
+    return {"description": description, "type": "object", "additionalProperties": value}
 
 
 def _object(description: str, members: Json) -> Json:
@@ -134,6 +143,7 @@ def _object(description: str, members: Json) -> Json:
     }
 
 
+_IDS: Final[Json] = {"type": "array", "items": _TEXT, "uniqueItems": True}
 _TEXTS: Final[Json] = {"type": "object", "additionalProperties": {"type": "string"}}
 _UPLOADED: Final[Json] = dict.fromkeys(("id", "spId", "fileName", "creationDate", "uploadDate"), _TEXT)
 _WRITTEN_BY_US: Final[tuple[tuple[str, str, Json], ...]] = (
@@ -156,6 +166,7 @@ _WRITTEN_BY_US: Final[tuple[tuple[str, str, Json], ...]] = (
     ),
     ("ExecutableModule", "A module of a load file.", dict.fromkeys(("id", "elfId", "aid"), _TEXT)),
     ("PersonalizationScript", "A personalisation script.", _UPLOADED),
+    ("Certificate", "A certificate.", _UPLOADED),
     (
         "GeneralError",
         "A refusal, with its category of the guideline's §4.1.5.2.",

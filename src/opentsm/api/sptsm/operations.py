@@ -1,53 +1,16 @@
-"""The operations of TR-03165 §4.1.6 that are served, as one table: routes and description are made of it.
+"""The operations of TR-03165 §4.1.6, as one table: routes and description are made of it.
 
 Names of operations and path parameters are those of the published OpenAPI document. Every use case takes the
-provider, then the path parameters in their order, then the body.
+provider, then the path parameters in their order, then the body. Certificates and online systems stand in
+`online_systems`, the *related* lists in `related`.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Literal
-
+from opentsm.api.sptsm.online_systems import ONLINE_SYSTEMS
+from opentsm.api.sptsm.related import RELATED
+from opentsm.api.sptsm.table import Body, Operation, UseCase, create, delete, file, get, list_, modify
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.forms import Document
-
-UseCase = Callable[..., Awaitable[Any]]
-
-
-class Body(Enum):
-    """What a request carries: nothing, a JSON document, or a form with one file."""
-
-    NONE = "none"
-    JSON = "json"
-    LOAD_FILE = "elf"
-    SCRIPT = "script"
-
-
-class Answer(Enum):
-    """What comes back: one document, a list of them, a file, or nothing."""
-
-    ONE = "one"
-    LIST = "list"
-    FILE = "file"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation: `schema` names what the answer holds, `takes` what the body holds."""
-
-    method: Literal["GET", "POST", "PUT", "DELETE"]
-    path: str
-    id: str
-    summary: str
-    use_case: Callable[[SpCatalogue], UseCase]
-    schema: str = ""
-    answer: Answer = Answer.ONE
-    body: Body = Body.NONE
-    takes: str = ""
-
 
 _SERVICE = "/services/{serviceId}"
 _FLAVOR = f"{_SERVICE}/flavors/{{flavorId}}"
@@ -56,32 +19,6 @@ _VERSION = f"{_SERVICE}/versions/{{tag}}"
 _ELF = "/executable-load-files/{elfId}"
 _CONFIG = "/application-configs/{applicationConfigId}"
 _SCRIPT = "/personalization-scripts/{personalizationScriptId}"
-
-
-def _get(
-    path: str, id_: str, schema: str, summary: str, use_case: Callable[[SpCatalogue], UseCase]
-) -> Operation:
-    return Operation("GET", path, id_, summary, use_case, schema)
-
-
-def _list(
-    path: str, id_: str, schema: str, summary: str, use_case: Callable[[SpCatalogue], UseCase]
-) -> Operation:
-    return Operation("GET", path, id_, summary, use_case, schema, Answer.LIST)
-
-
-def _file(path: str, id_: str, summary: str, use_case: Callable[[SpCatalogue], UseCase]) -> Operation:
-    return Operation("GET", path, id_, summary, use_case, answer=Answer.FILE)
-
-
-def _create(
-    path: str, id_: str, schema: str, summary: str, use_case: Callable[[SpCatalogue], UseCase]
-) -> Operation:
-    return Operation("POST", path, id_, summary, use_case, schema, body=Body.JSON, takes=f"New{schema}")
-
-
-def _delete(path: str, id_: str, summary: str, use_case: Callable[[SpCatalogue], UseCase]) -> Operation:
-    return Operation("DELETE", path, id_, summary, use_case, answer=Answer.NOTHING)
 
 
 def _account(catalogue: SpCatalogue) -> UseCase:
@@ -103,10 +40,10 @@ def _profile(catalogue: SpCatalogue) -> UseCase:
 
 
 _ACCOUNT = (
-    _get(
+    get(
         "/service-providers/current", "getAccountInformation", "ServiceProvider", "Show the account", _account
     ),
-    _get(
+    get(
         "/serviceproviders/current",
         "getAccountInformationAsInDocument",
         "ServiceProvider",
@@ -115,14 +52,14 @@ _ACCOUNT = (
     ),
 )
 _PROFILES = (
-    _list(
+    list_(
         "/secure-component-profiles",
         "listSecureComponentProfiles",
         "SecureComponentProfile",
         "List the profiles of cards",
         _profiles,
     ),
-    _get(
+    get(
         "/secure-component-profiles/{scpId}",
         "getSecureComponentProfile",
         "SecureComponentProfile",
@@ -131,31 +68,35 @@ _PROFILES = (
     ),
 )
 _SERVICES = (
-    _list("/services", "listServices", "Service", "List the services", lambda c: c.services.all),
-    _create("/services", "createService", "Service", "Create a service", lambda c: c.services.create),
-    _get(_SERVICE, "getService", "Service", "Show a service", lambda c: c.services.get),
-    Operation(
-        "PUT",
+    list_("/services", "listServices", "Service", "List the services", lambda c: c.services.all),
+    create("/services", "createService", "Service", "Create a service", lambda c: c.services.create),
+    get(_SERVICE, "getService", "Service", "Show a service", lambda c: c.services.get),
+    modify(
         _SERVICE,
         "modifyService",
+        "Service",
         "Replace what may be edited of a service",
         lambda c: c.services.modify,
-        "Service",
-        body=Body.JSON,
-        takes="NewService",
     ),
-    _delete(
+    delete(
         _SERVICE, "deleteService", "Delete a service, its versions and flavors", lambda c: c.services.delete
     ),
 )
 _FLAVORS = (
-    _list(
+    list_(
         f"{_SERVICE}/flavors", "listFlavors", "Flavor", "List a service's flavors", lambda c: c.flavors.all
     ),
-    _create(f"{_SERVICE}/flavors", "createFlavor", "Flavor", "Create a flavor", lambda c: c.flavors.create),
-    _get(_FLAVOR, "getFlavor", "Flavor", "Show a flavor", lambda c: c.flavors.get),
-    _delete(_FLAVOR, "deleteFlavor", "Delete a flavor that no version uses", lambda c: c.flavors.delete),
-    _list(
+    create(f"{_SERVICE}/flavors", "createFlavor", "Flavor", "Create a flavor", lambda c: c.flavors.create),
+    get(_FLAVOR, "getFlavor", "Flavor", "Show a flavor", lambda c: c.flavors.get),
+    modify(
+        _FLAVOR,
+        "modifyFlavor",
+        "Flavor",
+        "Replace what may be edited of a flavor",
+        lambda c: c.flavors.modify,
+    ),
+    delete(_FLAVOR, "deleteFlavor", "Delete a flavor that no version uses", lambda c: c.flavors.delete),
+    list_(
         _LINKS,
         "listLinkedElfs",
         "ExecutableLoadFile",
@@ -192,21 +133,89 @@ _FLAVORS = (
     ),
 )
 _VERSIONS = (
-    _list(
+    list_(
         f"{_SERVICE}/versions",
         "listVersions",
         "Version",
         "List a service's versions",
         lambda c: c.versions.all,
     ),
-    _create(
+    create(
         f"{_SERVICE}/versions", "createVersion", "Version", "Create a version", lambda c: c.versions.create
     ),
-    _get(_VERSION, "getVersion", "Version", "Show a version", lambda c: c.versions.get),
-    _delete(_VERSION, "deleteVersion", "Delete a version", lambda c: c.versions.delete),
+    get(_VERSION, "getVersion", "Version", "Show a version", lambda c: c.versions.get),
+    modify(
+        _VERSION,
+        "modifyVersion",
+        "Version",
+        "Replace the deployments of a version",
+        lambda c: c.versions.modify,
+    ),
+    delete(_VERSION, "deleteVersion", "Delete a version", lambda c: c.versions.delete),
+    list_(
+        f"{_VERSION}/flavors",
+        "listLinkedFlavors",
+        "Flavor",
+        "List a version's flavors",
+        lambda c: c.versions.flavors,
+    ),
+    Operation(
+        "POST",
+        f"{_VERSION}/flavors",
+        "linkFlavors",
+        "Add flavors to a version, each with its card profiles",
+        lambda c: c.versions.link_flavors,
+        "Version",
+        body=Body.JSON,
+        takes="ProfilesOfFlavors",
+    ),
+    Operation(
+        "PUT",
+        f"{_VERSION}/flavors",
+        "unlinkFlavors",
+        "Take flavors out of a version: in TR-03165 PUT removes",
+        lambda c: c.versions.unlink_flavors,
+        "Version",
+        body=Body.JSON,
+        takes="Ids",
+    ),
+    list_(
+        f"{_VERSION}/flavors/{{flavorId}}/secure-component-profiles",
+        "listAssociatedSecureComponentProfiles",
+        "SecureComponentProfile",
+        "List the card profiles that get a flavor in a version",
+        lambda c: c.versions.profiles_of_flavor,
+    ),
+    list_(
+        f"{_VERSION}/secure-component-profiles",
+        "listLinkedSecureComponentProfiles",
+        "SecureComponentProfile",
+        "List a version's card profiles",
+        lambda c: c.versions.linked_profiles,
+    ),
+    Operation(
+        "POST",
+        f"{_VERSION}/secure-component-profiles",
+        "linkSecureComponentProfiles",
+        "Add card profiles to a version, each with its flavor",
+        lambda c: c.versions.link_profiles,
+        "Version",
+        body=Body.JSON,
+        takes="FlavorsOfProfiles",
+    ),
+    Operation(
+        "PUT",
+        f"{_VERSION}/secure-component-profiles",
+        "unlinkSecureComponentProfiles",
+        "Take card profiles out of a version: in TR-03165 PUT removes",
+        lambda c: c.versions.unlink_profiles,
+        "Version",
+        body=Body.JSON,
+        takes="Ids",
+    ),
 )
 _LOAD_FILES = (
-    _list(
+    list_(
         "/executable-load-files",
         "listElfs",
         "ExecutableLoadFile",
@@ -222,17 +231,26 @@ _LOAD_FILES = (
         "ExecutableLoadFile",
         body=Body.LOAD_FILE,
     ),
-    _get(_ELF, "getElf", "ExecutableLoadFile", "Show a load file", lambda c: c.load_files.get),
-    _delete(_ELF, "deleteElf", "Delete a load file that no flavor uses", lambda c: c.load_files.delete),
-    _file(f"{_ELF}/binary", "getElfBinary", "Fetch the file as uploaded", lambda c: c.load_files.binary),
-    _list(
+    get(_ELF, "getElf", "ExecutableLoadFile", "Show a load file", lambda c: c.load_files.get),
+    Operation(
+        "PUT",
+        _ELF,
+        "modifyElfAndOverwriteBinary",
+        "Replace the file of a load file that no published flavor uses",
+        lambda c: c.load_files.replace,
+        "ExecutableLoadFile",
+        body=Body.LOAD_FILE,
+    ),
+    delete(_ELF, "deleteElf", "Delete a load file that no flavor uses", lambda c: c.load_files.delete),
+    file(f"{_ELF}/binary", "getElfBinary", "Fetch the file as uploaded", lambda c: c.load_files.binary),
+    list_(
         f"{_ELF}/executable-modules",
         "listEms",
         "ExecutableModule",
         "List a load file's modules",
         lambda c: c.load_files.modules,
     ),
-    _get(
+    get(
         f"{_ELF}/executable-modules/{{emId}}",
         "getEm",
         "ExecutableModule",
@@ -241,28 +259,35 @@ _LOAD_FILES = (
     ),
 )
 _CONFIGURATIONS = (
-    _list(
+    list_(
         "/application-configs",
         "listAppConfigs",
         "ApplicationConfig",
         "List the application configurations",
         lambda c: c.configurations.all,
     ),
-    _create(
+    create(
         "/application-configs",
         "createAppConfig",
         "ApplicationConfig",
         "Create an application configuration",
         lambda c: c.configurations.create,
     ),
-    _get(
+    get(
         _CONFIG,
         "getAppConfig",
         "ApplicationConfig",
         "Show an application configuration",
         lambda c: c.configurations.get,
     ),
-    _delete(
+    modify(
+        _CONFIG,
+        "modifyAppConfig",
+        "ApplicationConfig",
+        "Replace what may be edited of an application configuration",
+        lambda c: c.configurations.modify,
+    ),
+    delete(
         _CONFIG,
         "deleteAppConfig",
         "Delete an application configuration that no flavor uses",
@@ -270,7 +295,7 @@ _CONFIGURATIONS = (
     ),
 )
 _SCRIPTS = (
-    _list(
+    list_(
         "/personalization-scripts",
         "listPersoScripts",
         "PersonalizationScript",
@@ -286,20 +311,29 @@ _SCRIPTS = (
         "PersonalizationScript",
         body=Body.SCRIPT,
     ),
-    _get(
+    get(
         _SCRIPT,
         "getPersoScript",
         "PersonalizationScript",
         "Show a personalisation script",
         lambda c: c.scripts.get,
     ),
-    _delete(
+    Operation(
+        "PUT",
+        _SCRIPT,
+        "modifyPersoScriptAndOverwriteBinary",
+        "Replace the file of a personalisation script",
+        lambda c: c.scripts.replace,
+        "PersonalizationScript",
+        body=Body.SCRIPT,
+    ),
+    delete(
         _SCRIPT,
         "deletePersoScript",
         "Delete a personalisation script that no configuration uses",
         lambda c: c.scripts.delete,
     ),
-    _file(
+    file(
         f"{_SCRIPT}/binary",
         "getScriptBinary",
         "Fetch the script as uploaded",
@@ -315,4 +349,6 @@ OPERATIONS = (
     *_LOAD_FILES,
     *_CONFIGURATIONS,
     *_SCRIPTS,
+    *ONLINE_SYSTEMS,
+    *RELATED,
 )

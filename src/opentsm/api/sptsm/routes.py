@@ -21,7 +21,8 @@ from opentsm.api.sptsm.exchange import (
     read_upload,
     refuse_body,
 )
-from opentsm.api.sptsm.operations import OPERATIONS, Answer, Body, Operation
+from opentsm.api.sptsm.operations import OPERATIONS
+from opentsm.api.sptsm.table import Answer, Body, Operation
 
 PATH = "/sptsm/1.0.4"
 _PARAMETER = re.compile(r"\{(\w+)\}")
