@@ -5,6 +5,7 @@ signatures and encryption are in the files of cases 83 to 101, the contactless o
 """
 
 import pytest
+from tests.conformance.delegation import delete_command, delete_fields, install_command, install_fields
 from tests.unit.vse.card_host import (
     INSTANCE,
     ISD,
@@ -25,6 +26,7 @@ from tests.unit.vse.card_host import (
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.codec.tlv import find, parse_tlv, parse_tlvs
 from opentsm.card.gp import commands
 from opentsm.card.gp.install_params import restrict_parameters
 from opentsm.card.gp.privileges import Privilege
@@ -196,6 +198,23 @@ def test_assignable_privileges_are_those_of_the_profile() -> None:
     host.authenticate()
     assert host.create_domain(SSD, SSD_PRIVILEGES | Privilege.AUTHORIZED_MANAGEMENT) == 0x6A80
     assert host.create_domain(SSD) == 0x9000
+
+
+@pytest.mark.parametrize("listed", ["1EBFB0", "1EFFF0", "FFFFF0", "001000"])
+def test_assignable_privileges_when_shown_then_exactly_those_can_be_given(listed: str) -> None:
+    """§H.4: tag 82 of the card capability information is what INSTALL lets an application have."""
+    host = CardHost(make_card(assignable_application=listed))
+    host.authenticate()
+    host.load()
+    capability = parse_tlvs(parse_tlv(host.ok(commands.get_data(0x67))).value)
+    shown = int.from_bytes(find(capability, 0x82) or b"", "big")
+    given = 0
+    for privilege in (1 << bit for bit in range(4, 24)):
+        fields = install_fields(privileges=privilege.to_bytes(3, "big"))
+        if host.sw(install_command(0x0C, 0x00, fields)) == 0x9000:
+            given |= privilege
+            assert host.sw(delete_command(0x00, delete_fields(INSTANCE))) == 0x9000
+    assert given == shown
 
 
 @pytest.mark.parametrize("length", [0, 2, 4])

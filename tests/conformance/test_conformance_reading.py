@@ -244,7 +244,7 @@ def test_card_capability_lists_what_tokens_receipts_and_signatures_may_use() -> 
     found = {entry.tag: entry.value.hex().upper() for entry in capability if entry.tag != 0xA0}
     assert found == {
         0x81: "FFFFF0",
-        0x82: "1EFFF0",
+        0x82: "1EBFB0",
         0x83: "01020304",
         0x84: "8F",
         0x85: "FF03",

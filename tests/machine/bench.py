@@ -126,7 +126,8 @@ class Device:
     """A device with a card: runs orders as docs/reference/agent-protocol.md says.
 
     `before` is called with the number of the command (from 1, over all orders) before it is sent and
-    `after` after it was answered; either may raise TornError (the card was lost) or CrashError.
+    `after` after it was answered; either may raise TornError (the card was lost; with `keeps_power` only the
+    answer) or CrashError. `trace` holds INS and status word of every command that the card answered.
     """
 
     card: VirtualCard
@@ -134,6 +135,8 @@ class Device:
     after: Callable[[int], None] = lambda _: None
     sent: int = 0
     reports_loss: bool = True
+    keeps_power: bool = False
+    trace: list[tuple[int, int]] = field(default_factory=list)
     answered: dict[int, Report] = field(default_factory=dict)
 
     def run(self, delivery: Delivery) -> Report:
@@ -147,11 +150,13 @@ class Device:
                 self.before(self.sent)
                 answer = self.card.transmit(bytes.fromhex(command.apdu)).hex().upper()
                 responses.append(answer)
+                self.trace.append((int(command.apdu[2:4], 16), int(answer[-4:], 16)))
                 self.after(self.sent)
             except TornError:
                 responses = responses[:number]
-                self.card.power_off()
-                self.card.power_on()
+                if not self.keeps_power:
+                    self.card.power_off()
+                    self.card.power_on()
                 stopped, index = StopReason.CARD_LOST, number
                 break
             if delivery.sequence is not None and not fits(command, answer):

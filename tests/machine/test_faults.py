@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
 from tests.machine.crashes import CommitFault, DyingStorage
 
@@ -76,6 +77,16 @@ async def story(request: pytest.FixtureRequest, dsn: str, tmp_path: Path) -> Asy
     made = Story(request.param, dsn, tmp_path)
     yield made
     await made.close()
+
+
+def every_command_but_of_a_deployment(stride: int) -> list[ParameterSet]:
+    """Return stories with strides: of a deployment, the longest, every command is a campaign of its own."""
+    return [
+        pytest.param("deployment", stride),
+        pytest.param("top-up", 1),
+        pytest.param("key change", 1),
+        pytest.param("deployment", 1, marks=pytest.mark.campaign),
+    ]
 
 
 def ask(bench: Bench, apdu: bytes) -> ResponseApdu:
@@ -225,9 +236,12 @@ async def test_reports_when_every_one_comes_twice_count_once(story: Story) -> No
     await assert_settled(bench, story, operation, "every report twice")
 
 
-async def test_server_when_it_dies_while_the_card_is_torn_recovers_from_both(story: Story) -> None:
+@pytest.mark.parametrize(("story", "stride"), every_command_but_of_a_deployment(3), indirect=["story"])
+async def test_server_when_it_dies_while_the_card_is_torn_recovers_from_both(
+    story: Story, stride: int
+) -> None:
     total = await run_clean(story)
-    for number in range(1, total + 1, 3):
+    for number in range(1, total + 1, stride):
         bench = await story.bench()
         bench.device.after = torn_at(number)
         operation = await story.request(bench)
@@ -239,12 +253,13 @@ async def test_server_when_it_dies_while_the_card_is_torn_recovers_from_both(sto
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(("story", "stride"), every_command_but_of_a_deployment(2), indirect=["story"])
 async def test_agent_without_extension_when_an_answer_is_lost_leaves_the_same_card(
-    story: Story, moment: str
+    story: Story, stride: int, moment: str
 ) -> None:
     """A plain SERAM agent cannot say where it stopped: it starts to poll again, and the card is read."""
     total = await run_clean(story)
-    for number in range(1, total + 1, 2):
+    for number in range(1, total + 1, stride):
         bench = await story.bench()
         bench.extended = False
         await bench.negotiate()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench, Device
 
 from opentsm.card.codec.aid import Aid
@@ -14,14 +15,17 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.domain.card_content import ApplicationSpecification, ObservedContent
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
-from opentsm.tsm.domain.secure_element import SeState
+from opentsm.tsm.domain.secure_element import SealedKeys, SeState, WrappedKeys
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError, OrphanedError
-from opentsm.tsm.kernel.ids import DeviceId, TenantId
+from opentsm.tsm.kernel.ids import DeviceId, KeyHandle, TenantId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.roles.hub.device_link import Delivery
+from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.order_answers import Report
+from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices
+from opentsm.tsm.roles.hub.registration import NewKeySet
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.faults import TornError
 from opentsm.vse.nvm import MemoryNvm
@@ -481,3 +485,54 @@ async def test_queued_operation_when_its_flavor_goes_before_its_turn_then_fails_
     assert ended.failure is not None
     assert ended.failure.code == "orphaned"
     assert bench.device.sent == 0
+
+
+def mending(bench: Bench) -> Mending:
+    services = OnboardingServices(
+        storage=bench.storage,
+        world=bench.world,
+        profiles=bench.profiles,
+        keystore_of=bench.ring.of,
+        lifetimes=Lifetimes(),
+    )
+    return Mending(services)
+
+
+async def test_quarantine_when_the_key_sets_are_corrected_and_reinstated_then_deploys(bench: Bench) -> None:
+    secret, transport = bytes(range(16)), bytes(range(32))
+    insert_card(bench, "scp03-i70", secret)
+    failed = await bench.run((await bench.deploy()).id)
+    assert failed.failure is not None
+    assert "/key-sets" in failed.failure.advice
+    await bench.ring.of(bench.issuer).import_key(KeyHandle("batch-7"), Secret(transport))
+    blob = aes_key_wrap(transport, secret * 3)
+    new = NewKeySet(kvn=0x30, source=WrappedKeys(transport=KeyHandle("batch-7"), blob=blob))
+    desk = mending(bench)
+    for _ in range(2):
+        se = await desk.replace_key_sets(bench.issuer_principal, bench.se_id, (new,))
+        assert se.state is SeState.QUARANTINED
+    async with bench.storage.transaction() as tx:
+        (stored,) = await tx.key_sets.list(bench.issuer, bench.se_id)
+    assert isinstance(stored.source, SealedKeys), "bound to its row"
+    await desk.reinstate_secure_element(bench.issuer_principal, bench.se_id)
+    ended = await bench.run((await change(bench, OperationType.DEPLOY)).id)
+    assert ended.state is OperationState.SUCCEEDED, ended
+    with pytest.raises(ConflictError, match="VERIFIED"):
+        await desk.replace_key_sets(bench.issuer_principal, bench.se_id, (new,))
+
+
+async def test_retirement_when_an_operation_waits_or_runs_then_refused(bench: Bench) -> None:
+    desk = mending(bench)
+    first = await bench.requests.audit_secure_element(bench.issuer_principal, bench.se_id)
+    with pytest.raises(ConflictError, match=f"Operation {first.id} waits"):
+        await desk.retire_secure_element(bench.issuer_principal, bench.se_id)
+    await bench.work()
+    with pytest.raises(ConflictError, match=f"Operation {first.id} works"):
+        await desk.retire_secure_element(bench.issuer_principal, bench.se_id)
+    await bench.run(first.id)
+    retired = await desk.retire_secure_element(bench.issuer_principal, bench.se_id)
+    assert retired.state is SeState.RETIRED
+    late = await bench.requests.audit_secure_element(bench.issuer_principal, bench.se_id)
+    ended = await bench.run(late.id)
+    assert ended.failure is not None
+    assert (ended.failure.code, "anew" in ended.failure.advice) == ("secure_element_retired", True)

@@ -209,6 +209,57 @@ async def test_quarantine_when_reinstated_then_registered_and_audited(api: ApiBe
     assert "secure-element.reinstated" in [entry["action"] for entry in page["items"]]
 
 
+async def test_key_sets_when_replaced_then_the_new_ones_are_on_record_and_audited(api: ApiBench) -> None:
+    se = await api.element()
+    path = f"/v1/secure-elements/{se['id']}/key-sets"
+    body = {"key_sets": [{**api.new_element()["key_sets"][0], "kvn": 0x31, "kcvs": await api.kcvs()}]}
+    headers = {"Authorization": f"Bearer {await api.party('issuer')}"}
+    for _ in range(2):
+        answer = await api.client.put(path, json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == se
+    async with api.storage.transaction() as tx:
+        stored = await tx.key_sets.list(TenantId(api.ids["issuer"]), SeId(se["id"]))
+        found = await tx.secure_elements.get(SeId(se["id"]))
+    assert [(k.kvn, k.state) for k in stored] == [(0x30, KeySetState.RETIRED), (0x31, KeySetState.PENDING)]
+    assert found is not None
+    assert found.isd_kvn == 0x31
+    page = (await api.get("issuer", "/v1/audit", params={"subject": se["id"]})).json()
+    assert "secure-element.key-sets-replaced" in [entry["action"] for entry in page["items"]]
+
+
+async def test_key_sets_when_a_check_value_is_wrong_then_refused_and_nothing_changes(api: ApiBench) -> None:
+    se = await api.element()
+    path = f"/v1/secure-elements/{se['id']}/key-sets"
+    kcvs = [*(await api.kcvs())[:2], "000000"]
+    body = {"key_sets": [{**api.new_element()["key_sets"][0], "kvn": 0x31, "kcvs": kcvs}]}
+    headers = {"Authorization": f"Bearer {await api.party('issuer')}"}
+    refused = problem(await api.client.put(path, json=body, headers=headers), 400, "invalid_input")
+    assert (refused["field"], "DEK" in refused["detail"]) == ("/key_sets/0/kcvs", True)
+    async with api.storage.transaction() as tx:
+        (stored,) = await tx.key_sets.list(TenantId(api.ids["issuer"]), SeId(se["id"]))
+    assert stored.kvn == 0x30
+
+
+async def test_retired_element_then_its_identifiers_are_free_and_it_takes_no_more(api: ApiBench) -> None:
+    cin = "CIN-" + api.world.new_id()
+    se = await api.element(cin)
+    path = f"/v1/secure-elements/{se['id']}"
+    key = {"Idempotency-Key": api.world.new_id()}
+    for _ in range(2):
+        retired = await api.post("issuer", f"{path}/retirements", headers=dict(key))
+        assert (retired.status_code, retired.json()["state"]) == (200, "RETIRED")
+    again = await api.element(cin)
+    assert again["id"] != se["id"]
+    (found,) = (await api.get("issuer", "/v1/secure-elements", params={"identifier": cin})).json()["items"]
+    assert found["id"] == again["id"]
+    assert (await api.get("issuer", path)).json()["identifiers"] == se["identifiers"]
+    for action in ("retirements", "reinstate"):
+        problem(await api.post("issuer", f"{path}/{action}"), 409, "illegal_transition")
+    page = (await api.get("issuer", "/v1/audit", params={"subject": se["id"]})).json()
+    assert [entry["action"] for entry in page["items"]].count("secure-element.retired") == 1
+
+
 async def test_audit_of_a_card_then_an_operation_is_accepted(api: ApiBench) -> None:
     se = await api.element()
     answer = await api.post("issuer", f"/v1/secure-elements/{se['id']}/audits")

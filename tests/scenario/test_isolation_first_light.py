@@ -86,6 +86,7 @@ class Belongings:
                 **element,
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
             },
+            "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
             "POST /v1/device-enrolments": {"se_id": own["se_id"]},

@@ -207,7 +207,7 @@ async def test_purse_when_personalised_by_recipe_then_is_topped_up_and_debited(
 
     loaded = await kiosk.top_up(card.exchange, card.application, request, moment, keys_of)
     fare = purse.PurchaseRequest(240, terminal, 7)
-    passed = await gate.debit(card.exchange, card.application, fare, moment, derived)
+    passed = await gate.debit(card.exchange, card.application, fare, moment, derived, journal={})
     assert (loaded.balance, passed.balance) == (1000, 760)
 
 

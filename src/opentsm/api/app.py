@@ -22,6 +22,7 @@ from opentsm.api.problems import problem_response
 from opentsm.api.v1 import (
     application_keys,
     devices,
+    exactness,
     instances,
     master_keys,
     operations,
@@ -64,6 +65,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
         ),
         debug=False,
     )
+    app.state[exactness.STATE] = exactness.known_queries(app)
     app.asgi_handler = Observation(app.asgi_handler, world=container.world, metrics=metrics)
     return app
 
@@ -85,6 +87,8 @@ def _v1() -> Router:
             secure_elements.show_content,
             secure_elements.audit_secure_element,
             secure_elements.reinstate_secure_element,
+            secure_elements.replace_key_sets,
+            secure_elements.retire_secure_element,
             master_keys.import_master_key,
             application_keys.import_application_key,
             devices.offer_enrolment,
@@ -104,7 +108,7 @@ def _v1() -> Router:
             operations.follow_operation,
             operations.cancel_operation,
         ],
-        middleware=[BearerAuthentication, Idempotency],
+        middleware=[BearerAuthentication, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,
         security=[{openapi.BEARER: []}],
     )

@@ -33,6 +33,7 @@ Lists are pages: `limit` and `after` in, `items` and `next` out. Times are RFC 3
 Operations are answered with 202 and followed at `/v1/operations/{id}`.
 """
 
+_WITH_ETAG = ("/v1/instances/", "/v1/operations/")
 _LITESTARS_OWN = "/.openapi"
 _PROBLEM = {
     "description": "A problem document",
@@ -44,6 +45,13 @@ _IDEMPOTENCY_KEY = {
     "required": False,
     "description": "the same key and request give the same answer",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "ETag of the instance or operation: 412 when it has changed",
+    "schema": {"type": "string"},
 }
 _REPLAYED = {
     "description": "`true`: the request was carried out before, and this is its answer",
@@ -107,6 +115,8 @@ def describe(app: Litestar) -> dict[str, Any]:
             }
             operation["responses"]["default"] = _PROBLEM
             _add_once(operation, options[path, method.upper()])
+            if method == "post" and path.startswith(_WITH_ETAG):
+                operation["parameters"].append(_IF_MATCH)
     if app.state.get("sptsm"):
         _add_sptsm(found)
     return found

@@ -77,6 +77,7 @@ class Station:
     def __init__(self, keys: ApplicationKeys) -> None:
         self._keys = keys
         self._passages = 0
+        self._pending: gate.Journal = {}
 
     async def stays_shut(self, card: DemoCard, fare: int) -> str:
         """Try to pass without money.
@@ -150,7 +151,9 @@ class Station:
         request = purse.PurchaseRequest(fare, GATE_TERMINAL, self._passages)
         moment = bytes.fromhex(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
         return await card.tap(
-            lambda transmit: gate.debit(transmit, _PURSE, request, moment, self._keys.purchase_key)
+            lambda transmit: gate.debit(
+                transmit, _PURSE, request, moment, self._keys.purchase_key, journal=self._pending
+            )
         )
 
 

@@ -10,7 +10,7 @@ from opentsm.card.codec.tlv import encode_tlv
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.key_references import CARD_AUTHORITIES, OFF_CARD_AUTHORITIES, authority_list
 from opentsm.vse.keysets import key_owner, select_channel_set
-from opentsm.vse.privileges import Privilege
+from opentsm.vse.privileges import Privilege, assignable, encode
 from opentsm.vse.scp import Level, scp03
 from opentsm.vse.state import Instance, Key
 from opentsm.vse.status import SW_NOT_FOUND, StatusError
@@ -118,8 +118,8 @@ def _capability(environment: Environment, domain: Instance) -> bytes:
         )
         sizes = encode_tlv(0x82, bytes([0x07])) if protocol == 3 else b""
         channels += encode_tlv(0xA0, content + sizes)
-    domains = encode_tlv(0x81, bytes.fromhex(profile.assignable_domain))
-    applications = encode_tlv(0x82, bytes.fromhex(profile.assignable_application))
+    domains = encode_tlv(0x81, encode(assignable(profile.assignable_domain, domain=True)))
+    applications = encode_tlv(0x82, encode(assignable(profile.assignable_application, domain=False)))
     suites = b"".join(encode_tlv(tag, value) for tag, value in _SUITES)
     return encode_tlv(CAPABILITY, channels + domains + applications + suites)
 

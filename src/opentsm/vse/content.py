@@ -17,7 +17,7 @@ from opentsm.vse.fields import data_objects
 from opentsm.vse.keysets import personalize_by_keys
 from opentsm.vse.lifecycle import INSTALLED, SELECTABLE
 from opentsm.vse.ota.registration import register
-from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege, check_combination, decode
+from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege, assignable, check_combination, decode
 from opentsm.vse.state import CardImage, DomainData, Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
@@ -134,7 +134,8 @@ def _checked_privileges(environment: Environment, field: bytes, *, selectable: b
     privileges = decode(field, two_bytes=environment.profile.two_byte_privileges)
     check_combination(privileges)
     profile, is_domain = environment.profile, bool(privileges & Privilege.SECURITY_DOMAIN)
-    allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)
+    listed = profile.assignable_domain if is_domain else profile.assignable_application
+    allowed = assignable(listed, domain=is_domain)
     # §11.5.2.3.2: Card Reset needs an instance that can be selected.
     if privileges & ~allowed or (privileges & Privilege.CARD_RESET and not selectable):
         raise StatusError(SW_WRONG_DATA)

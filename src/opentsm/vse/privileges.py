@@ -95,5 +95,16 @@ def check_combination(privileges: Privilege) -> None:
         raise StatusError(SW_WRONG_DATA)
 
 
+def assignable(listed: str, *, domain: bool) -> Privilege:
+    """Return the privileges of a profile's list that INSTALL may give, which GET DATA 67 shows (§H.4).
+
+    Args:
+        listed: the profile's list, three bytes in hexadecimal.
+        domain: whether it is that of security domains; an application never gets what only a domain may hold.
+    """
+    privileges = Privilege(int(listed, 16) & _KNOWN)
+    return privileges if domain else privileges & ~(_DOMAIN_ONLY | P.SECURITY_DOMAIN)
+
+
 def _first_byte(byte: int) -> int:
     return byte << 16

@@ -124,7 +124,7 @@ class VseProfile:
     sw_aid_in_use: str = "6A80"
     sw_unknown_in_delete: str = "6A88"
     assignable_domain: str = "FFFFF0"
-    assignable_application: str = "1EFFF0"
+    assignable_application: str = "1EBFB0"
     ota_isd_tar: str = "000000"
     ota_minimum_security: int = 0x12
     ota_aes_counter_required: bool = True

@@ -13,7 +13,7 @@ from opentsm.vse.contactless import configured
 from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
-from opentsm.vse.privileges import Privilege, check_combination, decode
+from opentsm.vse.privileges import Privilege, assignable, check_combination, decode
 from opentsm.vse.state import Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
@@ -128,9 +128,10 @@ def _checked_privileges(environment: Environment, instance: Instance, field: byt
         privileges |= Privilege(instance.privileges)
     check_combination(privileges)
     profile, is_domain = environment.profile, instance.domain is not None
-    allowed = int(profile.assignable_domain if is_domain else profile.assignable_application, 16)
+    listed = profile.assignable_domain if is_domain else profile.assignable_application
+    allowed = assignable(listed, domain=is_domain)
     if instance is environment.image.isd:
-        allowed |= instance.privileges
+        allowed |= Privilege(instance.privileges)
     if privileges & ~allowed or bool(privileges & Privilege.SECURITY_DOMAIN) != is_domain:
         raise StatusError(SW_WRONG_DATA)
     require_unique_at_issuer(environment.image, privileges, instance)

@@ -78,7 +78,7 @@ def test_registry_privileges_when_switched_then_replaced_or_added(mode: str, exp
     assert host.field_of(INSTANCE, 0xC5) == bytes.fromhex(expected)
 
 
-@pytest.mark.parametrize(("allowed", "expected"), [("1EFFF0", 0x9000), ("1EEFF0", 0x6A80)])
+@pytest.mark.parametrize(("allowed", "expected"), [("1EBFB0", 0x9000), ("1EAFB0", 0x6A80)])
 def test_assignable_application_when_switched_then_a_privilege_can_be_given_or_not(
     allowed: str, expected: int
 ) -> None:

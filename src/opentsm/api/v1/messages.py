@@ -124,6 +124,12 @@ class NewSecureElementBody(Body, frozen=True, kw_only=True):
     isd_aid: AidHex | None = None
 
 
+class KeySetsBody(Body, frozen=True, kw_only=True):
+    """All key sets of the issuer security domain; sessions open with the first one."""
+
+    key_sets: Annotated[list[KeySetBody], Meta(min_length=1)]
+
+
 class SecureElementAnswer(Answer, frozen=True, kw_only=True):
     """A secure element; a service provider sees only `id`, `profile` and `state`."""
 

@@ -12,6 +12,8 @@ from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId
 from opentsm.tsm.roles.hub.once import Deed
 
+_OF_SECURE_ELEMENTS = ("secure-element.registered", "secure-element.reinstated", "secure-element.retired")
+
 
 async def recall(
     container: ApiContainer, principal: Principal, deed: Deed, *, with_instance: bool
@@ -31,7 +33,7 @@ async def recall(
         if operation.instance_id is None:
             raise InvariantError("A deployment has no instance.")
         return deployed(await container.requests.instance(principal, operation.instance_id), operation)
-    if deed.action in ("secure-element.registered", "secure-element.reinstated"):
+    if deed.action in _OF_SECURE_ELEMENTS:
         se = await container.onboarding.secure_element(principal, SeId(deed.subject))
         created = deed.action == "secure-element.registered"
         return Response(

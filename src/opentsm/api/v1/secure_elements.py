@@ -1,10 +1,10 @@
-"""Secure elements: registration, import, look-up, content, audits, reinstatement."""
+"""Secure elements: registration, import, look-up, content, audits, mending, retirement."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from opentsm.api.authentication import Caller
@@ -144,6 +144,37 @@ async def reinstate_secure_element(
 ) -> m.SecureElementAnswer:
     """Let a quarantined secure element prove itself again."""
     se = await container.onboarding.reinstate_secure_element(principal, SeId(se_id))
+    return views.secure_element(principal, se)
+
+
+@put(
+    "/secure-elements/{se_id:str}/key-sets",
+    tags=_TAG,
+    summary="Replace key sets that the card did not prove (issuer)",
+)
+async def replace_key_sets(
+    principal: Caller, container: Services, se_id: FromPath[str], data: JSONBody[m.KeySetsBody]
+) -> m.SecureElementAnswer:
+    """Replace the key sets of a secure element that is quarantined, or that never proved itself.
+
+    Its card is not touched; a quarantined one is still to be reinstated.
+    """
+    new = tuple(_key_set(given) for given in data.key_sets)
+    se = await container.onboarding.replace_key_sets(principal, SeId(se_id), new)
+    return views.secure_element(principal, se)
+
+
+@post(
+    "/secure-elements/{se_id:str}/retirements",
+    tags=_TAG,
+    status_code=200,
+    summary="Put a secure element out of use for good (issuer)",
+)
+async def retire_secure_element(
+    principal: Caller, container: Services, se_id: FromPath[str]
+) -> m.SecureElementAnswer:
+    """Retire a secure element for which no operation runs or waits; its identifiers become free."""
+    se = await container.onboarding.retire_secure_element(principal, SeId(se_id))
     return views.secure_element(principal, se)
 
 

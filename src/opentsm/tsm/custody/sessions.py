@@ -99,7 +99,8 @@ def open_channel(
     except CardCryptogramError as error:
         raise WrongCardError(
             "The card's cryptogram does not verify: it does not hold the keys on record.",
-            advice="Nothing was sent after INITIALIZE UPDATE. Check key set, version and derivation data.",
+            advice="Nothing was sent after INITIALIZE UPDATE. Check key set, version and derivation data;"
+            " correct them by PUT /v1/secure-elements/{id}/key-sets, then reinstate it.",
         ) from error
 
 

@@ -7,6 +7,7 @@ TsmError
 │   │   └── ExpiredTokenError
 │   ├── ForbiddenError
 │   ├── NotFoundError
+│   ├── PreconditionFailedError
 │   └── ConflictError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
@@ -93,6 +94,13 @@ class ConflictError(CallerError):
 
     code = "conflict"
     status = 409
+
+
+class PreconditionFailedError(CallerError):
+    """The object has changed since the caller looked at it."""
+
+    code = "precondition_failed"
+    status = 412
 
 
 class IllegalTransitionError(ConflictError):

@@ -57,7 +57,7 @@ async def test_top_up_then_passage_then_statement(form: PurseForm) -> None:
     card = personalized_purse(form)
     loaded = await top_up(card.exchange, PURSE_AID, request(), MOMENT, keys_of)
     assert (loaded.purse_id, loaded.amount, loaded.balance, loaded.counter) == (PURSE_ID, 1000, 1000, 0)
-    passed = await debit(card.exchange, PURSE_AID, FARE, MOMENT, purchase_key_of)
+    passed = await debit(card.exchange, PURSE_AID, FARE, MOMENT, purchase_key_of, journal={})
     assert (passed.fare, passed.balance, passed.counter, passed.apdus) == (240, 760, 0, 3)
     statement = await read_statement(card.exchange, PURSE_AID)
     assert statement.balance == 760
@@ -75,14 +75,14 @@ async def test_full_log_is_read_to_its_tenth_record() -> None:
 
 async def test_gate_stays_shut_without_money() -> None:
     with pytest.raises(CardRefusedError, match="9401"):
-        await debit(personalized_purse().exchange, PURSE_AID, FARE, MOMENT, purchase_key_of)
+        await debit(personalized_purse().exchange, PURSE_AID, FARE, MOMENT, purchase_key_of, journal={})
 
 
 async def test_gate_with_a_wrong_key_is_refused_by_the_purse() -> None:
     card = personalized_purse()
     await top_up(card.exchange, PURSE_AID, request(), MOMENT, keys_of)
     with pytest.raises(CardRefusedError, match="9302"):
-        await debit(card.exchange, PURSE_AID, FARE, MOMENT, lambda _: Secret(bytes(16)))
+        await debit(card.exchange, PURSE_AID, FARE, MOMENT, lambda _: Secret(bytes(16)), journal={})
 
 
 @both_forms
@@ -90,7 +90,7 @@ async def test_gate_stays_shut_when_mac2_is_wrong(form: PurseForm) -> None:
     card = personalized_purse(form)
     await top_up(card.exchange, PURSE_AID, request(), MOMENT, keys_of)
     with pytest.raises(NotAuthenticError):
-        await debit(tampered(card, 0x54, -3), PURSE_AID, FARE, MOMENT, purchase_key_of)
+        await debit(tampered(card, 0x54, -3), PURSE_AID, FARE, MOMENT, purchase_key_of, journal={})
 
 
 @both_forms
@@ -147,7 +147,7 @@ async def test_another_application_is_no_purse() -> None:
     with pytest.raises(TerminalError):
         await top_up(card.exchange, BANK_AID, request(), MOMENT, keys_of)
     with pytest.raises(TerminalError):
-        await debit(card.exchange, BANK_AID, FARE, MOMENT, purchase_key_of)
+        await debit(card.exchange, BANK_AID, FARE, MOMENT, purchase_key_of, journal={})
     with pytest.raises(TerminalError):
         await find_top_up(card.exchange, BANK_AID, bytes(8), keys_of)
 

@@ -1,5 +1,7 @@
 """Desired content minus observed content: what is planned, in which order, and what is refused."""
 
+from typing import get_args
+
 import msgspec
 import pytest
 
@@ -286,3 +288,40 @@ def test_plan_lines_when_printed_name_every_step() -> None:
     lines = plan(desired(), EMPTY, TOPOLOGY, ()).lines()
     assert len(lines) == 8
     assert lines[0] == f"{ISD} · create security domain {DOMAIN}"
+
+
+CHANGING = [step for step in get_args(s.Step) if step.changes]
+ASKING = (s.ReadRegistry, s.ProbeKeys, s.ProbePersonalization, s.ProbeTransaction)
+
+
+def planned_steps() -> dict[type[s.Step], s.Step]:
+    """Return one step of every kind that is ever planned to change a card."""
+    plans = [
+        plan(desired(), EMPTY, TOPOLOGY, ()),
+        plan(desired(description=replace(DESCRIPTION, extradite=True)), EMPTY, TOPOLOGY, ()),
+        planned(DEPLOYED, Goal.SUSPENDED),
+        planned(carried_out(DEPLOYED, planned(DEPLOYED, Goal.SUSPENDED))),
+        planned(DEPLOYED, Goal.ABSENT),
+        planned(DEPLOYED, transaction=TRANSACTION),
+    ]
+    return {type(step): step for made in plans for session in made.sessions for step in session.steps}
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+def test_plan_when_any_step_is_in_doubt_asks_the_card_before_all_else(kind: type[s.Step]) -> None:
+    """Recovery of a kind of step that is not listed in `planned_steps` would be a KeyError here."""
+    step = planned_steps()[kind]
+    doubtful = c.doubt(DEPLOYED, step)
+    transaction = TRANSACTION if kind is s.TopUp else None
+    made = planned(doubtful, transaction=transaction)
+    assert made.sessions
+    asked = [type(one) for session in made.sessions for one in session.steps]
+    assert asked
+    assert set(asked) <= set(ASKING)
+    assert not made.changes_card()
+
+
+def test_steps_when_they_are_listed_carry_no_token() -> None:
+    """GPCS 2.3.1, section C.4: the manager's own sessions need none; docs/explanation/crash-safety.md."""
+    names = {name for step in get_args(s.Step) for name in step.__struct_fields__}
+    assert not [name for name in names if "token" in name]

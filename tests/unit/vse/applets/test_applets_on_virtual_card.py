@@ -99,7 +99,7 @@ async def test_purse_is_topped_up_and_debited(profile: str) -> None:
     loaded = await kiosk.top_up(holder.exchange, aid, request, purse_data.MOMENT, purse_keys)
     fare = purse.PurchaseRequest(240, purse_data.TERMINAL, 7)
     key = Secret(purse_data.PURCHASE_KEY)
-    passed = await gate.debit(holder.exchange, aid, fare, purse_data.MOMENT, lambda _: key)
+    passed = await gate.debit(holder.exchange, aid, fare, purse_data.MOMENT, lambda _: key, journal={})
     assert (loaded.balance, passed.balance) == (1000, 760)
     holder.host.card.power_off()
     holder.host.card.power_on()

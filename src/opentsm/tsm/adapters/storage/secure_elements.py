@@ -9,7 +9,7 @@ from opentsm.tsm.adapters.storage.records import document, page_arguments, versi
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
 from opentsm.tsm.domain.card_content import Claim, ObservedContent
-from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifierType
+from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifier, SeIdentifierType, SeState
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
 from opentsm.tsm.kernel.ids import SeId, TenantId
@@ -95,8 +95,9 @@ class PostgresSecureElements:
         await self._session.change(_SQL["save_claims"], se_id, to_json(claims).decode())
 
     async def _add_identifiers(self, se: SecureElement) -> None:
-        kinds = [identifier.type.value for identifier in se.identifiers]
-        values = [identifier.value for identifier in se.identifiers]
+        taken = _taken(se)
+        kinds = [identifier.type.value for identifier in taken]
+        values = [identifier.value for identifier in taken]
         added = await self._session.change(_SQL["add_identifiers"], se.issuer_id, se.id, kinds, values)
         if added != len(values):
             raise self._session.spoiled(
@@ -105,7 +106,12 @@ class PostgresSecureElements:
 
 
 def _identifiers(se: SecureElement) -> str:
-    return to_json((se.issuer_id, se.identifiers)).decode()
+    return to_json((se.issuer_id, _taken(se))).decode()
+
+
+def _taken(se: SecureElement) -> tuple[SeIdentifier, ...]:
+    """Return the names that nobody else may have: those of a retired secure element are free again."""
+    return () if se.state is SeState.RETIRED else se.identifiers
 
 
 def _claims(row: asyncpg.Record) -> tuple[Claim, ...]:

@@ -49,6 +49,11 @@ replace = msgspec.structs.replace
 
 MAX_ATTEMPTS = 8
 AUTHENTICATION = "authenticate to the card"
+_ADVICE = {
+    SeState.QUARANTINED: "Find out why; correct wrong key sets by PUT /v1/secure-elements/{id}/key-sets."
+    " Then reinstate it.",
+    SeState.RETIRED: "It is out of use for good; register it anew if it should be used again.",
+}
 
 
 class Conductor:
@@ -102,7 +107,7 @@ class Conductor:
                 Failure(
                     code="secure_element_" + se.state.value.lower(),
                     detail=f"The secure element is {se.state.value.lower()}; nothing is sent to it.",
-                    advice="Find out why, then reinstate it.",
+                    advice=_ADVICE[se.state],
                 ),
             )
             return

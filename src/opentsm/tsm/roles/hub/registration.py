@@ -80,7 +80,6 @@ class Registration:
         profile = self._profile(new.profile)
         _check_identifiers(new.identifiers)
         _check_key_sets(new.key_sets)
-        _check_reserved(new.key_sets, profile)
         se = SecureElement(
             id=SeId(self._s.world.new_id()),
             issuer_id=principal.tenant_id,
@@ -89,9 +88,7 @@ class Registration:
             isd_aid=new.isd_aid or profile.isd_aid,
             isd_kvn=new.key_sets[0].kvn,
         )
-        key_sets = [
-            await self._key_set(se, profile, number, given) for number, given in enumerate(new.key_sets)
-        ]
+        key_sets = await self._key_sets(se, new.key_sets)
         async with self._s.storage.transaction() as tx:
             await tx.secure_elements.add(se)
             for key_set in key_sets:
@@ -174,6 +171,13 @@ class Registration:
                 field="/profile",
             )
         return profile
+
+    async def _key_sets(self, se: SecureElement, given: tuple[NewKeySet, ...]) -> list[KeySet]:
+        """Return the key sets as they are stored, checked and sealed for their rows."""
+        profile = self._profile(se.profile)
+        _check_key_sets(given)
+        _check_reserved(given, profile)
+        return [await self._key_set(se, profile, number, one) for number, one in enumerate(given)]
 
     async def _key_set(self, se: SecureElement, profile: SeProfile, number: int, given: NewKeySet) -> KeySet:
         keystore, where = self._s.keystore_of(se.issuer_id), f"/key_sets/{number}"

@@ -348,7 +348,7 @@ class Requests:
         if se.state is SeState.QUARANTINED:
             raise ConflictError(
                 "The secure element is quarantined: it did not prove that it holds its keys.",
-                advice="Its issuer must clear this up and reinstate it.",
+                advice="Its issuer must clear this up (PUT other key-sets if need be), then reinstate it.",
             )
         return se
 

@@ -1,0 +1,74 @@
+"""Nothing that a request says is passed over: unknown query parameters, stale ETags."""
+
+import pytest
+from tests.scenario.api_bench import ApiBench, problem
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "name"),
+    [
+        ("provider", "/v1/operations?statee=FAILED", "statee"),
+        ("provider", "/v1/instances?limit=5&se=1", "se"),
+        ("issuer", "/v1/secure-elements?identifer=1", "identifer"),
+        ("issuer", "/v1/tokens?x=", "x"),
+    ],
+)
+async def test_query_when_a_parameter_is_unknown_then_refused_by_its_name(
+    api: ApiBench, who: str, path: str, name: str
+) -> None:
+    refused = problem(await api.get(who, path), 400, "invalid_input")
+    assert (refused["field"], name in refused["detail"]) == (name, True)
+    assert "limit" in refused["advice"]
+
+
+async def test_query_of_a_post_when_it_has_parameters_then_nothing_is_done(api: ApiBench) -> None:
+    se = await api.element()
+    problem(await api.post("issuer", f"/v1/secure-elements/{se['id']}/audits?force=1"), 400, "invalid_input")
+    assert (await api.get("issuer", f"/v1/operations?se_id={se['id']}")).json()["items"] == []
+
+
+async def test_query_when_the_caller_is_nobody_then_unauthenticated_comes_first(api: ApiBench) -> None:
+    problem(await api.get(None, "/v1/operations?statee=FAILED"), 401, "unauthenticated")
+
+
+async def test_change_when_if_match_is_stale_then_precondition_failed_and_nothing_is_done(
+    api: ApiBench,
+) -> None:
+    se = await api.element()
+    instance = await api.instance(str(se["id"]))
+    path = f"/v1/instances/{instance.id}"
+    tag = (await api.get("provider", path)).headers["etag"]
+    stale = await api.post("provider", f"{path}/suspensions", headers={"If-Match": '"999"'})
+    assert problem(stale, 412, "precondition_failed")["field"] == "If-Match"
+    assert (await api.get("provider", f"/v1/operations?se_id={se['id']}")).json()["items"] == []
+    for good in (tag, f'"999", {tag}', "*"):
+        answer = await api.post("provider", f"{path}/suspensions", headers={"If-Match": good})
+        assert answer.status_code == 202, answer.text
+
+
+async def test_cancellation_when_if_match_is_stale_then_precondition_failed(api: ApiBench) -> None:
+    se = await api.element()
+    operation = await api.operation(str(se["id"]))
+    path = f"/v1/operations/{operation.id}"
+    tag = (await api.get("provider", path)).headers["etag"]
+    stale = await api.post("provider", f"{path}/cancellations", headers={"If-Match": 'W/"0"'})
+    problem(stale, 412, "precondition_failed")
+    assert (await api.post("provider", f"{path}/cancellations", headers={"If-Match": tag})).status_code == 202
+
+
+async def test_if_match_when_there_is_no_etag_then_refused(api: ApiBench) -> None:
+    se = await api.element()
+    path = f"/v1/secure-elements/{se['id']}/audits"
+    refused = problem(await api.post("issuer", path, headers={"If-Match": '"1"'}), 400, "invalid_input")
+    assert refused["field"] == "If-Match"
+
+
+async def test_change_when_replayed_with_the_etag_of_then_then_the_stored_answer(api: ApiBench) -> None:
+    se = await api.element()
+    operation = await api.operation(str(se["id"]))
+    path = f"/v1/operations/{operation.id}"
+    headers = {"If-Match": (await api.get("provider", path)).headers["etag"], "Idempotency-Key": "one"}
+    first = await api.post("provider", f"{path}/cancellations", headers=dict(headers))
+    again = await api.post("provider", f"{path}/cancellations", headers=dict(headers))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.headers["idempotency-replayed"] == "true"
