@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench, Device
 
@@ -26,6 +27,7 @@ from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices
 from opentsm.tsm.roles.hub.registration import NewKeySet
+from opentsm.tsm.roles.hub.settling import card_failure
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.faults import TornError
 from opentsm.vse.nvm import MemoryNvm
@@ -536,3 +538,37 @@ async def test_retirement_when_an_operation_waits_or_runs_then_refused(bench: Be
     ended = await bench.run(late.id)
     assert ended.failure is not None
     assert (ended.failure.code, "anew" in ended.failure.advice) == ("secure_element_retired", True)
+
+
+async def test_log_when_a_card_is_quarantined_then_tells_the_operation_and_its_end(bench: Bench) -> None:
+    insert_card(bench, "scp03-i70", bytes(range(16)))
+    with structlog.testing.capture_logs() as lines:
+        operation = await bench.run((await bench.deploy()).id)
+    told = {line["event"]: line for line in lines}
+    assert told["secure-element.quarantined"]["operation_id"] == operation.id
+    assert told["operation.ended"] == {
+        "event": "operation.ended",
+        "log_level": "info",
+        "operation_id": operation.id,
+        "se_id": bench.se_id,
+        "type": "DEPLOY",
+        "state": "FAILED",
+        "failure": "wrong_card",
+    }
+
+
+async def test_log_when_a_card_proves_itself_then_tells_to_which_device_it_is_bound(bench: Bench) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await bench.run((await bench.deploy()).id)
+    (bound,) = [line for line in lines if line["event"] == "secure-element.bound-to-device"]
+    assert bound["device"] == bench.device_id
+    (ended,) = [line for line in lines if line["event"] == "operation.ended"]
+    assert (ended["state"], ended["failure"]) == ("SUCCEEDED", None)
+
+
+@pytest.mark.parametrize("word", ["6D00", "6E00"])
+def test_top_up_when_the_application_knows_no_such_command_then_no_word_of_balances(word: str) -> None:
+    failure = card_failure(word, "top up", value=True)
+    assert "balance" not in failure.advice
+    assert "no top-up" in failure.advice
+    assert "balance" in card_failure("6985", "top up", value=True).advice

@@ -72,3 +72,8 @@ async def test_change_when_replayed_with_the_etag_of_then_then_the_stored_answer
     again = await api.post("provider", f"{path}/cancellations", headers=dict(headers))
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_healthz_when_only_the_head_is_asked_for_then_alive(api: ApiBench) -> None:
+    answer = await api.client.head("/healthz")
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -47,7 +47,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     if sptsm:
         routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
     app = Litestar(
-        [*routers, health.healthz, health.readyz, health.show_metrics, *docs_routes()],
+        [*routers, health.healthz, health.healthz_head, health.readyz, health.show_metrics, *docs_routes()],
         dependencies={
             "container": Provide(provide_container),
             "drain": Provide(lambda: drain, sync_to_thread=False),

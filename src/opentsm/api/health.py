@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response, get
+from litestar import Request, Response, get, head
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
@@ -29,6 +29,11 @@ class Health(msgspec.Struct, frozen=True):
 async def healthz() -> Health:
     """Answer as long as the process runs."""
     return Health("alive")
+
+
+@head("/healthz", tags=_TAG, security=[], summary="Alive, without a body")
+async def healthz_head() -> None:
+    """Answer load balancers that ask without wanting to read."""
 
 
 @get("/readyz", tags=_TAG, security=[], summary="Ready for requests")

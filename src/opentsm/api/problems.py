@@ -11,7 +11,12 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    InternalServerException,
+    SerializationException,
+    ValidationException,
+)
 
 from opentsm.api.attempts import TooManyAttemptsError
 from opentsm.card.errors import CardError
@@ -52,6 +57,7 @@ _ADVICE = {
     "method_not_allowed": "See the header Allow; /docs lists the methods.",
     "internal_error": "Try again; if it stays, tell the operator the request_id.",
 }
+_GONE = "client disconnected prematurely"
 _log = structlog.get_logger(__name__)
 
 
@@ -89,6 +95,9 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
         return _malformed(request, error) or _http(request, error)
     if isinstance(error, CardError):
         return _answer(request, 400, _INVALID, code="invalid_input", detail=str(error))
+    if _disconnected(error):
+        _log.info("request.disconnected")
+        return _answer(request, 400, "Bad Request", code="bad_request", detail="The request ended early.")
     _log.error("request.failed", error=type(error).__name__, exc_info=error)
     return _answer(
         request,
@@ -97,6 +106,11 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
         code="internal_error",
         detail="It was logged under the request's id.",
     )
+
+
+def _disconnected(error: Exception) -> bool:
+    """Say whether the client went away in the middle of its request; Litestar has no class for it."""
+    return isinstance(error, InternalServerException) and error.detail == _GONE
 
 
 def _told(request: Request[Any, Any, Any], error: TsmError) -> Response[Problem]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import structlog
 from litestar import Litestar, get
-from litestar.exceptions import ClientException
+from litestar.exceptions import ClientException, InternalServerException
 
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
@@ -137,3 +137,13 @@ async def test_problem_when_the_error_gives_no_advice_then_it_says_what_to_do_al
     error: TsmError,
 ) -> None:
     assert (await _ask(error)).json()["advice"]
+
+
+async def test_error_when_the_client_went_away_then_no_error_and_no_traceback_is_logged(
+    log: io.StringIO,
+) -> None:
+    answer = await _ask(InternalServerException("client disconnected prematurely"))
+    assert answer.status_code == 400
+    assert "request.disconnected" in log.getvalue()
+    assert "request.failed" not in log.getvalue()
+    assert "Traceback" not in log.getvalue()

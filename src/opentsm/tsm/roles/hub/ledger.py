@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderState
 from opentsm.tsm.domain.operation import OPERATION_STATES, Failure, Operation, OperationEvent
@@ -19,6 +20,9 @@ from opentsm.tsm.roles.hub.services import (
 )
 
 replace = msgspec.structs.replace
+
+_TOLD = ("secure-element.quarantined", "secure-element.bound-to-device")
+_log = structlog.get_logger(__name__)
 
 
 def moved(operation: Operation, event: OperationEvent) -> Operation:
@@ -64,6 +68,7 @@ class Ledger:
                 )
             )
             await tx.commit()
+        _tell(case)
         self._wake(case)
 
     async def end(self, case: Case, event: OperationEvent, failure: Failure | None) -> None:
@@ -88,6 +93,15 @@ class Ledger:
             if following is not None and following.id != case.operation.id:
                 await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
             await tx.commit()
+        _tell(case)
+        _log.info(
+            "operation.ended",
+            operation_id=case.operation.id,
+            se_id=case.se.id,
+            type=case.operation.type.value,
+            state=case.operation.state.value,
+            failure=None if failure is None else failure.code,
+        )
         self._wake(case)
 
     async def _store(self, tx: UnitOfWork, case: Case) -> None:
@@ -122,3 +136,12 @@ class Ledger:
     def _wake(self, case: Case) -> None:
         self._s.notifier.notify(operation_topic(case.operation.id))
         self._s.notifier.notify(device_topic(case.se.id))
+
+
+def _tell(case: Case) -> None:
+    """Log what operators watch for, once it is durable."""
+    for note in case.changes():
+        if note.action in _TOLD:
+            _log.warning(
+                note.action, operation_id=case.operation.id, se_id=case.se.id, device=case.se.device_id
+            )

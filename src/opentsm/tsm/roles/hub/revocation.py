@@ -1,6 +1,7 @@
 """Use cases that end an access for good: a token, or a device with all that it holds."""
 
 import msgspec
+import structlog
 
 from opentsm.tsm.domain.device import Device
 from opentsm.tsm.domain.tenant import AccessToken, Principal, TenantKind
@@ -12,6 +13,7 @@ from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.parties import Parties
 
 _DIGEST_BYTES = 32
+_log = structlog.get_logger(__name__)
 
 
 class Revocation(Parties):
@@ -59,6 +61,7 @@ class Revocation(Parties):
                 details={"tokens": tokens, "sessions": sessions},
             )
             await tx.commit()
+        _log.warning("device.revoked", device=device_id, of=device.tenant_id, by=principal.tenant_id)
         return revoked
 
     async def tokens(
@@ -106,6 +109,7 @@ class Revocation(Parties):
                 details={"kind": token.kind.value, "of": token.subject or tenant.id},
             )
             await tx.commit()
+        _log.warning("token.revoked", kind=token.kind.value, of=tenant.id, by=principal.tenant_id)
 
 
 async def _own_device(tx: UnitOfWork, principal: Principal, device_id: DeviceId) -> Device:

@@ -17,6 +17,8 @@ from opentsm.tsm.ports.peer import SegmentReport, StepReport
 replace = msgspec.structs.replace
 
 _SELECTABLE = 0x04
+_NOT_KNOWN = ("6D00", "6E00")
+_NO_PURSE_ADVICE = "Nothing was credited: this application knows no top-up. Name one that is a purse."
 _VALUE_ADVICE = "Nothing was credited. Compare the amount with the purse's balance and limit."
 _NOTHING_SENT_AFTER = frozenset({StopReason.MISMATCH, StopReason.CARD_LOST})
 
@@ -109,7 +111,7 @@ def card_failure(status_word: str, step: str, *, value: bool = False) -> Failure
     words, advice = _words(status_word)
     if value:
         # an application's status words are its own: what they mean for card content does not apply
-        advice = _VALUE_ADVICE
+        advice = _NO_PURSE_ADVICE if status_word in _NOT_KNOWN else _VALUE_ADVICE
     return Failure(
         code="card_refused",
         detail=f"The secure element refused to {step}: {status_word} ({words}).",
