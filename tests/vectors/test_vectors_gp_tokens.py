@@ -33,6 +33,12 @@ LOAD_FIELDS = (
     "05010203040508a0000001510000002032bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"
     "06ef04c6020128"
 )
+# The data to be signed: P1, P2, the length of the fields, the fields (GPCS 2.3.1 section C.4.1).
+LOAD_DTBS = (
+    "02003705010203040508a0000001510000002032bd8f40d709c500204d3887f83fe4aa4440daf70e7268e6ecceced6fad86eef"
+    "06ef04c6020128"
+)
+EXTRADITION_DTBS = "10001308d0d1d2d3d4d5010200060102030405070000"
 LOAD_TOKEN = (
     "72e6c687b1347504e520fa622ae14d1381201cfcfc68473c64b4bbdb36a862f44bac7f6bdc82fb06c81655c889c3387809ff1632"
     "98abeb329367877b38eb56a3b876673419a98faf2b0cf0abd35987b5eb381cd63afce084ddba117354be5a9c61152960f96c3d5f"
@@ -84,7 +90,7 @@ def test_token_rsa1k_load() -> None:
         parameters=params.load_parameters(code=0x128),
     )
     signed = token_input(command)
-    assert signed.hex() == "020037" + LOAD_FIELDS
+    assert signed.hex() == LOAD_DTBS
     key = RsaVerificationKey(*numbers())
     key.verify(signed, unhex(LOAD_TOKEN))
     with pytest.raises(SignatureError):
@@ -93,7 +99,7 @@ def test_token_rsa1k_load() -> None:
 
 def test_token_rsa1k_extradition() -> None:
     signed = token_input(gp.install_for_extradition(OBJECT, RECEIVER))
-    assert signed.hex() == "100013" + EXTRADITION_FIELDS
+    assert signed.hex() == EXTRADITION_DTBS
     RsaVerificationKey(*numbers()).verify(signed, unhex(EXTRADITION_TOKEN))
 
 
