@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.vse.image_check import check_image
+from opentsm.vse.keys_document import check_keys_document
 from opentsm.vse.state import IMAGE_VERSION, CardImage
 
 FORMAT = "opentsm-card/1"
@@ -92,6 +93,7 @@ def read_document(document: object, passphrase: Secret | None) -> ExportedCard:
     if image.version != IMAGE_VERSION:
         raise CardDocumentError(f"card image of version {image.version}, this program reads {IMAGE_VERSION}")
     try:
+        check_keys_document(keys)
         check_image(image)
     except ValueError as error:
         raise CardDocumentError(f"the document holds no card: {error}") from error

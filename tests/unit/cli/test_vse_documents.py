@@ -76,6 +76,42 @@ def test_export_when_sealed_then_no_key_inside_and_opens_with_the_passphrase_onl
 
 
 @pytest.mark.parametrize(
+    ("member", "value", "said"),
+    [
+        ("enc", None, "the members are"),
+        ("note", "AA", "the members are"),
+        ("kvn", "00", "kvn is one byte"),
+        ("kvn", "3030", "kvn is one byte"),
+        ("kvn", 48, "kvn is no hexadecimal string"),
+        ("mac", "4142", "16, 24 or 32 bytes"),
+        ("mac", "5A" * 24, "all the same"),
+        ("mac", "5A" * 15 + "ZZ", "mac is no hexadecimal string"),
+        ("mac", "5A " * 16, "mac is no hexadecimal string"),
+        ("dek", ["5A"], "dek is no hexadecimal string"),
+        ("domains", [], "domains is no object"),
+        ("domains", {"A000": {}}, "5 to 16 bytes"),
+        ("domains", {"A000000151": 1}, "no object"),
+        ("domains", {"A000000151": {"kvn": "30"}}, "the members are"),
+    ],
+)
+def test_import_when_the_keys_are_malformed_then_no_card_and_none_is_shown(
+    tmp_path: Path, member: str, value: object, said: str
+) -> None:
+    run(tmp_path, "new", "one")
+    out = tmp_path / "one.json"
+    run(tmp_path, "export", "one", str(out))
+    document = json.loads(out.read_text())
+    document["keys"][member] = value
+    if value is None:
+        del document["keys"][member]
+    out.write_text(json.dumps(document))
+    with pytest.raises(CliError) as refused:
+        run(tmp_path, "import", "two", str(out))
+    assert refused.value.code == ExitCode.BAD_INPUT and said in refused.value.why
+    assert "5A5A" not in refused.value.why and not CardDirectory(tmp_path / "two").exists
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"format": "opentsm-card/2"},
