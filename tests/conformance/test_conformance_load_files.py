@@ -31,6 +31,7 @@ from tests.unit.vse.card_host import (
     CardHost,
     host_with_session,
     load_file,
+    make_card,
     privileged_domain,
 )
 
@@ -72,9 +73,11 @@ def clear(block: bytes = BLOCK) -> bytes:
     return b"\xc4" + ber(block)
 
 
-def protected_domain(privileges: Privilege, kvn: int = 0x73, name: str = "P-256") -> CardHost:
+def protected_domain(
+    privileges: Privilege, kvn: int = 0x73, name: str = "P-256", **profile: object
+) -> CardHost:
     """A host in the issuer's session; SSD has these privileges and a key."""
-    host = host_with_session()
+    host = host_with_session(make_card({"base": "scp03-i70", "name": "test", **profile}))
     privileged_domain(host, SSD, privileges, KEYS)
     enter(host, SSD)
     assert put(host, kvn, scheme(name).verification_field) == 0x9000
@@ -165,6 +168,29 @@ def test_case_096_mandated_verification_begins_with_personalized() -> None:
     host.forward_keys(SSD, KEYS)
     assert host.states()[SSD] == 0x0F
     assert send(host, clear()) == 0x6985
+
+
+@pytest.mark.parametrize(("mode", "clear_load"), [("refused", 0x6985), ("passed", 0x9000)])
+def test_case_096_mandated_verification_of_a_locked_domain(mode: str, clear_load: int) -> None:
+    host = protected_domain(MANDATED, locked_mandated_dap=mode)
+    signed = dap(SSD, FIRST.signer.sign(DIGEST)) + clear()
+    host.ok(commands.lock(SSD))
+    assert send(host, signed) == 0x6985
+    assert send(host, clear()) == clear_load
+    assert registered(host) == (clear_load == 0x9000)
+    host.ok(commands.unlock(SSD))
+    if clear_load == 0x9000:
+        host.ok(commands.delete(PACKAGE))
+    assert send(host, clear()) == 0x6985
+    assert send(host, signed) == 0x9000
+
+
+@pytest.mark.parametrize("mode", ["refused", "passed"])
+def test_case_096_locked_before_personalized_demands_nothing(mode: str) -> None:
+    host = host_with_session(make_card(locked_mandated_dap=mode))
+    host.create_domain(SSD, SSD_PRIVILEGES | MANDATED)
+    host.ok(commands.lock(SSD))
+    assert send(host, clear()) == 0x9000
 
 
 def both(host: CardHost) -> None:

@@ -5,7 +5,14 @@ signatures and encryption are in the files of cases 83 to 101, the contactless o
 """
 
 import pytest
-from tests.conformance.delegation import delete_command, delete_fields, install_command, install_fields
+from tests.conformance.delegation import (
+    delete_command,
+    delete_fields,
+    install_command,
+    install_fields,
+    selectable_fields,
+    update_fields,
+)
 from tests.unit.vse.card_host import (
     INSTANCE,
     ISD,
@@ -313,6 +320,51 @@ def test_final_application_when_held_then_it_is_not_locked() -> None:
     host.select()
     host.authenticate()
     assert host.sw(commands.lock(SSD)) == 0x6985
+
+
+def final_by_update(host: CardHost, entry: Aid) -> int:
+    """Give Final Application to an application or domain by a registry update; SSD stays a domain."""
+    privileges = b"\x80\x82\x00" if entry == SSD else b"\x00\x02\x00"
+    return host.sw(install_command(0x40, 0x00, update_fields(entry, privileges)))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_final_application_when_given_by_install_to_something_installed_then_refused(strict: bool) -> None:
+    host = host_with_session(make_card(final_application_selectable=strict))
+    host.load()
+    installing = install_fields(privileges=b"\x00\x02\x00")
+    assert host.sw(install_command(0x04, 0x00, installing)) == (0x6985 if strict else 0x9000)
+    if strict:
+        assert bytes(INSTANCE) not in host.states()
+        assert host.sw(install_command(0x0C, 0x00, installing)) == 0x9000
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_final_application_when_given_by_update_to_something_installed_then_refused(strict: bool) -> None:
+    host = host_with_session(make_card(final_application_selectable=strict))
+    host.load()
+    host.install(selectable=False)
+    assert final_by_update(host, INSTANCE) == (0x6985 if strict else 0x9000)
+    if strict:
+        assert host.field_of(INSTANCE, 0xC5) == bytes(3)
+        host.ok(install_command(0x08, 0x00, selectable_fields()))
+        assert final_by_update(host, INSTANCE) == 0x9000
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("entry", [INSTANCE, SSD])
+def test_final_application_when_given_by_update_to_something_locked_then_refused(
+    entry: Aid, strict: bool
+) -> None:
+    host = host_with_session(make_card(final_application_selectable=strict))
+    host.load()
+    host.install()
+    host.create_domain()
+    host.ok(commands.lock(entry))
+    assert final_by_update(host, entry) == (0x6985 if strict else 0x9000)
+    if strict:
+        host.ok(commands.unlock(entry))
+        assert final_by_update(host, entry) == 0x9000
 
 
 def test_card_lock_and_terminate_when_held_by_a_domain_then_it_also_unlocks() -> None:

@@ -140,7 +140,19 @@ def _checked_privileges(environment: Environment, field: bytes, *, selectable: b
     if privileges & ~allowed or (privileges & Privilege.CARD_RESET and not selectable):
         raise StatusError(SW_WRONG_DATA)
     require_unique_at_issuer(environment.image, privileges)
+    require_final_selectable(environment, privileges, selectable=selectable)
     return privileges
+
+
+def require_final_selectable(environment: Environment, privileges: Privilege, *, selectable: bool) -> None:
+    """Refuse Final Application to what cannot be selected: a locked card would then offer nothing.
+
+    Raises:
+        StatusError: 6985.
+    """
+    strict = environment.profile.final_application_selectable
+    if strict and privileges & Privilege.FINAL_APPLICATION and not selectable:
+        raise StatusError(SW_CONDITIONS)
 
 
 def require_unique_at_issuer(image: CardImage, privileges: Privilege, holder: Instance | None = None) -> None:

@@ -10,7 +10,7 @@ from opentsm.card.crypto.digest import Digest
 from opentsm.card.crypto.padding import unpad80
 from opentsm.card.errors import CardError, SignatureError
 from opentsm.vse.environment import Environment, LoadSession
-from opentsm.vse.lifecycle import PERSONALIZED, is_locked
+from opentsm.vse.lifecycle import PERSONALIZED, is_locked, unlocked
 from opentsm.vse.load_file import DapBlock, LoadedFile
 from opentsm.vse.privileges import Privilege
 from opentsm.vse.signing_keys import Role, least_hash_length, role_key, verifier
@@ -57,6 +57,10 @@ def _check_signatures(
     environment: Environment, session: LoadSession, blocks: tuple[DapBlock, ...], owner: Instance
 ) -> None:
     """§9.3.5: what must be signed is, and every signature that is there verifies."""
+    if environment.profile.locked_mandated_dap == "refused" and any(
+        map(_is_locked_out, environment.image.instances)
+    ):
+        raise StatusError(SW_CONDITIONS)
     required = {entry.aid for entry in environment.image.instances if _demands_signature(entry, owner)}
     if not required <= {block.sd for block in blocks}:
         raise StatusError(environment.profile.proof_missing)
@@ -67,6 +71,12 @@ def _check_signatures(
 def _demands_signature(entry: Instance, owner: Instance) -> bool:
     own = entry is owner and entry.holds(Privilege.DAP_VERIFICATION)
     return own or (entry.holds(Privilege.MANDATED_DAP) and entry.state == PERSONALIZED)
+
+
+def _is_locked_out(entry: Instance) -> bool:
+    """Tell whether a security domain would have to verify every load, and is LOCKED (§5.3.2.4, §9.3.5)."""
+    mandated = entry.holds(Privilege.MANDATED_DAP) and is_locked(entry.state)
+    return mandated and unlocked(entry.state) == PERSONALIZED
 
 
 def _check_signature(environment: Environment, digest: bytes, block: DapBlock) -> None:

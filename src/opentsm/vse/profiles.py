@@ -116,6 +116,8 @@ class VseProfile:
     token_numbers_grow: bool = False
     delegated_delete_without_token: bool = False
     registry_privileges: Literal["replace", "add"] = "replace"
+    final_application_selectable: bool = True
+    locked_mandated_dap: Literal["refused", "passed"] = "refused"
     content_reach: Literal["hierarchy", "associated", "accepted"] = "hierarchy"
     extradition_cycles: bool = False
     related_of_instance: Literal["alone", "refused"] = "alone"

@@ -10,9 +10,16 @@ from typing import Final
 from opentsm.card.codec.tlv import Tlv, find
 from opentsm.vse.authorization import Policy, receiving_domain, require_control, require_reach
 from opentsm.vse.contactless import configured
-from opentsm.vse.content import implicit_values, require_free_slots, require_unique_at_issuer, set_privileges
+from opentsm.vse.content import (
+    implicit_values,
+    require_final_selectable,
+    require_free_slots,
+    require_unique_at_issuer,
+    set_privileges,
+)
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects
+from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.privileges import Privilege, assignable, check_combination, decode
 from opentsm.vse.state import Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
@@ -135,6 +142,8 @@ def _checked_privileges(environment: Environment, instance: Instance, field: byt
     if privileges & ~allowed or bool(privileges & Privilege.SECURITY_DOMAIN) != is_domain:
         raise StatusError(SW_WRONG_DATA)
     require_unique_at_issuer(environment.image, privileges, instance)
+    if not instance.holds(Privilege.FINAL_APPLICATION) and instance is not environment.image.isd:
+        require_final_selectable(environment, privileges, selectable=is_selectable(instance.state))
     return privileges
 
 

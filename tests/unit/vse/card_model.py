@@ -143,6 +143,11 @@ class Model:
         wrong |= any(privileges & one and not issuers & one for one in UNIQUE)
         return {WRONG} if wrong else set()
 
+    def final_reasons(self, state: int, privileges: Privilege, holder: Privilege = Privilege.NONE) -> Reasons:
+        """What cannot be selected does not become the only thing that a locked card selects."""
+        gains = privileges & ~holder & Privilege.FINAL_APPLICATION
+        return {REFUSED} if gains and (state & LOCKED or state == INSTALLED) else set()
+
     def lock_reasons(self, actor: Aid, aid: Aid, *, lock: bool, tree: bool) -> Reasons:
         """§9.6.2: those above it and Global Lock; itself only to lock; never the Final Application."""
         entry = self.entries.get(aid)

@@ -151,6 +151,7 @@ class CardBesideModel(ReadBesideModel):
         reserved = self.free + 1 if self.strays(draw, 11) else reserved
         system = SystemParameters(nonvolatile_reserved=reserved or None)
         reasons = model.privilege_reasons("application", privileges)
+        reasons |= model.final_reasons(SELECTABLE if selectable else INSTALLED, privileges)
         reasons |= (
             {WRONG}
             if aid in model.entries or (privileges & Privilege.CARD_RESET and not selectable)
@@ -248,6 +249,7 @@ class CardBesideModel(ReadBesideModel):
         reasons |= set() if kvn in entry.keys else {UNKNOWN}
         if self.order("delete key", seat, commands.delete_key(None, kvn), reasons):
             del entry.keys[kvn], entry.counters[kvn]
+            self.wake()
             self.free += self.costs.get("keys", self.issuer.free_memory() - self.free)
 
     @precondition(lambda self: self.model.of("application", "domain"))
@@ -331,6 +333,7 @@ class CardBesideModel(ReadBesideModel):
         reasons: Reasons = {UNKNOWN} if entry is None else model.control_reasons(seat.aid, aid)
         if entry is not None and privileges is not None:
             reasons |= model.privilege_reasons(entry.kind, privileges, entry.privileges)
+            reasons |= model.final_reasons(entry.state, privileges, entry.privileges)
         if entry is not None and receiver is not None:
             reasons |= model.transfer_reasons(seat.aid, aid, receiver)
         command = commands.install_for_registry_update(
