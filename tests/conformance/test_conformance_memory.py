@@ -1,7 +1,14 @@
 """Conformance case 80: minimum, quota and reserved memory (GPCS 2.3.1 §9.7, §11.5.2.3.7, FF21)."""
 
 import pytest
-from tests.conformance.delegation import install_command, install_fields, load_fields
+from tests.conformance.delegation import (
+    SECOND,
+    install_command,
+    install_fields,
+    load_fields,
+    selectable_fields,
+    update_fields,
+)
 from tests.unit.vse.card_host import (
     INSTANCE,
     PACKAGE,
@@ -158,3 +165,48 @@ def test_case_080_minimum_of_a_load_must_be_free_and_reserves_nothing(system: st
     params = b"\xef" + bytes([len(value)]) + value
     assert host.sw(install_command(0x02, 0x00, load_fields(digest=b"", params=params))) == expected
     assert host.free_memory() == free
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "C900EF08C8020500C8020600",
+        "C900EF08D8020100D8020100",
+        "C900EF04C8020500EF04C7020100",
+        "C900C90101",
+    ],
+    ids=["quota", "reserved", "system", "application"],
+)
+def test_install_when_a_parameter_stands_twice_then_refused(params: str) -> None:
+    """Of two values neither can be right (section 11.5.2.3.7)."""
+    host = loaded()
+    before = host.card.image()
+    fields = install_fields(params=bytes.fromhex(params))
+    assert host.sw(install_command(0x0C, 0x00, fields)) == 0x6A80
+    assert host.card.image().instances == before.instances
+
+
+@pytest.mark.parametrize("p1", [0x02, 0x08, 0x40])
+def test_other_installs_when_a_system_parameter_stands_twice_then_refused(p1: int) -> None:
+    host = loaded()
+    host.ok(install_command(0x04, 0x00, install_fields()))
+    twice = bytes.fromhex("EF08C8020500C8020500")
+    fields = {
+        0x02: load_fields(SECOND, digest=b"", params=twice),
+        0x08: selectable_fields(params=twice),
+        0x40: update_fields(INSTANCE, b"", params=twice),
+    }
+    assert host.sw(install_command(p1, 0x00, fields[p1])) == 0x6A80
+
+
+@pytest.mark.parametrize(("parameters", "expected"), [("820120820100", 0x6A80), ("81020370", 0x9000)])
+def test_domain_when_a_policy_stands_twice_then_refused(parameters: str, expected: int) -> None:
+    assert host_with_session().create_domain(parameters=bytes.fromhex(parameters)) == expected
+
+
+def test_install_when_implicit_selection_stands_twice_then_both_count() -> None:
+    host = loaded()
+    fields = install_fields(params=bytes.fromhex("C900EF06CF0140CF0141"))
+    assert host.sw(install_command(0x0C, 0x00, fields)) == 0x9000
+    made = host.card.image().instance(INSTANCE)
+    assert made is not None and made.implicit == [0x40, 0x41]

@@ -13,7 +13,7 @@ from opentsm.vse import memory
 from opentsm.vse.authorization import Policy, require_control, require_ready
 from opentsm.vse.contactless import configured
 from opentsm.vse.environment import Environment
-from opentsm.vse.fields import data_objects
+from opentsm.vse.fields import data_objects, distinct_objects
 from opentsm.vse.keysets import personalize_by_keys
 from opentsm.vse.lifecycle import INSTALLED, SELECTABLE
 from opentsm.vse.ota.registration import register
@@ -170,7 +170,7 @@ def require_unique_at_issuer(image: CardImage, privileges: Privilege, holder: In
 def _apply_system_parameters(
     environment: Environment, instance: Instance, parameters: Sequence[Tlv], *, selectable: bool
 ) -> None:
-    system = data_objects(find(parameters, _SYSTEM) or b"")
+    system = system_parameters(parameters)
     instance.quota, instance.reserved = _quota_and_reserved(system, _QUOTA, _RESERVED)
     volatile = _quota_and_reserved(system, _VOLATILE_QUOTA, _VOLATILE_RESERVED)
     instance.volatile_quota, instance.volatile_reserved = volatile
@@ -182,6 +182,15 @@ def _apply_system_parameters(
         raise StatusError(SW_WRONG_DATA)
     require_free_slots(environment.image, instance, implicit)
     instance.implicit = implicit
+
+
+def system_parameters(parameters: Sequence[Tlv]) -> tuple[Tlv, ...]:
+    """Return the system parameters (EF); only Implicit Selection may stand more than once (§11.5.2.3.7).
+
+    Raises:
+        StatusError: 6A80.
+    """
+    return distinct_objects(find(parameters, _SYSTEM) or b"", several=_IMPLICIT)
 
 
 def _quota_and_reserved(system: Sequence[Tlv], quota: int, reserved: int) -> tuple[int | None, int]:
@@ -248,7 +257,7 @@ def _associate(environment: Environment, domain: Instance, load_file: LoadFile, 
 
 
 def _new_domain(environment: Environment, parameters: bytes) -> DomainData:
-    objects = data_objects(parameters)
+    objects = distinct_objects(parameters, several=_DOMAIN_SCP)
     channels = []
     for value in find_all(objects, _DOMAIN_SCP):
         channel = (value[0], int.from_bytes(value[1:], "big")) if len(value) in {2, 3} else None
@@ -309,7 +318,7 @@ def make_selectable(
     image = environment.image
     if instance.state != INSTALLED:
         raise StatusError(SW_CONDITIONS)
-    implicit = implicit_values(data_objects(find(parameters, _SYSTEM) or b""))
+    implicit = implicit_values(system_parameters(parameters))
     require_free_slots(image, instance, implicit)
     if decode(privilege_field, two_bytes=environment.profile.two_byte_privileges) & Privilege.CARD_RESET:
         require_unique_at_issuer(image, Privilege.CARD_RESET, instance)

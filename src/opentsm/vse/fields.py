@@ -96,3 +96,20 @@ def data_objects(data: bytes) -> tuple[Tlv, ...]:
         return parse_tlvs(data)
     except TlvError:
         raise StatusError(SW_WRONG_DATA) from None
+
+
+def distinct_objects(data: bytes, *, several: int | None = None) -> tuple[Tlv, ...]:
+    """Return the BER-TLV data objects of a template in which each stands once: of two, neither can be right.
+
+    Args:
+        data: the template's value.
+        several: the one tag that may stand more than once.
+
+    Raises:
+        StatusError: 6A80 when they are malformed, or one stands twice.
+    """
+    objects = data_objects(data)
+    tags = [entry.tag for entry in objects if entry.tag != several]
+    if len(set(tags)) != len(tags):
+        raise StatusError(SW_WRONG_DATA)
+    return objects

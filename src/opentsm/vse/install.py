@@ -24,9 +24,10 @@ from opentsm.vse.content import (
     make_selectable,
     memory_size,
     require_unused,
+    system_parameters,
 )
 from opentsm.vse.environment import Environment, LoadSession, LogicalChannel
-from opentsm.vse.fields import FieldReader, data_objects
+from opentsm.vse.fields import FieldReader, data_objects, distinct_objects
 from opentsm.vse.load_file_checks import require_hash
 from opentsm.vse.loading import register, unregister
 from opentsm.vse.privileges import Privilege
@@ -91,7 +92,7 @@ def install(
 def _parameters_and_proof(request: InstallRequest) -> tuple[tuple[Tlv, ...], Proof]:
     """Read the last two fields; the token signs all before its own."""
     fields, command = request.fields, request.command
-    parameters = data_objects(fields.ber_lv())
+    parameters = distinct_objects(fields.ber_lv())
     signed = signed_part(command.p1, command.p2, fields.passed)
     token = fields.ber_lv()
     fields.end()
@@ -133,7 +134,7 @@ def _for_load(request: InstallRequest, *, combined: bool = False) -> bytes:
 
 def _require_minimum(environment: Environment, parameters: tuple[Tlv, ...]) -> None:
     """§9.7: C6 (code), C8 (data) and C7 (volatile data) must be free now; nothing is reserved."""
-    system = data_objects(find(parameters, 0xEF) or b"")
+    system = system_parameters(parameters)
     code, volatile, data = (memory_size(system, tag) or 0 for tag in (0xC6, 0xC7, 0xC8))
     environment.require_memory(code + data)
     environment.require_volatile(volatile)

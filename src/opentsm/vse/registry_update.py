@@ -16,16 +16,15 @@ from opentsm.vse.content import (
     require_free_slots,
     require_unique_at_issuer,
     set_privileges,
+    system_parameters,
 )
 from opentsm.vse.environment import Environment
-from opentsm.vse.fields import data_objects
 from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.privileges import Privilege, assignable, check_combination, decode
 from opentsm.vse.state import Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
 _RESTRICT: Final = 0xD9
-_SYSTEM: Final = 0xEF
 
 
 def extradite(environment: Environment, domain: Instance, aid: bytes, new_sd: bytes) -> bytes:
@@ -97,7 +96,7 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
     Raises:
         StatusError: 6A88, 6A80, 6985; nothing has changed then.
     """
-    system = data_objects(find(change.parameters, _SYSTEM) or b"")
+    system = system_parameters(change.parameters)
     if not change.aid:
         _restrict_card(environment, domain, change.new_sd + change.privileges, system)
         return b""
