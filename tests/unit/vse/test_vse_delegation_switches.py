@@ -42,20 +42,16 @@ from tests.unit.vse.card_host import (
     CardHost,
     make_card,
     privileged_domain,
-    random_bytes,
 )
+from tests.unit.vse.scp11_host import KVN, agree, seeded_key
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands
+from opentsm.card.gp.certificates import CURVE_REFERENCES
+from opentsm.card.gp.keys import ecc_private_put_key_field
 from opentsm.card.gp.privileges import Privilege
-from opentsm.vse.environment import Environment, LogicalChannel
-from opentsm.vse.install import install
-from opentsm.vse.loading import load as load_block
-from opentsm.vse.nvm import MemoryNvm
+from opentsm.card.scp.scp11 import HostKeys, SessionParameters, Variant
 from opentsm.vse.profiles import ProfileError, load_profile
-from opentsm.vse.scp import Chained, Level
-from opentsm.vse.status import SW_CONDITIONS, StatusError
 
 SIGNER = scheme("P-256").signer
 BELOW = Aid.from_hex("A0000001510000AA21")
@@ -274,65 +270,6 @@ def test_extradition_cycles_when_switched_then_allowed(cycles: bool, expected: i
     assert host.sw(commands.get_status(0x40)) == 0x9000
 
 
-class AgentSession:
-    """A session of an entity that is authenticated, but not as the provider (§10.4.2)."""
-
-    level = Level.C_MAC | Level.ANY_AUTHENTICATED
-    key_block_length = 16
-
-    def unwrap(self, command: CommandApdu, chained: Chained | None = None) -> CommandApdu:
-        """Nothing to remove."""
-        return command
-
-    def begin_r_mac(self, p1: int) -> None:
-        """There is no R-MAC session."""
-        raise StatusError(SW_CONDITIONS)
-
-    def end_r_mac(self, p2: int) -> bytes:
-        """There is no R-MAC session."""
-        raise StatusError(SW_CONDITIONS)
-
-    def wrap(self, data: bytes, sw: int) -> bytes:
-        """Nothing to add."""
-        return data
-
-    def decrypt_key(self, data: bytes) -> bytes:
-        """No keys come here."""
-        raise AssertionError
-
-
-def agent_load(host: CardHost, command: CommandApdu, *parts: CommandApdu) -> bytes:
-    """An agent of an authorised domain's provider loads; the last answer."""
-    environment = Environment(host.card.image(), host.card.profile, MemoryNvm(), random_bytes)
-    domain = environment.image.instance(SSD)
-    assert domain is not None
-    channel = LogicalChannel(0, domain, session=AgentSession())
-    answer = install(environment, channel, domain, command)
-    for part in parts:
-        answer = load_block(environment, channel, domain, part)
-    return answer
-
-
-@pytest.mark.parametrize(("receipts", "length"), [(False, 1), (True, 34)])
-def test_receipts_for_authorized_when_switched_then_a_token_of_an_authorised_domain_is_confirmed(
-    receipts: bool, length: int
-) -> None:
-    host = delegated(privileges=AM, receipts_for_authorized=receipts)
-    command = signed_install(0x02, 0x00, load_fields(), SIGNER)
-    assert len(agent_load(host, command, *blocks())) == length
-
-
-def test_authorised_domain_when_its_agent_sends_no_token_then_6982() -> None:
-    """Section 10.4: a token is required as in delegated management."""
-    host = delegated(privileges=AM)
-    with pytest.raises(StatusError) as refusal:
-        agent_load(host, install_command(0x02, 0x00, load_fields()))
-    assert refusal.value.sw == 0x6982
-    with pytest.raises(StatusError) as refusal:
-        agent_load(host, install_command(0x02, 0x00, load_fields(), bytes(64)))
-    assert refusal.value.sw == 0x6982
-
-
 @pytest.mark.parametrize(
     ("mode", "with_key", "without"),
     [("required", 34, None), ("with-key", 34, 1), ("never", 1, 1)],
@@ -395,3 +332,37 @@ def test_several_names_in_a_delete_when_sent_then_refused() -> None:
     fields = delete_fields(PACKAGE) + delete_fields(SSD2)
     assert host.sw(signed_delete(0x00, fields, SIGNER)) == 0x6A80
     assert len(DIGEST) == 64
+
+
+def stranger(host: CardHost) -> None:
+    """An SCP11b session with SSD, by its own SCP11 key: nobody knows who speaks."""
+    card_key, ephemeral = seeded_key(0x44), seeded_key(0x62)
+    assert host.dek is not None
+    field = ecc_private_put_key_field(card_key.private, CURVE_REFERENCES[card_key.curve], host.dek)
+    host.ok(commands.put_key(KVN, [field], first_kid=Variant.B.kid))
+    host.select(SSD)
+    assert agree(host, SessionParameters(Variant.B, KVN), HostKeys(ephemeral), card_key.point) == 0x9000
+
+
+@pytest.mark.parametrize(("receipts", "length"), [(False, 1), (True, 34)])
+def test_authorised_domain_when_a_stranger_in_scp11b_loads_then_the_token_decides(
+    receipts: bool, length: int
+) -> None:
+    """Section 9.2.3: only its provider needs no token; none, and a wrong one, are refused."""
+    host = delegated(
+        privileges=AM,
+        scp=[["03", "70"], ["11", "00"]],
+        scp11b_commands=["E6", "E8"],
+        receipts_for_authorized=receipts,
+    )
+    stranger(host)
+    plain = install_command(0x02, 0x00, load_fields())
+    assert host.sw(plain) == 0x6982
+    assert host.sw(install_command(0x02, 0x00, load_fields(), bytes(64))) == 0x6982
+    assert len(delegated_load(host, SIGNER)) == length
+
+
+def test_authorised_domain_when_a_stranger_in_scp11b_may_not_install_then_a_token_does_not_help() -> None:
+    host = delegated(privileges=AM, scp=[["03", "70"], ["11", "00"]])
+    stranger(host)
+    assert host.sw(signed_install(0x02, 0x00, load_fields(), SIGNER)) == 0x6982
