@@ -23,6 +23,7 @@ from opentsm.card.gp import commands
 from opentsm.card.gp.confirmations import parse_confirmation
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.gp.responses import parse_card_data, parse_extended_resources, parse_key_information
+from opentsm.vse.profiles import ProfileError, load_profile
 
 KEYS = make_keys(0x66)
 
@@ -74,6 +75,24 @@ def test_case_106_sequence_counter_after_n_sessions() -> None:
     for _ in range(3):
         host.authenticate()
     assert host.ok(commands.get_data(0xC1)) == bytes.fromhex("C103000003")
+
+
+def test_case_106_sequence_counter_of_a_card_with_scp02_only_has_two_bytes() -> None:
+    """Section E.1.2: it counts successful sessions."""
+    host = CardHost(make_card("scp02-i55"))
+    assert host.raw(commands.get_data(0xC1)).data == bytes.fromhex("C1020000")
+    for _ in range(3):
+        host.authenticate(level=0x03, i=0x55)
+    assert host.ok(commands.get_data(0xC1)) == bytes.fromhex("C1020003")
+
+
+def test_case_106_sequence_counter_where_the_protocol_has_none_is_absent() -> None:
+    """SCP03 with random challenges; the card cannot be one of SCP01 only, which has no counter either."""
+    host = CardHost(make_card("scp03-i00"))
+    host.authenticate(level=0x03)
+    assert host.sw(commands.get_data(0xC1)) == 0x6A88
+    with pytest.raises(ProfileError):
+        load_profile({"base": "scp02-i15", "scp": [["01", "05"]]})
 
 
 def test_case_107_application_list_shows_own_or_all() -> None:

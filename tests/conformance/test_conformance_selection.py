@@ -349,6 +349,24 @@ def test_case_024_reset_of_a_locked_card_selects_the_final_application() -> None
     assert host.raw("80CA004200").sw == 0x9000
 
 
+@pytest.mark.parametrize("by_update", [True, False])
+def test_case_024_reset_of_a_locked_card_selects_a_holder_that_is_not_the_issuer(by_update: bool) -> None:
+    """Section 6.4.2.1.1: an application that knows no GET DATA answers then, and in no session."""
+    host = host_with_session()
+    assert host.load() == 0x9000
+    privileges = Privilege.NONE if by_update else Privilege.FINAL_APPLICATION
+    assert host.install(INSTANCE, privileges=privileges) == 0x9000
+    if by_update:
+        update = commands.install_for_registry_update(INSTANCE, privileges=Privilege.FINAL_APPLICATION)
+        assert host.sw(update) == 0x9000
+    assert host.sw(commands.set_status(StatusTarget.CARD, 0x7F)) == 0x9000
+    host.card.power_off()
+    host.card.power_on()
+    assert host.raw("80CA004200").sw == 0x6D00
+    assert host.raw(commands.select()).sw == 0x6A81
+    assert host.raw(commands.select(INSTANCE)).sw == 0x6283
+
+
 def test_case_007_a_locked_selected_application_loses_its_session_at_the_next_select() -> None:
     host = host_with_session()
     assert host.load() == 0x9000

@@ -70,7 +70,24 @@ def test_privileges_80c000() -> None:
 
 
 def test_privileges_9efe80() -> None:
-    assert len(Privilege.from_bytes(unhex("9efe80")).names) == 13
+    """The vector counts 13; which they are follows from the bits 9E FE 80 of Tables 11-7 to 11-9."""
+    names = (
+        "Security Domain",
+        "Card Lock",
+        "Card Terminate",
+        "Card Reset",
+        "CVM Management",
+        "Trusted Path",
+        "Authorized Management",
+        "Token Verification",
+        "Global Delete",
+        "Global Lock",
+        "Global Registry",
+        "Final Application",
+        "Receipt Generation",
+    )
+    assert len(names) == 13
+    assert Privilege.from_bytes(unhex("9efe80")).names == names
 
 
 def test_install_uicc_syspar() -> None:
