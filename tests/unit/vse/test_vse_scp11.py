@@ -35,7 +35,7 @@ from opentsm.card.gp.key_references import (
     store_allowlist,
     store_certificates,
 )
-from opentsm.card.gp.keys import KeyType, ecc_private_put_key_field, put_key_field
+from opentsm.card.gp.keys import KeyType, ecc_private_put_key_field, ecc_public_put_key_field, put_key_field
 from opentsm.card.scp import scp11
 from opentsm.card.scp.scp11 import (
     CertificateTransport,
@@ -396,6 +396,35 @@ def test_allowlist_counter_when_it_does_not_grow_is_refused() -> None:
     for counter, sw in ((5, 0x6985), (4, 0x6985), (None, 0x6985), (6, 0x9000)):
         (command,) = store_allowlist(CA, [b"\x01", b"\x02"], counter=counter)
         assert host.sw(command) == sw
+
+
+@pytest.mark.parametrize(("anew", "sw"), [("replaced", 0x6982), ("deleted", 0x9000)])
+def test_allowlist_when_its_key_is_put_anew_stays_only_with_a_replaced_one(anew: str, sw: int) -> None:
+    """A key without a list takes every certificate of its authority."""
+    host = opened(Variant.A)
+    (command,) = store_allowlist(CA, [b"\x09"], counter=1)
+    host.ok(command)
+    field = ecc_public_put_key_field(ROOT.key.point, CURVE_REFERENCES[Curve.P_256])
+    if anew == "deleted":
+        host.ok(commands.delete_key(CA.kid, CA.kvn))
+        trust(host, ROOT)
+    else:
+        host.ok(commands.put_key(CA.kvn, [field], first_kid=CA.kid, replace_kvn=CA.kvn))
+    host.channel = None
+    assert send_certificates(host, ROOT.certify(STATIC)) == sw
+
+
+@pytest.mark.parametrize(("serial", "sw"), [(1, 0x9000), (2, 0x6982)])
+def test_allowlist_when_an_authority_between_issues_then_only_the_leafs_serial_counts(
+    serial: int, sw: int
+) -> None:
+    host = opened(Variant.A)
+    (command,) = store_allowlist(CA, [b"\x01"])
+    host.ok(command)
+    host.channel = None
+    between = Authority(0x52)
+    chain = (ROOT.certify_authority(between), between.certify(STATIC, serial))
+    assert send_certificates(host, *chain) == sw
 
 
 @pytest.mark.parametrize("counter", [-1, 0x8000])
