@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.unit.vse.card_orders import CardBesideModel
+from tests.unit.vse.card_trespasses import CardBesideModel
 
 
 def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, bool]]:
@@ -31,10 +31,11 @@ def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, b
 
 
 def test_card_when_any_commands_come_is_what_the_model_says() -> None:
-    tally = run(90, 40, derandomize=True)
+    tally = run(100, 40, derandomize=True)
     orders = Counter({key: times for key, times in tally.items() if key[0] != "in locked card"})
     done = sum(times for (_, carried_out), times in orders.items() if carried_out)
-    assert done > 0.6 * orders.total()
+    assert done > 0.5 * orders.total()
+    assert orders["wrong token", False] > 10
 
 
 @pytest.mark.campaign
