@@ -93,8 +93,12 @@ class Desk:
         return self.raw(opening).sw == 0x9000
 
     def raw(self, command: CommandApdu) -> ResponseApdu:
-        """Send as it is."""
-        return ResponseApdu.parse(self.card.transmit(command.to_bytes()))
+        """Send as it is; what a T=0 card keeps ready (61xx) is fetched (ISO/IEC 7816-3 §12.2.1)."""
+        answer = ResponseApdu.parse(self.card.transmit(command.to_bytes()))
+        if answer.sw1 != 0x61 or answer.data:
+            return answer
+        fetch = CommandApdu(0x00, 0xC0, 0x00, 0x00, ne=answer.sw2 or 256)
+        return ResponseApdu.parse(self.card.transmit(fetch.to_bytes()))
 
     def send(self, command: CommandApdu) -> int:
         """Send under the session's protection; return the status word."""
