@@ -106,9 +106,23 @@ class CardBesideModel(CardOrders):
     @rule(draw=st.data())
     def dodge_the_signature_check(self, draw: Draw) -> None:
         """§9.4.1: a load file does not move to a domain that would have wanted its signature."""
+        self.fate = ""
         package = draw.draw(st.sampled_from(self.mine(self.issuer, "package")))
         before = {aid: self.model.entries[aid].privileges for aid in self.ready()}
         receiver = self.holder(draw, self.ready(), Privilege.DAP_VERIFICATION, Privilege.NONE)
         self.hand_over(draw, self.issuer, package, receiver)
         if self.model.entries[receiver].privileges != before[receiver]:
             self.give(receiver, before[receiver])
+
+    @precondition(lambda self: len(self.ready()) > 1)
+    @rule(draw=st.data())
+    def close_a_circle(self, draw: Draw) -> None:
+        """§9.4.1: a domain does not come below one that is below itself already."""
+        ready, above = self.ready(), self.model.above
+        pairs = [(upper, lower) for upper in ready for lower in ready if upper in above(lower)]
+        pairs = pairs or [(upper, lower) for upper in ready for lower in ready if upper != lower]
+        upper, lower = draw.draw(st.sampled_from(pairs))
+        self.fate = ""
+        if upper not in above(lower):
+            self.hand_over(draw, self.issuer, lower, upper)
+        self.hand_over(draw, self.issuer, upper, lower)
