@@ -93,7 +93,11 @@ async def opened(dsn: str, directory: Path, world: World | None = None) -> Async
     keystores: dict[TenantId, SoftwareKeystore] = {}
     catalogue = SpCatalogue(storage, world, PROFILES, keystores.__getitem__)
     bench = Bench(storage, world, catalogue, keystores, directory, Litestar())
-    container = SimpleNamespace(settings=load_settings({"data_dir": str(directory)}, environment={}))
+    container = SimpleNamespace(
+        settings=load_settings(
+            {"data_dir": str(directory), "limits.failed_proofs": "1000000"}, environment={}
+        )
+    )
     state = State({"container": container, "proofs": FailedProofs()}, deep_copy=False)
     bench.app = Litestar([router(bench)], state=state)
     yield bench

@@ -256,3 +256,16 @@ def test_operations_then_are_the_82_of_the_guideline_and_two_other_spellings() -
     assert len(set(ids)) == len(ids)
     assert spelled_otherwise < set(ids)
     assert len(ids) - len(spelled_otherwise) + 1 == 82  # POST /auth has a handler of its own
+
+
+async def test_options_when_asked_of_any_path_then_allow_names_all_its_methods(bench: b.Bench) -> None:
+    client = bench.client()
+    client.event_hooks = {}  # OPTIONS is not described
+    methods: dict[str, set[str]] = {}
+    for operation in OPERATIONS:
+        path = operation.path.format(**dict.fromkeys(parameters(operation), UNKNOWN))
+        methods.setdefault(path, {"OPTIONS"}).add(operation.method)
+    for path, expected in methods.items():
+        answer = await client.options(path)
+        assert answer.status_code == 204
+        assert set(answer.headers["allow"].split(", ")) == expected, path

@@ -1,6 +1,7 @@
 """The routes under /sptsm/1.0.4/, with tokens and errors of their own as TR-03165 has them."""
 
 import re
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from litestar import Response, Router, post
@@ -47,7 +48,7 @@ def router(container: SpContainer) -> Router:
     """Return the routes; `description.py` describes them, from the same table."""
     return Router(
         PATH,
-        route_handlers=[create_access_token, *map(_handler, OPERATIONS)],
+        route_handlers=[create_access_token, *_allowing(OPERATIONS), *map(_handler, OPERATIONS)],
         dependencies={
             "catalogue": Provide(lambda: container.catalogue, sync_to_thread=False),
             "provider": Provide(provide_provider),
@@ -56,6 +57,26 @@ def router(container: SpContainer) -> Router:
         request_max_body_size=MAX_BODY_BYTES,
         include_in_schema=False,
     )
+
+
+def _route(path: str) -> str:
+    return _PARAMETER.sub(r"{\1:str}", path)
+
+
+def _allowing(operations: Iterable[Operation]) -> Iterator[HTTPRouteHandler]:
+    """Return what answers OPTIONS with all methods of a path; Litestar's own knows the first handler only."""
+    methods: dict[str, set[str]] = {}
+    for operation in operations:
+        methods.setdefault(operation.path, {"OPTIONS"}).add(operation.method)
+    for path, allowed in methods.items():
+        yield _options(path, ", ".join(sorted(allowed)))
+
+
+def _options(path: str, allow: str) -> HTTPRouteHandler:
+    async def answer() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allow})
+
+    return HTTPRouteHandler(_route(path), http_method="OPTIONS", status_code=204)(answer)
 
 
 def _handler(operation: Operation) -> HTTPRouteHandler:
@@ -69,8 +90,9 @@ def _handler(operation: Operation) -> HTTPRouteHandler:
             return Response(None, status_code=204)
         return Response(found)
 
-    path = _PARAMETER.sub(r"{\1:str}", operation.path)
-    return HTTPRouteHandler(path, http_method=operation.method, status_code=200, name=operation.id)(serve)
+    return HTTPRouteHandler(
+        _route(operation.path), http_method=operation.method, status_code=200, name=operation.id
+    )(serve)
 
 
 async def _content(operation: Operation, request: AnyRequest) -> list[object]:
