@@ -1,4 +1,4 @@
-"""docs/reference/spec-map.md names modules and tests that exist, and every module that names a section."""
+"""docs/reference/spec-map.md names modules and tests that exist, and every section that a module names."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,10 @@ NAMED = re.compile(r"`((?:src/opentsm|tests)/[^`]+)`")
 ROW = re.compile(
     r"^\|(?P<section>[^|]+)\|(?P<what>[^|]+)\|(?P<modules>[^|]+)\|(?P<tests>[^|]+)\|$", re.MULTILINE
 )
-# The packages that are written from a specification.
-READERS = ("card", "vse")
+# 11.5.2.3, E.4.1, 7.
+NUMBER = re.compile(r"(?:\b[A-Z]\.)?\d+(?:\.\d+)*")
+# A section of a specification, as sources name it; a fact sheet is none.
+SECTION = re.compile(rf"(?<!gp-amendments )§ ?({NUMBER.pattern})")
 
 
 def rows() -> list[re.Match[str]]:
@@ -29,11 +31,23 @@ def test_rows_when_read_name_a_module_and_a_test() -> None:
     assert wrong == []
 
 
-def test_modules_when_they_name_a_section_are_on_the_map() -> None:
-    text = PAGE.read_text("utf-8")
-    modules = [m for part in READERS for m in (ROOT / "src/opentsm" / part).rglob("*.py")]
-    naming = [m.relative_to(ROOT).as_posix() for m in modules if "§" in m.read_text("utf-8")]
-    assert [name for name in naming if f"`{name}`" not in text] == []
+def numbers_on_the_map() -> dict[str, set[str]]:
+    """Return, for every module, the numbers of the sections in the rows that name it."""
+    found: dict[str, set[str]] = {}
+    for row in rows():
+        for module in NAMED.findall(row["modules"]):
+            found.setdefault(module, set()).update(NUMBER.findall(row["section"]))
+    return found
+
+
+def test_modules_when_they_name_a_section_then_it_stands_in_a_row_of_theirs() -> None:
+    mapped = numbers_on_the_map()
+    missing = []
+    for module in sorted((ROOT / "src/opentsm").rglob("*.py")):
+        name = module.relative_to(ROOT).as_posix()
+        named = set(SECTION.findall(module.read_text("utf-8")))
+        missing += [f"{name} §{number}" for number in sorted(named - mapped.get(name, set()))]
+    assert missing == []
 
 
 def test_sections_when_a_row_names_one_with_a_number_stand_in_one_of_its_modules() -> None:
