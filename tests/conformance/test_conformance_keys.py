@@ -213,7 +213,7 @@ def test_case_035_personalized_state_only_by_command_when_the_profile_says_so() 
 
 
 def test_inherited_keys_are_listed_until_the_first_own_key() -> None:
-    """card-clients.md: E0 of a domain without keys shows what it inherits."""
+    """As clients written elsewhere expect: E0 of a domain without keys shows what it inherits."""
     host = host_with_session()
     host.create_domain()
     host.select(SSD)
@@ -230,7 +230,7 @@ def test_factory_keys_go_when_the_first_own_set_comes() -> None:
 
 
 def test_version_ranges_are_enforced_by_profile() -> None:
-    """card-clients.md: KVN 20-2F for SCP02, 30-3F for SCP03."""
+    """As clients written elsewhere expect: KVN 20-2F for SCP02, 30-3F for SCP03."""
     host = CardHost(make_card(kvn_ranges_enforced=True))
     host.authenticate()
     assert host.put_keys(make_keys(0x51), 0x41).sw == 0x6A80

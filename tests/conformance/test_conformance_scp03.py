@@ -284,7 +284,7 @@ def test_minimum_level_of_the_card_is_demanded() -> None:
 
 
 def test_counter_quirk_of_some_cards_does_not_count_empty_commands() -> None:
-    """card-clients.md: some real cards do not move the encryption counter for commands without data."""
+    """Some real cards do not move the encryption counter for commands without data."""
     host = CardHost(make_card(counter_moves_without_data=False))
     host.authenticate(level=0x03)
     assert host.sw(commands.get_data(0x42)) == 0x9000

@@ -129,7 +129,7 @@ def receiving_domain(environment: Environment, domain: Instance, aid: bytes) -> 
 def require_control(
     environment: Environment, domain: Instance, entry: Instance | LoadFile, policy: int | None = None
 ) -> None:
-    """Refuse work on an object whose own security domain does not accept it (section 2.4: A(T) accepts).
+    """Refuse work on an object whose own security domain does not accept it (GPCS §9.4.1, §9.5).
 
     Raises:
         StatusError: 6985.

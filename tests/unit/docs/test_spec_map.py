@@ -11,8 +11,8 @@ ROW = re.compile(
 )
 # 11.5.2.3, E.4.1, 7.
 NUMBER = re.compile(r"(?:\b[A-Z]\.)?\d+(?:\.\d+)*")
-# A section of a specification, as sources name it; a fact sheet is none.
-SECTION = re.compile(rf"(?<!gp-amendments )§ ?({NUMBER.pattern})")
+# A section of a specification, as sources name it.
+SECTION = re.compile(rf"§ ?({NUMBER.pattern})")
 
 
 def rows() -> list[re.Match[str]]:

@@ -1,6 +1,6 @@
 """The purse's commands as pure builders, and its answers as pure parsers.
 
-Source: PBOC 2.0 part 1 §7; gp-amendments §6.4; docs/reference/applets.md (transit purse).
+Source: PBOC 2.0 part 1 §7; docs/reference/applets.md (transit purse).
 """
 
 from typing import Final

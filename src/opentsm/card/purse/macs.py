@@ -1,6 +1,6 @@
 """Session keys, MACs and TACs of the purse, as its host computes them, for both forms.
 
-Source: docs/reference/applets.md (AES form); PBOC 2.0 part 1 §7 and gp-amendments §6.4 (PBOC form).
+Source: docs/reference/applets.md (AES form); PBOC 2.0 part 1 §7 (PBOC form).
 """
 
 from hmac import compare_digest

@@ -26,7 +26,7 @@ from opentsm.cli.desk.session import DomainFacts, Session
 
 _MAX_PARTS = 300
 
-# Fields of the CPLC with their lengths (gp-amendments section 8; 42 bytes together).
+# Fields of the CPLC with their lengths (42 bytes together).
 _CPLC_FIELDS = (
     ("ic_fabricator", 2),
     ("ic_type", 2),

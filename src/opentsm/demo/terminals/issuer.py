@@ -1,6 +1,6 @@
 """The bank behind the point of sale: checks the card's cryptogram and counter.
 
-Cryptogram version 18. Source: EMV Book 2 §8.1, A1.3.1 (session key), A1.4.1 (Option A); gp-amendments §6.2.
+Cryptogram version 18. Source: EMV Book 2 §8.1, A1.3.1 (session key), A1.4.1 (Option A).
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """A contactless bank card: one dynamic cryptogram a tap, over amount, terminal data and transaction counter.
 
 Cryptogram version 18: EMV common session key derivation, retail MAC over the terminal's values, AIP, ATC and
-issuer application data. Source: EMV Book 2 §8.1, A1.2.1, A1.3.1; EMV Book 3 §6.5; gp-amendments §6.2.
+issuer application data. Source: EMV Book 2 §8.1, A1.2.1, A1.3.1; EMV Book 3 §6.5.
 """
 
 from collections.abc import Mapping

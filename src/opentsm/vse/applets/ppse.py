@@ -1,6 +1,6 @@
 """The proximity payment system environment: the list of payment applications for a contactless terminal.
 
-Source: EMV Contactless Book B §3.3; gp-amendments §6.1.
+Source: EMV Contactless Book B §3.3.
 """
 
 from collections.abc import Mapping

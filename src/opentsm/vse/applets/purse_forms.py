@@ -1,7 +1,7 @@
 """The two forms of the purse: AES-CMAC with 8-byte tags (the normal one), and PBOC with triple DES.
 
 A form fixes lengths and arithmetic; the state machine is the same.
-Source: PBOC 2.0 part 1 §7; gp-amendments §6.4; docs/reference/applets.md for the AES form.
+Source: PBOC 2.0 part 1 §7; docs/reference/applets.md for the AES form.
 """
 
 from dataclasses import dataclass

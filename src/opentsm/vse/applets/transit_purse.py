@@ -1,7 +1,7 @@
 """A stored-value purse: topped up by a host, debited by a gate, with a log that tells what happened.
 
 Balance, counter and log of a transaction change in the same APDU, so they are saved together or not at all.
-Source: PBOC 2.0 part 1 §7 (commands, order, status words); gp-amendments §6.4; docs/reference/applets.md.
+Source: PBOC 2.0 part 1 §7 (commands, order, status words); docs/reference/applets.md.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The host's purse arithmetic: published PBOC values, own values of the AES form, and every refusal.
 
-Source: gp-amendments §6.4 (vectors of public PBOC purse applets, recomputed); docs/reference/applets.md.
+Source: PBOC 2.0 part 1 §7 (vectors of public PBOC purse applets, recomputed); docs/reference/applets.md.
 The published load vector is of type 01 (electronic deposit), which no request of ours makes: its two MACs
 are tested on the card's side, here the session key.
 """

@@ -1,6 +1,6 @@
 """The PBOC form's arithmetic on the card's side, against published values.
 
-Source: gp-amendments §6.4 (vectors of public PBOC purse applets, recomputed).
+Source: PBOC 2.0 part 1 §7 (vectors of public PBOC purse applets, recomputed).
 """
 
 from opentsm.card.crypto.cipher import single_des
