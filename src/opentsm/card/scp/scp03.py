@@ -231,10 +231,17 @@ class Scp03Channel:
             SecureChannelError: the session is not open.
             ApduError: the protected command is longer than its form allows; the session is unchanged.
         """
-        cla, data, chain = self._protected(command, chained=False)
+        if self._level is None:
+            self._open_level()
+        counter, chain, cla, data = self._counter + 1, self._chain, command.cla, command.data
+        # §6.2.6: a command without data is not encrypted, the counter moves all the same.
+        if self._encrypts and data:
+            data = self._encrypted(data, counter)
+        if self._macs:
+            chain = self._command_mac(command, data)
+            cla, data = _SECURED_CLASS[cla], data + chain[: self._mac_length]
         raw = encode_command(cla, command.ins, command.p1, command.p2, data, command.ne, command.extended)
-        self._chain = chain
-        self._counter = counter = self._counter + 1
+        self._counter, self._chain = counter, chain
         if command.ins in _R_MAC_SESSION:
             self._note_r_mac_session(command)
         return WrappedCommand(raw, ResponseLink(chain, counter))
@@ -248,23 +255,17 @@ class Scp03Channel:
             ApduError: another command.
             SecureChannelError: the session is not open.
         """
-        cla, data, chain = self._protected(replace(command, extended=True), chained=True)
-        parts = in_parts(replace(command, cla=cla, data=data, extended=True))
-        self._chain, self._counter = chain, self._counter + 1
-        return WrappedChain(parts, ResponseLink(chain, self._counter))
-
-    def _protected(self, command: CommandApdu, *, chained: bool) -> tuple[int, bytes, bytes]:
-        """Return class and data of the protected command, and the new chaining value."""
-        if self._level is None:
-            self._open_level()
-        counter, chain, cla, data = self._counter + 1, self._chain, command.cla, command.data
-        # §6.2.6: a command without data is not encrypted, the counter moves all the same.
-        if self._encrypts and data:
-            data = self._encrypted(data, counter)
+        self._open_level()
+        whole, counter, chain = replace(command, extended=True), self._counter + 1, self._chain
+        if self._encrypts and whole.data:
+            whole = whole.with_data(self._encrypted(whole.data, counter))
         if self._macs:
-            chain = self._command_mac(command, data, chained=chained)
-            cla, data = _SECURED_CLASS[cla], data + chain[: self._mac_length]
-        return cla, data, chain
+            chain = self._command_mac(whole, whole.data, chained=True)
+            data = whole.data + chain[: self._mac_length]
+            whole = replace(whole, cla=_SECURED_CLASS[whole.cla], data=data)
+        parts = in_parts(whole)
+        self._counter, self._chain = counter, chain
+        return WrappedChain(parts, ResponseLink(chain, counter))
 
     def _note_r_mac_session(self, command: CommandApdu) -> None:
         """Amendment D §7.1.3.3, §7.1.4.6: the new level is that of the answers after this command's."""
