@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.demo_process import require_nothing_left
+
+CLEAN_UP_S = 120.0
 
 
 @pytest.fixture
@@ -15,6 +18,8 @@ def open_data_dir() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="otsm-"))
     directory.chmod(0o755)
     yield str(directory)
+    # the database of a killed server clears its own files away
+    require_nothing_left(str(directory), within_s=CLEAN_UP_S)
     shutil.rmtree(directory)
 
 
