@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
+from opentsm.tsm.roles.sp.desk import FileDesk
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.references import configurations_with
-from opentsm.tsm.roles.sp.shelf import Shelf, find
+from opentsm.tsm.roles.sp.shelf import find
 
 MAX_BYTES = 64 * 1024
 _SUPPORTED = "X.509 (PEM, DER)"
@@ -20,20 +20,10 @@ _PEM_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateDesk:
+class CertificateDesk(FileDesk):
     """Use cases about certificates."""
 
-    shelf: Shelf
-
-    async def all(self, owner: TenantId) -> list[Document]:
-        """Return all certificates of the provider."""
-        async with self.shelf.storage.transaction() as tx:
-            return [*await tx.catalogue.list(owner, shelf.CERTIFICATE)]
-
-    async def get(self, owner: TenantId, id_: str) -> Document:
-        """Return one certificate's document; CatalogueError 1009 when there is none."""
-        async with self.shelf.storage.transaction() as tx:
-            return await find(tx, owner, shelf.CERTIFICATE, id_)
+    entity = shelf.CERTIFICATE
 
     async def upload(self, owner: TenantId, file_name: str | None, data: bytes) -> Document:
         """Store a certificate.
@@ -46,10 +36,8 @@ class CertificateDesk:
         id_, now = self.shelf.world.new_id(), self.shelf.now()
         document: Document = {"id": id_, "spId": owner, "fileName": file_name, "creationDate": now}
         document["uploadDate"] = now
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await _store(tx, owner, document, data, "uploaded")
-            await tx.commit()
         return document
 
     async def replace(self, owner: TenantId, id_: str, file_name: str | None, data: bytes) -> Document:
@@ -58,42 +46,21 @@ class CertificateDesk:
         Raises:
             CatalogueError: 1008, 1009, 1013 or 1014.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await find(tx, owner, shelf.CERTIFICATE, id_)
             document = before | {"uploadDate": self.shelf.now()}
             if file_name:
                 document["fileName"] = file_name
             await _store(tx, owner, document, data, "replaced")
-            await tx.commit()
         return document
 
-    async def delete(self, owner: TenantId, id_: str) -> None:
-        """Delete a certificate that nothing uses.
-
-        Raises:
-            CatalogueError: 1009 or 1010.
-        """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
-            await find(tx, owner, shelf.CERTIFICATE, id_)
-            if await configurations_with(tx, owner, "certificateId", id_):
-                raise errors.still_referenced("Certificate", "ApplicationConfig")
-            configs = await tx.catalogue.list(owner, shelf.SPOS_CONFIG)
-            if any(config["certificateId"] == id_ for config in configs):
-                raise errors.still_referenced("Certificate", "SposConfig")
-            await tx.catalogue.delete(owner, shelf.CERTIFICATE, id_)
-            await shelf.record(tx, owner, shelf.CERTIFICATE, id_, "deleted")
-            await tx.commit()
-
-    async def binary(self, owner: TenantId, id_: str) -> tuple[str, bytes]:
-        """Return file name and content as uploaded."""
-        async with self.shelf.storage.transaction() as tx:
-            document = await find(tx, owner, shelf.CERTIFICATE, id_)
-            data = await tx.catalogue.file(owner, shelf.CERTIFICATE, id_)
-        if data is None:
-            raise InvariantError("A certificate's document has no file.")
-        return str(document["fileName"]), data
+    async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Refuse the deletion of a certificate that an application or an online system has."""
+        if await configurations_with(tx, owner, "certificateId", id_):
+            raise errors.still_referenced("Certificate", "ApplicationConfig")
+        configs = await tx.catalogue.list(owner, shelf.SPOS_CONFIG)
+        if any(config["certificateId"] == id_ for config in configs):
+            raise errors.still_referenced("Certificate", "SposConfig")
 
 
 async def _store(tx: UnitOfWork, owner: TenantId, document: Document, data: bytes, happened: str) -> None:

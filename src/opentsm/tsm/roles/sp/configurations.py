@@ -6,11 +6,12 @@ from opentsm.card.codec.aid import Aid
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
+from opentsm.tsm.roles.sp.desk import Desk
 from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG
 from opentsm.tsm.roles.sp.flavors import check_applications
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.references import flavors, uses_configuration
-from opentsm.tsm.roles.sp.shelf import Shelf, find
+from opentsm.tsm.roles.sp.shelf import find
 
 _PERSONALIZATION = "personalizationConfig"
 _CERTIFICATE_ID = "certificateId"
@@ -18,20 +19,10 @@ _FROZEN = ("instanceAid", "installConfig", "activationConfig")
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigurationDesk:
+class ConfigurationDesk(Desk):
     """Use cases about application configurations."""
 
-    shelf: Shelf
-
-    async def all(self, owner: TenantId) -> list[Document]:
-        """Return all application configurations of the provider."""
-        async with self.shelf.storage.transaction() as tx:
-            return [*await tx.catalogue.list(owner, shelf.APPLICATION_CONFIG)]
-
-    async def get(self, owner: TenantId, id_: str) -> Document:
-        """Return one; CatalogueError 1009 when there is none."""
-        async with self.shelf.storage.transaction() as tx:
-            return await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
+    entity = shelf.APPLICATION_CONFIG
 
     async def create(self, owner: TenantId, body: object) -> Document:
         """Create an application configuration.
@@ -44,14 +35,12 @@ class ConfigurationDesk:
         wanted["instanceAid"] = str(Aid.from_hex(str(wanted["instanceAid"])))
         id_ = self.shelf.world.new_id()
         document = {"id": id_, "spId": owner, **wanted}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await _check_references(tx, owner, shelf.part(wanted, "personalizationConfig"))
             await tx.catalogue.put(owner, shelf.APPLICATION_CONFIG, id_, document)
             await shelf.record(
                 tx, owner, shelf.APPLICATION_CONFIG, id_, "created", instance=str(document["instanceAid"])
             )
-            await tx.commit()
         return document
 
     async def modify(self, owner: TenantId, id_: str, body: object) -> Document:
@@ -63,8 +52,7 @@ class ConfigurationDesk:
         Raises:
             CatalogueError: 1002, 1005, 1006, 1007, 1008 or 1009.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
             wanted = APPLICATION_CONFIG.check_change(body, before)
             _check_activation(shelf.part(wanted, "activationConfig"))
@@ -78,23 +66,12 @@ class ConfigurationDesk:
             for flavor in users:
                 await check_applications(tx, owner, flavor)
             await shelf.record(tx, owner, shelf.APPLICATION_CONFIG, id_, "modified")
-            await tx.commit()
         return document
 
-    async def delete(self, owner: TenantId, id_: str) -> None:
-        """Delete an application configuration that no flavor uses.
-
-        Raises:
-            CatalogueError: 1009 or 1010.
-        """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
-            await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
-            if await flavors(tx, owner, uses_configuration({id_})):
-                raise errors.still_referenced("ApplicationConfig", "Flavor")
-            await tx.catalogue.delete(owner, shelf.APPLICATION_CONFIG, id_)
-            await shelf.record(tx, owner, shelf.APPLICATION_CONFIG, id_, "deleted")
-            await tx.commit()
+    async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Refuse the deletion of an application configuration that a flavor uses."""
+        if await flavors(tx, owner, uses_configuration({id_})):
+            raise errors.still_referenced("ApplicationConfig", "Flavor")
 
 
 def _keep_frozen(wanted: Document, before: Document) -> Document:

@@ -2,35 +2,25 @@
 
 from dataclasses import dataclass
 
-from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, load_files, shelf
 from opentsm.tsm.roles.sp.constraints import check_deployments
+from opentsm.tsm.roles.sp.desk import FileDesk
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.profiles import ProfileDesk
 from opentsm.tsm.roles.sp.references import flavors, module_ids, uses_load_file
-from opentsm.tsm.roles.sp.shelf import Shelf, find, shown
+from opentsm.tsm.roles.sp.shelf import find
 
 BLOCK = "_block"
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutableDesk:
+class ExecutableDesk(FileDesk):
     """Use cases about load files."""
 
-    shelf: Shelf
+    entity = shelf.LOAD_FILE
     profiles: ProfileDesk
-
-    async def all(self, owner: TenantId) -> list[Document]:
-        """Return all load files of the provider."""
-        async with self.shelf.storage.transaction() as tx:
-            return [shown(found) for found in await tx.catalogue.list(owner, shelf.LOAD_FILE)]
-
-    async def get(self, owner: TenantId, id_: str) -> Document:
-        """Return one load file's document."""
-        async with self.shelf.storage.transaction() as tx:
-            return shown(await find(tx, owner, shelf.LOAD_FILE, id_))
 
     async def upload(self, owner: TenantId, file_name: str | None, data: bytes) -> Document:
         """Store a load file, what it says about itself, and the block that cards get.
@@ -46,8 +36,7 @@ class ExecutableDesk:
         document: Document = {"id": id_, "spId": owner, "fileName": file_name, "creationDate": now}
         document |= {"uploadDate": now, **found.attributes}
         hidden = {BLOCK: {"sha256": found.sha256, "size": len(found.block)}}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await tx.load_files.put_block(found.sha256, found.block)
             await tx.catalogue.put(owner, shelf.LOAD_FILE, id_, document | hidden, file=data)
             for aid in found.modules:
@@ -56,7 +45,6 @@ class ExecutableDesk:
             await shelf.record(
                 tx, owner, shelf.LOAD_FILE, id_, "uploaded", aid=str(document["aid"]), sha256=found.sha256
             )
-            await tx.commit()
         return document
 
     async def replace(self, owner: TenantId, id_: str, file_name: str | None, data: bytes) -> Document:
@@ -70,8 +58,7 @@ class ExecutableDesk:
                 1013, 1014, 1015 or 1016.
         """
         forms.text(file_name or "", "elfFilename")
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await find(tx, owner, shelf.LOAD_FILE, id_)
             await self._check_users(tx, owner, id_)
             found = load_files.read(data)
@@ -87,34 +74,14 @@ class ExecutableDesk:
             await _replace_modules(tx, owner, id_, ids)
             await self._check_users(tx, owner, id_)
             await shelf.record(tx, owner, shelf.LOAD_FILE, id_, "replaced", sha256=found.sha256)
-            await tx.commit()
         return document
 
-    async def delete(self, owner: TenantId, id_: str) -> None:
-        """Delete a load file that no flavor uses; the block stays for instances that are made of it.
-
-        Raises:
-            CatalogueError: 1009 or 1010.
-        """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
-            await find(tx, owner, shelf.LOAD_FILE, id_)
-            if await flavors(tx, owner, await uses_load_file(tx, owner, id_)):
-                raise errors.still_referenced("ExecutableLoadFile", "Flavor")
-            for module in await tx.catalogue.list(owner, shelf.MODULE, parent=id_):
-                await tx.catalogue.delete(owner, shelf.MODULE, str(module["id"]))
-            await tx.catalogue.delete(owner, shelf.LOAD_FILE, id_)
-            await shelf.record(tx, owner, shelf.LOAD_FILE, id_, "deleted")
-            await tx.commit()
-
-    async def binary(self, owner: TenantId, id_: str) -> tuple[str, bytes]:
-        """Return file name and content as uploaded."""
-        async with self.shelf.storage.transaction() as tx:
-            document = await find(tx, owner, shelf.LOAD_FILE, id_)
-            data = await tx.catalogue.file(owner, shelf.LOAD_FILE, id_)
-        if data is None:
-            raise InvariantError("A load file's document has no file.")
-        return str(document["fileName"]), data
+    async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Refuse the deletion of what a flavor uses; the block stays for instances that are made of it."""
+        if await flavors(tx, owner, await uses_load_file(tx, owner, id_)):
+            raise errors.still_referenced("ExecutableLoadFile", "Flavor")
+        for module in await tx.catalogue.list(owner, shelf.MODULE, parent=id_):
+            await tx.catalogue.delete(owner, shelf.MODULE, str(module["id"]))
 
     async def modules(self, owner: TenantId, id_: str) -> list[Document]:
         """Return the modules of a load file."""

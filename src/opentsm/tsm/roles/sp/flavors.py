@@ -53,14 +53,12 @@ class FlavorDesk:
             "applicationInstantiationConfigs": [],
         }
         document = {**assigned, **wanted}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await find(tx, owner, shelf.SERVICE, service_id)
             await _check_load_files(tx, owner, document)
             await check_applications(tx, owner, document)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, document, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "created", service=service_id)
-            await tx.commit()
         return document
 
     async def modify(self, owner: TenantId, service_id: str, id_: str, body: object) -> Document:
@@ -71,8 +69,7 @@ class FlavorDesk:
         Raises:
             CatalogueError: 1002, 1005, 1006, 1007, 1008, 1009, 1015 or 1016.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             wanted = _with_priorities(FLAVOR.check_change(body, before))
             if before["published"]:
@@ -87,7 +84,6 @@ class FlavorDesk:
             await check_deployments(tx, owner, document, self.profiles)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, document, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "modified", service=service_id)
-            await tx.commit()
         return document
 
     async def delete(self, owner: TenantId, service_id: str, id_: str) -> None:
@@ -96,15 +92,13 @@ class FlavorDesk:
         Raises:
             CatalogueError: 1009 or 1010.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             versions = await tx.catalogue.list(owner, shelf.VERSION, parent=service_id)
             if any(id_ in deployed_flavors(version) for version in versions):
                 raise errors.still_referenced("Flavor", "Version")
             await tx.catalogue.delete(owner, shelf.FLAVOR, id_)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "deleted")
-            await tx.commit()
 
     async def load_files(self, owner: TenantId, service_id: str, id_: str) -> list[Document]:
         """Return the load files of a flavor."""
@@ -136,8 +130,7 @@ class FlavorDesk:
     ) -> Document:
         _IDS(body, "elfIds")
         ids = [str(item) for item in body] if isinstance(body, list) else []
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             flavor = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             if flavor["published"]:
                 raise errors.already_published("Flavor", id_)
@@ -151,7 +144,6 @@ class FlavorDesk:
             await check_deployments(tx, owner, changed, self.profiles)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, changed, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "linked" if add else "unlinked", count=len(ids))
-            await tx.commit()
         return changed
 
     async def publish(self, owner: TenantId, service_id: str, id_: str) -> Document:
@@ -161,8 +153,7 @@ class FlavorDesk:
             CatalogueError: 1009 when it installs a module of a load file that it does not load, 1008 when its
                 options do not go together.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             flavor = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             if flavor["published"]:
                 return flavor
@@ -171,7 +162,6 @@ class FlavorDesk:
             published = flavor | {"published": True}
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, published, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "published", service=service_id)
-            await tx.commit()
         return published
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.custody.plain import application_key_handle
-from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, InvariantError, KeystoreError
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, KeystoreError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
+from opentsm.tsm.roles.sp.desk import FileDesk
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.recipe_format import FORMAT, MAX_BYTES, RecipeError, is_key_name, read_recipe
 from opentsm.tsm.roles.sp.recipes import Recipe
 from opentsm.tsm.roles.sp.references import configurations_with
-from opentsm.tsm.roles.sp.shelf import Shelf, find, shown
+from opentsm.tsm.roles.sp.shelf import find, shown
 
 RECIPE = "_recipe"
 _KEY_LENGTH = 16
@@ -23,24 +24,14 @@ KeystoreOf = Callable[[TenantId], Keystore]
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptDesk:
+class ScriptDesk(FileDesk):
     """Use cases about personalisation scripts.
 
     A script's recipe is kept by its SHA-256 and stays when the script goes: instances on cards refer to it.
     """
 
-    shelf: Shelf
+    entity = shelf.SCRIPT
     keystore_of: KeystoreOf
-
-    async def all(self, owner: TenantId) -> list[Document]:
-        """Return all scripts of the provider."""
-        async with self.shelf.storage.transaction() as tx:
-            return [shown(found) for found in await tx.catalogue.list(owner, shelf.SCRIPT)]
-
-    async def get(self, owner: TenantId, id_: str) -> Document:
-        """Return one script's document."""
-        async with self.shelf.storage.transaction() as tx:
-            return shown(await find(tx, owner, shelf.SCRIPT, id_))
 
     async def upload(self, owner: TenantId, file_name: str | None, data: bytes) -> Document:
         """Store a script whose recipe is in order; master keys that it names and nobody made are made.
@@ -56,10 +47,8 @@ class ScriptDesk:
         document: Document = {"id": id_, "spId": owner, "fileName": file_name}
         document |= {"creationDate": now, "uploadDate": now}
         await self._make_keys(owner, recipe)
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await _store(tx, document, recipe, data, "uploaded")
-            await tx.commit()
         return document
 
     async def replace(self, owner: TenantId, id_: str, file_name: str | None, data: bytes) -> Document:
@@ -74,37 +63,16 @@ class ScriptDesk:
         await self.get(owner, id_)  # before keys are made for it
         recipe = _read(data)
         await self._make_keys(owner, recipe)
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             document = shown(await find(tx, owner, shelf.SCRIPT, id_)) | {"uploadDate": self.shelf.now()}
             document["fileName"] = file_name or document["fileName"]
             await _store(tx, document, recipe, data, "replaced")
-            await tx.commit()
         return document
 
-    async def delete(self, owner: TenantId, id_: str) -> None:
-        """Delete a script that no application configuration uses.
-
-        Raises:
-            CatalogueError: 1009 or 1010.
-        """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
-            await find(tx, owner, shelf.SCRIPT, id_)
-            if await configurations_with(tx, owner, "personalizationScriptId", id_):
-                raise errors.still_referenced("PersonalizationScript", "ApplicationConfig")
-            await tx.catalogue.delete(owner, shelf.SCRIPT, id_)
-            await shelf.record(tx, owner, shelf.SCRIPT, id_, "deleted")
-            await tx.commit()
-
-    async def binary(self, owner: TenantId, id_: str) -> tuple[str, bytes]:
-        """Return file name and content as uploaded."""
-        async with self.shelf.storage.transaction() as tx:
-            document = await find(tx, owner, shelf.SCRIPT, id_)
-            data = await tx.catalogue.file(owner, shelf.SCRIPT, id_)
-        if data is None:
-            raise InvariantError("A script's document has no file.")
-        return str(document["fileName"]), data
+    async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Refuse the deletion of a script that an application configuration uses."""
+        if await configurations_with(tx, owner, "personalizationScriptId", id_):
+            raise errors.still_referenced("PersonalizationScript", "ApplicationConfig")
 
     async def import_application_key(self, owner: TenantId, name: str, key: Secret) -> None:
         """Take a master key of the provider's own choice, before a recipe makes one of this name.

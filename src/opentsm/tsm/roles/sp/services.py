@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.desk import Desk
 from opentsm.tsm.roles.sp.entities import SERVICE
 from opentsm.tsm.roles.sp.forms import Document
-from opentsm.tsm.roles.sp.shelf import Shelf
 
 # The project's proprietary RID, a byte that says "security domain of a service", eight random bytes.
 _SD_AID_PREFIX = bytes.fromhex("F04F54534DF0")
@@ -15,20 +15,10 @@ _SD_AID_RANDOM = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceDesk:
+class ServiceDesk(Desk):
     """Use cases about services."""
 
-    shelf: Shelf
-
-    async def all(self, owner: TenantId) -> list[Document]:
-        """Return all services of the provider."""
-        async with self.shelf.storage.transaction() as tx:
-            return [shelf.shown(found) for found in await tx.catalogue.list(owner, shelf.SERVICE)]
-
-    async def get(self, owner: TenantId, id_: str) -> Document:
-        """Return one service; CatalogueError 1009 when there is none."""
-        async with self.shelf.storage.transaction() as tx:
-            return shelf.shown(await shelf.find(tx, owner, shelf.SERVICE, id_))
+    entity = shelf.SERVICE
 
     async def create(self, owner: TenantId, body: object) -> Document:
         """Create a service with a security-domain AID of its own.
@@ -41,12 +31,10 @@ class ServiceDesk:
         aid = _SD_AID_PREFIX + self.shelf.world.random(_SD_AID_RANDOM)
         assigned = {"id": id_, "spId": owner, "creationDate": self.shelf.now(), "sdAid": aid.hex().upper()}
         document = {**assigned, **wanted}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await self._check_references(tx, owner, wanted)
             await tx.catalogue.put(owner, shelf.SERVICE, id_, document)
             await shelf.record(tx, owner, shelf.SERVICE, id_, "created", sd_aid=str(document["sdAid"]))
-            await tx.commit()
         return document
 
     async def modify(self, owner: TenantId, id_: str, body: object) -> Document:
@@ -55,30 +43,22 @@ class ServiceDesk:
         Raises:
             CatalogueError: 1002, 1005, 1006, 1007, 1008 or 1009.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await shelf.find(tx, owner, shelf.SERVICE, id_)
             wanted = SERVICE.check_change(body, before)
             await self._check_references(tx, owner, wanted)
             document = {name: before[name] for name in ("id", "spId", "creationDate", "sdAid")} | wanted
             await tx.catalogue.put(owner, shelf.SERVICE, id_, document)
             await shelf.record(tx, owner, shelf.SERVICE, id_, "modified")
-            await tx.commit()
         return document
 
-    async def delete(self, owner: TenantId, id_: str) -> None:
-        """Delete a service with its versions and flavors; instances on cards keep what they were made of."""
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
-            await shelf.find(tx, owner, shelf.SERVICE, id_)
-            for flavor in await tx.catalogue.list(owner, shelf.FLAVOR, parent=id_):
-                await tx.catalogue.delete(owner, shelf.FLAVOR, str(flavor["id"]))
-            for version in await tx.catalogue.list(owner, shelf.VERSION, parent=id_):
-                key = shelf.version_key(id_, str(version["tag"]))
-                await tx.catalogue.delete(owner, shelf.VERSION, key)
-            await tx.catalogue.delete(owner, shelf.SERVICE, id_)
-            await shelf.record(tx, owner, shelf.SERVICE, id_, "deleted")
-            await tx.commit()
+    async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
+        """Delete versions and flavors, too; instances on cards keep what they were made of."""
+        for flavor in await tx.catalogue.list(owner, shelf.FLAVOR, parent=id_):
+            await tx.catalogue.delete(owner, shelf.FLAVOR, str(flavor["id"]))
+        for version in await tx.catalogue.list(owner, shelf.VERSION, parent=id_):
+            key = shelf.version_key(id_, str(version["tag"]))
+            await tx.catalogue.delete(owner, shelf.VERSION, key)
 
     async def _check_references(self, tx: UnitOfWork, owner: TenantId, wanted: Document) -> None:
         if "sposConfigId" in wanted:

@@ -1,5 +1,7 @@
 """Where the repository's documents stand: reading, writing, numbering, and the audit entry of each change."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,6 +46,17 @@ class Shelf:
     def now(self) -> str:
         """Return the present time as RFC 3339 in UTC, to the second."""
         return timestamp(self.world.now())
+
+    @asynccontextmanager
+    async def changing(self, owner: TenantId) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction that changes a provider's documents; it is committed unless something fails.
+
+        Changes of one provider wait for each other, so that no reference breaks between check and change.
+        """
+        async with self.storage.transaction() as tx:
+            await tx.catalogue.lock(owner)
+            yield tx
+            await tx.commit()
 
 
 def timestamp(moment: datetime) -> str:

@@ -46,15 +46,13 @@ class VersionDesk:
         tag = str(wanted["tag"])
         document = {"serviceId": service_id, **wanted}
         key = version_key(service_id, tag)
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await find(tx, owner, shelf.SERVICE, service_id)
             if await tx.catalogue.get(owner, shelf.VERSION, key) is not None:
                 raise errors.bad_format(tag, "tag", "a tag that the Service does not have yet")
             await self._check_deployments(tx, owner, service_id, shelf.part(wanted, "allowedDeployments"))
             await tx.catalogue.put(owner, shelf.VERSION, key, document, parent=service_id)
             await shelf.record(tx, owner, shelf.VERSION, service_id, "created", tag=tag)
-            await tx.commit()
         return document
 
     async def modify(self, owner: TenantId, service_id: str, tag: str, body: object) -> Document:
@@ -63,14 +61,11 @@ class VersionDesk:
         Raises:
             CatalogueError: 1002, 1005, 1006, 1007, 1008, 1009 or 1016.
         """
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await self._find(tx, owner, service_id, tag)
             wanted = VERSION.check_change(body, before)
             deployments = shelf.part(wanted, "allowedDeployments")
-            document = await self._deploy(tx, owner, before, deployments, "modified")
-            await tx.commit()
-        return document
+            return await self._deploy(tx, owner, before, deployments, "modified")
 
     async def flavors(self, owner: TenantId, service_id: str, tag: str) -> list[Document]:
         """Return the flavors of a version."""
@@ -86,13 +81,10 @@ class VersionDesk:
         """
         _DEPLOYMENTS(body, "allowedDeployments")
         added = dict(body) if isinstance(body, dict) else {}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await self._find(tx, owner, service_id, tag)
             deployments = shelf.part(before, "allowedDeployments") | added
-            document = await self._deploy(tx, owner, before, deployments, "linked")
-            await tx.commit()
-        return document
+            return await self._deploy(tx, owner, before, deployments, "linked")
 
     async def unlink_flavors(self, owner: TenantId, service_id: str, tag: str, body: object) -> Document:
         """Take flavors out of a version; those that it does not have are ignored.
@@ -101,15 +93,12 @@ class VersionDesk:
             CatalogueError: 1008 or 1009.
         """
         ids = _listed(body, "flavorIds")
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await self._find(tx, owner, service_id, tag)
             for id_ in ids:
                 await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             kept = {k: v for k, v in shelf.part(before, "allowedDeployments").items() if k not in ids}
-            document = await self._deploy(tx, owner, before, kept, "unlinked")
-            await tx.commit()
-        return document
+            return await self._deploy(tx, owner, before, kept, "unlinked")
 
     async def linked_profiles(self, owner: TenantId, service_id: str, tag: str) -> list[Document]:
         """Return the card profiles of a version."""
@@ -134,15 +123,12 @@ class VersionDesk:
         """
         _CHOICES(body, "flavorIds")
         choices = {id_: str(flavor) for id_, flavor in body.items()} if isinstance(body, dict) else {}
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await self._find(tx, owner, service_id, tag)
             deployments = _without(before, choices)
             for profile_id, flavor_id in choices.items():
                 deployments.setdefault(flavor_id, []).append(profile_id)
-            document = await self._deploy(tx, owner, before, dict(deployments), "linked")
-            await tx.commit()
-        return document
+            return await self._deploy(tx, owner, before, dict(deployments), "linked")
 
     async def unlink_profiles(self, owner: TenantId, service_id: str, tag: str, body: object) -> Document:
         """Take card profiles out of a version; those that it does not have are ignored. Its flavors stay.
@@ -153,21 +139,16 @@ class VersionDesk:
         ids = _listed(body, "secureComponentProfileIds")
         for id_ in ids:
             self.profiles.get(id_)
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             before = await self._find(tx, owner, service_id, tag)
-            document = await self._deploy(tx, owner, before, dict(_without(before, ids)), "unlinked")
-            await tx.commit()
-        return document
+            return await self._deploy(tx, owner, before, dict(_without(before, ids)), "unlinked")
 
     async def delete(self, owner: TenantId, service_id: str, tag: str) -> None:
         """Delete a version; its flavors stay."""
-        async with self.shelf.storage.transaction() as tx:
-            await tx.catalogue.lock(owner)
+        async with self.shelf.changing(owner) as tx:
             await self._find(tx, owner, service_id, tag)
             await tx.catalogue.delete(owner, shelf.VERSION, version_key(service_id, tag))
             await shelf.record(tx, owner, shelf.VERSION, service_id, "deleted", tag=tag)
-            await tx.commit()
 
     async def _find(self, tx: UnitOfWork, owner: TenantId, service_id: str, tag: str) -> Document:
         await find(tx, owner, shelf.SERVICE, service_id)
