@@ -20,6 +20,7 @@ from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
 from opentsm.api.problems import problem_response
 from opentsm.api.v1 import (
+    access_tokens,
     application_keys,
     devices,
     exactness,
@@ -79,6 +80,7 @@ def _v1() -> Router:
             parties.read_audit,
             tokens.list_tokens,
             tokens.issue_token,
+            access_tokens.issue_access_token,
             tokens.revoke_token,
             secure_elements.register_secure_element,
             secure_elements.import_secure_elements,

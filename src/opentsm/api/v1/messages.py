@@ -57,12 +57,17 @@ class PartyPage(Answer, frozen=True, kw_only=True):
 
 
 class TokenAnswer(Answer, frozen=True, kw_only=True):
-    """A token, named by its SHA-256 digest; `subject` is the device that a device's token belongs to."""
+    """A token, named by its SHA-256 digest.
+
+    `subject` is the device that a device's token belongs to, or the app of an access token; `services` are
+    the only ones that an access token opens.
+    """
 
     id: str
     kind: str
     subject: str
     expires_at: datetime | None
+    services: list[str] = []
 
 
 class TokenPage(Answer, frozen=True, kw_only=True):

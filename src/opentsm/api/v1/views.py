@@ -53,7 +53,11 @@ def token_id(found: AccessToken) -> str:
 def token(found: AccessToken) -> m.TokenAnswer:
     """Show that there is a token, and whose."""
     return m.TokenAnswer(
-        id=token_id(found), kind=found.kind.value, subject=found.subject, expires_at=found.expires_at
+        id=token_id(found),
+        kind=found.kind.value,
+        subject=found.subject,
+        expires_at=found.expires_at,
+        services=list(found.services),
     )
 
 

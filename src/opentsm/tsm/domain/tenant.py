@@ -25,21 +25,29 @@ class Tenant(Record, frozen=True, kw_only=True):
 
 
 class TokenKind(Enum):
-    """LONG_TERM is given out of band; SHORT_TERM is fetched with it; DEVICE belongs to an enrolled device."""
+    """LONG_TERM is given out of band; SHORT_TERM is fetched with it; DEVICE belongs to an enrolled device.
+
+    APP is what a provider's backend fetches for its app on a device; it opens the device API only.
+    """
 
     LONG_TERM = "LONG_TERM"
     SHORT_TERM = "SHORT_TERM"
     DEVICE = "DEVICE"
+    APP = "APP"
 
 
 class AccessToken(Record, frozen=True, kw_only=True):
-    """A bearer token, known only by its SHA-256 digest."""
+    """A bearer token, known only by its SHA-256 digest.
+
+    `services` are the only ones that a token of kind APP opens, all of the provider's when it is empty.
+    """
 
     digest: bytes
     tenant_id: TenantId
     kind: TokenKind
     subject: str = ""
     expires_at: datetime | None = None
+    services: tuple[str, ...] = ()
 
 
 class Principal(Record, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.app_access import AppAccess
 from opentsm.tsm.roles.hub.devices import Devices
 from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
@@ -14,7 +15,7 @@ from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
 from opentsm.tsm.roles.hub.revocation import Revocation
 
 
-class Onboarding(Devices, Mending, Revocation, Parties):
+class Onboarding(AppAccess, Devices, Mending, Revocation, Parties):
     """The hub's door for operators, issuers and devices."""
 
     def __init__(

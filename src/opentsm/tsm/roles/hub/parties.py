@@ -16,6 +16,7 @@ from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind
 from opentsm.tsm.kernel.errors import (
     ConflictError,
     ExpiredTokenError,
+    ForbiddenError,
     InvalidInputError,
     UnauthenticatedError,
 )
@@ -116,6 +117,7 @@ class Parties:
 
         Raises:
             UnauthenticatedError: the token is unknown or has expired.
+            ForbiddenError: it is an app's access token, which opens the device API only.
         """
         async with self._s.storage.transaction() as tx:
             found = await tx.tenants.find_token(digest_of(token))
@@ -124,6 +126,8 @@ class Parties:
         stored, tenant = found
         if stored.expires_at is not None and stored.expires_at <= self._s.world.now():
             raise ExpiredTokenError(advice="Fetch a new one.")
+        if stored.kind is TokenKind.APP:
+            raise ForbiddenError("An access token opens the device API only.")
         device = stored.subject if stored.kind is TokenKind.DEVICE else None
         return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device)
 
@@ -137,13 +141,14 @@ class Parties:
 
     # --- for the use cases of this room ----------------------------------------------------------------
 
-    def _secret(self) -> str:
-        return urlsafe_b64encode(self._s.world.random(_TOKEN_BYTES)).rstrip(b"=").decode()
+    def _new_token(self) -> str:
+        secret = urlsafe_b64encode(self._s.world.random(_TOKEN_BYTES)).rstrip(b"=").decode()
+        return _TOKEN_PREFIX + secret
 
     async def _add_token(
         self, tx: UnitOfWork, tenant_id: TenantId, kind: TokenKind, subject: str, lifetime_s: float | None
     ) -> str:
-        token = _TOKEN_PREFIX + self._secret()
+        token = self._new_token()
         expires = None if lifetime_s is None else self._s.world.now() + timedelta(seconds=lifetime_s)
         await tx.tenants.add_token(
             AccessToken(
