@@ -45,7 +45,7 @@ from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Grouping
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext
-from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest
+from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink
@@ -105,6 +105,16 @@ class NoCatalogue:
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
     ) -> ServiceDescription:
+        raise AssertionError("not asked for here")
+
+    async def deployable_versions(
+        self, provider_id: TenantId, service_id: str, profile_id: str
+    ) -> tuple[str, ...]:
+        raise AssertionError("not asked for here")
+
+    async def technical_information(
+        self, description: ServiceDescription, profile_id: str
+    ) -> TechnicalInformation:
         raise AssertionError("not asked for here")
 
     async def seal_personalization_data(

@@ -90,11 +90,15 @@ class Claim(Record, frozen=True, kw_only=True):
 
 
 class LoadFileReference(Record, frozen=True, kw_only=True):
-    """A load file by its content: `sha256` names the load-file data block, `size` is its length in bytes."""
+    """A load file by its content: `sha256` names the load-file data block, `size` is its length in bytes.
+
+    `imports` are the packages that it needs on the card.
+    """
 
     aid: Aid
     sha256: str
     size: int
+    imports: tuple[Aid, ...] = ()
 
 
 class ApplicationSpecification(Record, frozen=True, kw_only=True):
@@ -135,6 +139,21 @@ class Goal(Enum):
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
     ABSENT = "ABSENT"
+
+
+class Stage(Enum):
+    """What of a description should be on the card: the commands of TR-03165 (TSM-API).
+
+    INSTALL: domain, load files, instances. PERSONALIZE: the recipes are run. ACTIVATE: applications can be
+    selected.
+    """
+
+    INSTALL = "INSTALL"
+    PERSONALIZE = "PERSONALIZE"
+    ACTIVATE = "ACTIVATE"
+
+
+ALL_STAGES = (Stage.INSTALL, Stage.PERSONALIZE, Stage.ACTIVATE)
 
 
 class ValueTransaction(Record, frozen=True, kw_only=True):

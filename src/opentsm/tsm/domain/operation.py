@@ -17,6 +17,8 @@ class OperationType(Enum):
     TERMINATE = "TERMINATE"
     TOP_UP = "TOP_UP"
     ROTATE_KEYS = "ROTATE_KEYS"
+    UPDATE = "UPDATE"
+    PERSONALIZE = "PERSONALIZE"
     AUDIT = "AUDIT"
 
 

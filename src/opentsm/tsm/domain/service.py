@@ -5,7 +5,7 @@ from enum import Enum
 
 from opentsm.tsm.domain.card_content import Goal, ServiceDescription
 from opentsm.tsm.kernel.documents import Record
-from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.kernel.transitions import TransitionTable
 
 
@@ -64,6 +64,35 @@ INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable
 )
 
 
+class ServiceOperation(Enum):
+    """Operations as an app sees them (TR-03165 §4.2.4.2)."""
+
+    NO_OPERATION = 0
+    DEPLOYMENT_INSTALLATION = 10
+    DEPLOYMENT_PERSONALIZATION = 11
+    DEPLOYMENT_ACTIVATION = 12
+    DEPLOYMENT_FINALIZE = 13
+    UPDATE_INSTALLATION = 20
+    UPDATE_PERSONALIZATION = 21
+    UPDATE_ACTIVATION = 22
+    UPDATE_FINALIZE = 23
+    SUSPENSION = 30
+    RESUMPTION = 31
+    TERMINATION = 40
+
+
+class Renewal(Record, frozen=True, kw_only=True):
+    """What an operation is to make of an instance: another description, new personalisation data, or both.
+
+    It becomes the instance's own when the operation ends and the card was changed for it, and is dropped
+    when it was not. `sealed_data` is sealed by the provider's keystore.
+    """
+
+    operation_id: OperationId
+    description: ServiceDescription
+    sealed_data: bytes = b""
+
+
 class ServiceInstance(Record, frozen=True, kw_only=True):
     """One service on one secure element.
 
@@ -82,5 +111,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     key_version: int
     sealed_data: bytes = b""
     suspended_by: TenantId | None = None
+    renewal: Renewal | None = None
+    last_operation: ServiceOperation = ServiceOperation.NO_OPERATION
     created_at: datetime
     version: int = 0

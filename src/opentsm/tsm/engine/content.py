@@ -192,6 +192,15 @@ def read(
     return replace(observed, objects=merged, fresh=True, card_state=card_state, free_memory=free_memory)
 
 
+def personalized(description: ServiceDescription, content: ObservedContent) -> bool:
+    """Say whether every application holds the personalisation that its description names."""
+    return all(
+        content.personalization.get(app.instance_aid.hex().upper()) == app.personalization
+        for app in description.applications
+        if app.personalization is not None
+    )
+
+
 def used_by(steps: Iterable[s.Step], description: ServiceDescription) -> list[tuple[Aid, ObjectKind, str]]:
     """Return the objects that steps bring into being, and the load files that they need on the card.
 

@@ -12,6 +12,7 @@ TsmError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
 │       ├── OrphanedError
+│       ├── QuarantinedError
 │       └── IdempotencyConflictError
 ├── CardFaultError         the card refused or answered what it may not
 │   ├── CardRefusedError
@@ -119,6 +120,10 @@ class OrphanedError(ConflictError):
     """The flavor that the instance was made of is gone; it can be suspended, resumed and terminated."""
 
     code = "orphaned"
+
+
+class QuarantinedError(ConflictError):
+    """The secure element is quarantined: it did not prove that it holds its keys."""
 
 
 class IdempotencyConflictError(ConflictError):

@@ -92,6 +92,20 @@ class SegmentOwner(Protocol):
         ...
 
 
+class TechnicalInformation(Record, frozen=True, kw_only=True):
+    """What an app is told about an instance of a service, or about one that could be (TR-03165 §4.2.3.13).
+
+    `sp_parameters` are the service's, overridden by the flavor's; empty when the service is gone.
+    """
+
+    service_id: str
+    service_version_tag: str
+    flavor_id: str
+    flavor_name: str
+    profile_id: str
+    sp_parameters: dict[str, str] = {}
+
+
 class ServiceCatalogue(Protocol):
     """What the hub asks a service provider's TSM about its services."""
 
@@ -99,6 +113,18 @@ class ServiceCatalogue(Protocol):
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
     ) -> ServiceDescription:
         """Choose the flavor for a card profile and say what it puts on the card."""
+        ...
+
+    async def deployable_versions(
+        self, provider_id: TenantId, service_id: str, profile_id: str
+    ) -> tuple[str, ...]:
+        """Return the tags of the versions that a card profile can get, newest first."""
+        ...
+
+    async def technical_information(
+        self, description: ServiceDescription, profile_id: str
+    ) -> TechnicalInformation:
+        """Say what an app is told about this service on a card of this profile."""
         ...
 
     async def holds(self, description: ServiceDescription) -> bool:

@@ -1,6 +1,7 @@
 """Secure elements: their records and identifiers, what is on them and who put it there."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from opentsm.tsm.domain.card_content import Claim, ObservedContent
 from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifier, SeIdentifierType, SeState
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
-from opentsm.tsm.kernel.ids import SeId, TenantId
+from opentsm.tsm.kernel.ids import DeviceId, SeId, TenantId
 from opentsm.tsm.ports.repositories import Page
 
 _SQL = load_queries("secure_elements")
@@ -65,6 +66,16 @@ class PostgresSecureElements:
         else:
             rows = await self._session.rows(_SQL["list_of_issuer"], *page_arguments(page), issuer_id)
         return [versioned(SecureElement, row) for row in rows]
+
+    async def of_device(self, device_id: DeviceId, now: datetime) -> Sequence[SecureElement]:
+        """Return those that are bound to a device, reserved for it, or with which it has a session, by id."""
+        rows = [
+            *await self._session.rows(_SQL["bound_to"], device_id),
+            *await self._session.rows(_SQL["reserved_for"], device_id),
+            *await self._session.rows(_SQL["in_session_with"], device_id, now),
+        ]
+        found = {se.id: se for se in (versioned(SecureElement, row) for row in rows)}
+        return [found[se_id] for se_id in sorted(found)]
 
     async def save(self, se: SecureElement) -> SecureElement:
         """Store and return it with its new version; raise StaleVersionError when it moved."""

@@ -13,11 +13,26 @@ _REQUIRED_STATES = {
     OperationType.RESUME: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
     OperationType.TOP_UP: (InstanceState.OPERATIONAL,),
     OperationType.ROTATE_KEYS: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
-    OperationType.DEPLOY: (InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED, InstanceState.IN_ERROR),
+    OperationType.UPDATE: (InstanceState.OPERATIONAL, InstanceState.SUSPENDED),
+    OperationType.PERSONALIZE: (InstanceState.OPERATIONAL,),
+    OperationType.DEPLOY: (
+        InstanceState.NOT_DEPLOYED,
+        InstanceState.INITIALIZED,
+        InstanceState.INSTALLED,
+        InstanceState.PERSONALIZED,
+        InstanceState.ACTIVATED,
+        InstanceState.IN_ERROR,
+    ),
 }
 
-_NEEDS_FLAVOR = (OperationType.DEPLOY, OperationType.TOP_UP, OperationType.ROTATE_KEYS)
-_UNLOCKS = (OperationType.RESUME, OperationType.DEPLOY)
+_NEEDS_FLAVOR = (
+    OperationType.DEPLOY,
+    OperationType.UPDATE,
+    OperationType.PERSONALIZE,
+    OperationType.TOP_UP,
+    OperationType.ROTATE_KEYS,
+)
+_UNLOCKS = (OperationType.RESUME, OperationType.DEPLOY, OperationType.UPDATE)
 
 
 def require(principal: Principal, *kinds: TenantKind) -> None:

@@ -19,7 +19,6 @@ from opentsm.tsm.domain.operation import (
     OperationState,
     OperationType,
 )
-from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import (
@@ -30,10 +29,10 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import Page
-from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.mandate import check_flavor, check_state, may_see, require
+from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.renewals import Renewals
+from opentsm.tsm.roles.hub.services import ADVANCE
 from opentsm.tsm.roles.hub.topology import first_key_version
 
 replace = msgspec.structs.replace
@@ -42,11 +41,8 @@ _TRIES = 3
 MAX_AMOUNT = 0x7FFFFFFF
 
 
-class Requests:
+class Requests(Renewals):
     """The hub's door for service providers, issuers and operators."""
-
-    def __init__(self, services: HubServices) -> None:
-        self._s = services
 
     def once(self, claim: Claim) -> "Requests":
         """Return the same use cases for one request that has an idempotency key."""
@@ -295,89 +291,6 @@ class Requests:
                     instance_id=instance_id,
                 )
             )
-
-    # --- small things ----------------------------------------------------------------------------------
-
-    def _operation(
-        self,
-        principal: Principal,
-        type_: OperationType,
-        se_id: SeId,
-        instance_id: InstanceId | None,
-        *,
-        parameters: dict[str, str | int] | None = None,
-        priority: int = NORMAL_PRIORITY,
-        valid_until: datetime | None = None,
-    ) -> Operation:
-        now = self._s.world.now()
-        if valid_until is not None and valid_until.utcoffset() is None:
-            raise InvalidInputError(
-                "valid_until has no offset from UTC.",
-                advice="Write it as RFC 3339 has it: 2026-12-31T12:00:00Z.",
-                field="/valid_until",
-            )
-        if valid_until is not None and valid_until <= now:
-            raise InvalidInputError("valid_until is in the past.", field="/valid_until")
-        return Operation(
-            id=OperationId(self._s.world.new_id()),
-            tenant_id=principal.tenant_id,
-            se_id=se_id,
-            type=type_,
-            instance_id=instance_id,
-            priority=priority,
-            parameters=parameters or {},
-            created_at=now,
-            valid_until=valid_until,
-        )
-
-    async def _request(self, tx: UnitOfWork, operation: Operation) -> None:
-        await tx.operations.add(operation)
-        await tx.audit.append(
-            operation.tenant_id,
-            actor=operation.tenant_id,
-            action="operation.requested",
-            subject=operation.id,
-            details={"type": operation.type.value, "secure_element": operation.se_id},
-        )
-        await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
-
-    async def _usable(self, tx: UnitOfWork, se_id: SeId) -> SecureElement:
-        se = await tx.secure_elements.get(se_id)
-        if se is None or se.state is SeState.RETIRED:
-            raise NotFoundError("There is no such secure element.")
-        if se.state is SeState.QUARANTINED:
-            raise ConflictError(
-                "The secure element is quarantined: it did not prove that it holds its keys.",
-                advice="Its issuer must clear this up (PUT other key-sets if need be), then reinstate it.",
-            )
-        return se
-
-    async def _instance(
-        self, tx: UnitOfWork, principal: Principal, instance_id: InstanceId, type_: OperationType | None
-    ) -> ServiceInstance:
-        instance = await tx.instances.get(instance_id)
-        if instance is not None and instance.provider_id == principal.tenant_id:
-            return instance
-        if instance is not None and type_ in (None, OperationType.SUSPEND, OperationType.RESUME):
-            se = await tx.secure_elements.get(instance.se_id)
-            if se is not None and may_see(principal, se):
-                return instance
-        raise NotFoundError("There is no such service instance.")
-
-    async def _not_orphaned(
-        self, principal: Principal, instance_id: InstanceId, type_: OperationType
-    ) -> None:
-        """Ask the catalogue before the request's own transaction: no peer is called inside one."""
-        async with self._s.storage.transaction() as tx:
-            instance = await self._instance(tx, principal, instance_id, type_)
-        check_state(instance, type_, principal.tenant_id)
-        await check_flavor(self._s.peers.catalogue(), instance, type_)
-
-    async def _may_touch(self, tx: UnitOfWork, principal: Principal, operation: Operation) -> bool:
-        if operation.tenant_id == principal.tenant_id:
-            return True
-        se = await tx.secure_elements.get(operation.se_id)
-        return se is not None and may_see(principal, se)
 
 
 def _application(instance: ServiceInstance, application: Aid | None) -> Aid:

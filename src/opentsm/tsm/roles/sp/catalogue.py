@@ -6,13 +6,14 @@ from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
+from opentsm.tsm.ports.peer import TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.access import Access
 from opentsm.tsm.roles.sp.certificates import CertificateDesk
 from opentsm.tsm.roles.sp.configurations import ConfigurationDesk
-from opentsm.tsm.roles.sp.describe import Application, build, choose, priority_of
+from opentsm.tsm.roles.sp.describe import Application, build, choose, deployable, priority_of
 from opentsm.tsm.roles.sp.executables import ExecutableDesk
 from opentsm.tsm.roles.sp.flavors import FlavorDesk
 from opentsm.tsm.roles.sp.forms import Document
@@ -94,6 +95,43 @@ class SpCatalogue:
             ]
             applications = await self._applications(tx, provider_id, flavor, load_files)
         return build(service, choice.tag, flavor, load_files, applications)
+
+    async def deployable_versions(
+        self, provider_id: TenantId, service_id: str, profile_id: str
+    ) -> tuple[str, ...]:
+        """Return the tags of the versions that a card profile can get, newest first.
+
+        Raises:
+            NotFoundError: there is no such service for this provider, or no such profile.
+        """
+        profile = self._profile(profile_id)
+        async with self._storage.transaction() as tx:
+            if await tx.catalogue.get(provider_id, shelf.SERVICE, service_id) is None:
+                raise NotFoundError("There is no such service.")
+            versions = await tx.catalogue.list(provider_id, shelf.VERSION, parent=service_id)
+            flavors = await tx.catalogue.list(provider_id, shelf.FLAVOR, parent=service_id)
+        return deployable(versions, {str(one["id"]): bool(one["published"]) for one in flavors}, profile)
+
+    async def technical_information(
+        self, description: ServiceDescription, profile_id: str
+    ) -> TechnicalInformation:
+        """Say what an app is told about this service on a card of this profile.
+
+        Source: BSI TR-03165 §4.2.3.13.
+        """
+        owner = description.provider_id
+        async with self._storage.transaction() as tx:
+            service = await tx.catalogue.get(owner, shelf.SERVICE, description.service_id) or {}
+            flavor = await tx.catalogue.get(owner, shelf.FLAVOR, description.flavor_id) or {}
+        parameters = {**shelf.part(service, "spParameters"), **shelf.part(flavor, "spParameters")}
+        return TechnicalInformation(
+            service_id=description.service_id,
+            service_version_tag=description.version_tag,
+            flavor_id=description.flavor_id,
+            flavor_name=str(flavor.get("name") or ""),
+            profile_id=str(self._profile(profile_id)["id"]),
+            sp_parameters={name: str(value) for name, value in parameters.items()},
+        )
 
     async def holds(self, description: ServiceDescription) -> bool:
         """Say whether service, version and flavor of an earlier description still exist.

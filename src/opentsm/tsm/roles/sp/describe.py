@@ -59,7 +59,7 @@ def choose(
         raise NotFoundError(
             "The service has no version yet." if tag is None else f"The service has no version {tag}."
         )
-    newest_first = sorted(wanted, key=lambda one: (number(str(one["tag"])), str(one["tag"])), reverse=True)
+    newest_first = _newest_first(wanted)
     waiting: str | None = None
     for version in newest_first:
         flavor_id = _flavor_for(version, str(profile["id"]))
@@ -73,6 +73,21 @@ def choose(
         f" profile {profile['name']}" + (" yet." if tag is None else "."),
         advice=f"Allow the profile ({profile['id']}) in the version's allowedDeployments.",
     )
+
+
+def deployable(
+    versions: Sequence[Document], published: Mapping[str, bool], profile: Document
+) -> tuple[str, ...]:
+    """Return the tags of the versions that have a published flavor for a profile, newest first."""
+    return tuple(
+        str(version["tag"])
+        for version in _newest_first(versions)
+        if published.get(_flavor_for(version, str(profile["id"])) or "")
+    )
+
+
+def _newest_first(versions: Sequence[Document]) -> list[Document]:
+    return sorted(versions, key=lambda one: (number(str(one["tag"])), str(one["tag"])), reverse=True)
 
 
 def _flavor_for(version: Document, profile_id: str) -> str | None:
@@ -134,7 +149,10 @@ def imports_first(load_files: Sequence[Document]) -> list[Document]:
 def _load_file(document: Document) -> LoadFileReference:
     block = shelf.part(document, BLOCK)
     return LoadFileReference(
-        aid=Aid.from_hex(str(document["aid"])), sha256=str(block["sha256"]), size=int(str(block["size"]))
+        aid=Aid.from_hex(str(document["aid"])),
+        sha256=str(block["sha256"]),
+        size=int(str(block["size"])),
+        imports=tuple(Aid.from_hex(one) for one in shelf.texts(document, "importedPackages")),
     )
 
 

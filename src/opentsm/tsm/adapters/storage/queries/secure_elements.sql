@@ -31,6 +31,17 @@ SELECT document, version FROM secure_elements WHERE id > $1 ORDER BY id LIMIT $2
 -- name: list_of_issuer
 SELECT document, version FROM secure_elements WHERE issuer_id = $3 AND id > $1 ORDER BY id LIMIT $2
 
+-- name: bound_to
+SELECT document, version FROM secure_elements WHERE document::jsonb ->> 'device_id' = $1
+
+-- name: reserved_for
+SELECT document, version FROM secure_elements WHERE document::jsonb ->> 'reserved_for' = $1
+
+-- name: in_session_with
+SELECT s.document, s.version
+FROM device_sessions d JOIN secure_elements s ON s.id = d.se_id
+WHERE d.device_id = $1 AND d.expires_at > $2
+
 -- name: save
 UPDATE secure_elements s SET identifiers = $3, document = $4, version = s.version + 1
 FROM (SELECT id, identifiers FROM secure_elements WHERE id = $1) AS old

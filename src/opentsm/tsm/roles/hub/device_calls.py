@@ -1,0 +1,276 @@
+"""What an app on a device may ask of the hub: the calls of BSI TR-03165 (TSM-API), one method each.
+
+The provider's side of a call says whose service, the device's side says which secure elements are reachable.
+A call ends at once; what it started is an operation like any other, which TR-03165 calls a process.
+"""
+
+from contextlib import suppress
+
+import msgspec
+
+from opentsm.tsm.domain.card_content import ServiceDescription, Stage
+from opentsm.tsm.domain.device_call import (
+    AlreadyExistsError,
+    Call,
+    InvalidArgumentError,
+    NoEligibleScError,
+    Request,
+    target_state,
+)
+from opentsm.tsm.domain.operation import Operation, OperationType
+from opentsm.tsm.domain.secure_element import SecureElement
+from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.version_pattern import VersionPattern, version_number
+from opentsm.tsm.kernel.errors import (
+    ConflictError,
+    InvalidInputError,
+    StaleVersionError,
+)
+from opentsm.tsm.kernel.ids import InstanceId
+from opentsm.tsm.roles.hub.device_checks import GONE, Availability, DeviceChecks
+from opentsm.tsm.roles.hub.device_reach import DeviceCaller, as_call_errors
+from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
+from opentsm.tsm.roles.hub.renewals import Renewals
+from opentsm.tsm.roles.hub.services import HubServices
+from opentsm.tsm.roles.hub.topology import first_key_version
+
+__all__ = ["Availability", "DeviceCaller", "DeviceCalls"]
+replace = msgspec.structs.replace
+
+_TRIES = 3
+
+
+class DeviceCalls(DeviceChecks):
+    """The door for apps on devices."""
+
+    def __init__(self, services: HubServices) -> None:
+        super().__init__(services)
+        self._renewals = Renewals(services)
+
+    # --- instances -------------------------------------------------------------------------------------
+
+    async def create_instance(
+        self,
+        caller: DeviceCaller,
+        *,
+        service_id: str,
+        version_pattern_or_tag: str,
+        data: dict[str, str] | None = None,
+    ) -> ServiceInstance:
+        """Choose a secure element for a service and create its instance there, not yet deployed.
+
+        The choice is always the same for the same secure elements: bound ones before those that are only
+        reserved, these before others, by id. Until it is terminated, the same instance is returned again.
+
+        Args:
+            caller: the app and its device.
+            service_id: the provider's service.
+            version_pattern_or_tag: the version; of a pattern the newest that a secure element can get.
+            data: personalisation data by field name; sealed at once. None: they come with a later call.
+
+        Raises:
+            InvalidArgumentError: the version or a datum is malformed.
+            ResourceNotFoundError: there is no such service or version.
+            NoEligibleScError: no secure element of the device can take it.
+            AlreadyExistsError: the device holds another version of this service.
+
+        Source: TR-03165 §3.3.1, §4.2.5.1.
+        """
+        pattern = VersionPattern.parse(version_pattern_or_tag)
+        async with as_call_errors():
+            for _ in range(_TRIES - 1):
+                try:
+                    return await self._create(caller, service_id, pattern, data)
+                except StaleVersionError:
+                    continue  # of two who ask at once the second finds what the first made
+            return await self._create(caller, service_id, pattern, data)
+
+    async def _create(
+        self, caller: DeviceCaller, service_id: str, pattern: VersionPattern, data: dict[str, str] | None
+    ) -> ServiceInstance:
+        known = await self.instances(caller, service_id)
+        if known:
+            return _same(known[0], pattern)
+        se, description = await self._eligible(caller, service_id, pattern)
+        instance = ServiceInstance(
+            id=InstanceId(self._s.world.new_id()),
+            provider_id=caller.provider_id,
+            se_id=se.id,
+            description=description,
+            key_version=first_key_version(self._s.profiles[se.profile]),
+            created_at=self._s.world.now(),
+        )
+        if data is not None:
+            instance = replace(instance, sealed_data=await self._renewals.sealed(instance, description, data))
+        async with self._s.storage.transaction() as tx:
+            fresh = await tx.secure_elements.get(se.id)
+            if fresh is None or fresh.version != se.version:
+                raise StaleVersionError
+            await tx.secure_elements.save(fresh)
+            await tx.instances.add(instance)
+            await tx.audit.append(
+                caller.provider_id,
+                actor=caller.device_id,
+                action="instance.created",
+                subject=instance.id,
+                details={"secure_element": se.id, "service": service_id, "caller": caller.caller_id},
+            )
+            await tx.commit()
+        return instance
+
+    async def _eligible(
+        self, caller: DeviceCaller, service_id: str, pattern: VersionPattern
+    ) -> tuple[SecureElement, ServiceDescription]:
+        catalogue = self._s.peers.catalogue()
+        reachable = await self._reachable(caller)
+        for se in (one for one in reachable if one.state not in GONE):
+            tags = await catalogue.deployable_versions(caller.provider_id, service_id, se.profile)
+            for tag in filter(pattern.matches, tags):
+                return se, await catalogue.describe(caller.provider_id, service_id, tag, se.profile)
+        if reachable and pattern.tag is not None:
+            await self._require_version(caller, service_id, pattern.tag, reachable[0])
+        raise NoEligibleScError(
+            "No secure element of this device can take a version of the service that is asked for."
+            if reachable
+            else "No secure element is known to belong to this device.",
+            advice="Allow the card's profile in the version's allowedDeployments, and publish its flavor."
+            if reachable
+            else "Let the device's agent open a session with its secure element first.",
+        )
+
+    async def _require_version(
+        self, caller: DeviceCaller, service_id: str, tag: str, se: SecureElement
+    ) -> None:
+        """Raise NotFoundError when the version does not exist at all."""
+        with suppress(InvalidInputError, ConflictError):
+            await self._s.peers.catalogue().describe(caller.provider_id, service_id, tag, se.profile)
+
+    # --- changes ---------------------------------------------------------------------------------------
+
+    async def deploy(
+        self,
+        caller: DeviceCaller,
+        instance_id: InstanceId,
+        *,
+        commands: tuple[Stage, ...],
+        finalize: bool,
+        suspension_control: bool,
+        data: dict[str, str] | None = None,
+    ) -> Operation:
+        """Ask for stages of a deployment, in the order in which their states shall be reached.
+
+        Args:
+            caller: the app and its device.
+            instance_id: which.
+            commands: at most one of each.
+            finalize: the instance is deployed when the last command has succeeded.
+            suspension_control: attribute of `Activate`: the finalised instance is suspended.
+            data: personalisation data; they replace what was given before.
+
+        Raises:
+            DeviceCallError: 4, 12, 13 or 17.
+
+        Source: TR-03165 §4.2.5.3.
+        """
+        request = Request(Call.DEPLOY, commands, finalize, suspension_control)
+        instance = await self._checked(caller, instance_id, request, OperationType.DEPLOY)
+        async with as_call_errors():
+            return await self._renewals.deploy_stages(instance, request, data, caller.origin)
+
+    async def update(
+        self,
+        caller: DeviceCaller,
+        instance_id: InstanceId,
+        *,
+        version: str,
+        commands: tuple[Stage, ...],
+        finalize: bool,
+        suspension_control: bool,
+        data: dict[str, str] | None = None,
+    ) -> Operation:
+        """Ask for another version of an instance's service; what is equal in both stays on the card.
+
+        Args:
+            caller: the app and its device.
+            instance_id: which.
+            version: the tag of the new version.
+            commands: as for `deploy`, from the beginning.
+            finalize: as for `deploy`.
+            suspension_control: as for `deploy`.
+            data: personalisation data for what is personalised anew.
+
+        Raises:
+            DeviceCallError: 4, 8 (this version is there already), 12, 13 or 17.
+
+        Source: TR-03165 §4.2.5.4.
+        """
+        if VersionPattern.parse(version).tag is None:
+            raise InvalidArgumentError("version must be one version, not a pattern.", field="/version")
+        request = Request(Call.UPDATE, commands, finalize, suspension_control)
+        instance = await self._checked(caller, instance_id, request, OperationType.UPDATE)
+        if version_number(instance.description.version_tag) == version_number(version):
+            raise NoEligibleScError("The service is already updated to the requested version.")
+        async with as_call_errors():
+            return await self._renewals.update(
+                caller.principal,
+                instance.id,
+                version=version,
+                data=data,
+                request=request,
+                origin=caller.origin,
+            )
+
+    async def suspend_or_resume(
+        self, caller: DeviceCaller, instance_id: InstanceId, *, suspend: bool
+    ) -> Operation:
+        """Ask for a suspension or a resumption; each may be repeated.
+
+        Raises:
+            DeviceCallError: 13 or 17.
+
+        Source: TR-03165 §4.2.5.5.
+        """
+        type_ = OperationType.SUSPEND if suspend else OperationType.RESUME
+        return await self._change(
+            caller, instance_id, Request(Call.SUSPEND if suspend else Call.RESUME), type_
+        )
+
+    async def terminate(self, caller: DeviceCaller, instance_id: InstanceId) -> Operation:
+        """Ask for the end of an instance; its id dies, also when nothing was installed.
+
+        Raises:
+            DeviceCallError: 17.
+
+        Source: TR-03165 §4.2.5.6.
+        """
+        return await self._change(caller, instance_id, Request(Call.TERMINATE), OperationType.TERMINATE)
+
+    # --- small things ----------------------------------------------------------------------------------
+
+    async def _change(
+        self, caller: DeviceCaller, instance_id: InstanceId, request: Request, type_: OperationType
+    ) -> Operation:
+        instance = await self._checked(caller, instance_id, request, type_)
+        async with as_call_errors():
+            return await self._renewals.ask(instance, request, type_, caller.origin)
+
+    async def _checked(
+        self, caller: DeviceCaller, instance_id: InstanceId, request: Request, type_: OperationType
+    ) -> ServiceInstance:
+        """Return the instance if it may be asked this; orphaned comes before the state (§3.2.3)."""
+        instance = await self.instance(caller, instance_id)
+        async with as_call_errors():
+            await check_flavor(self._s.peers.catalogue(), instance, type_)
+            target_state(instance.state, request)
+            check_state(instance, type_, caller.provider_id)
+        return instance
+
+
+def _same(instance: ServiceInstance, pattern: VersionPattern) -> ServiceInstance:
+    tag = instance.description.version_tag
+    if pattern.matches(tag):
+        return instance
+    raise AlreadyExistsError(
+        f"The service is already instantiated on this device, in version {tag}.",
+        advice="Update that instance, or terminate it first.",
+    )

@@ -1,0 +1,112 @@
+"""What every request to the hub shares: its operation, its audit entry, its message, and who may make it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from opentsm.tsm.domain.operation import NORMAL_PRIORITY, Operation, OperationType
+from opentsm.tsm.domain.secure_element import SecureElement, SeState
+from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.tenant import Principal
+from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, QuarantinedError
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.mandate import check_flavor, check_state, may_see
+from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The device and the app (by its certificate's hash) from which a provider's request comes."""
+
+    device_id: str
+    caller_id: str = ""
+
+
+class Requesting:
+    """Use cases that ask for operations."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._s = services
+
+    def _operation(
+        self,
+        principal: Principal,
+        type_: OperationType,
+        se_id: SeId,
+        instance_id: InstanceId | None,
+        *,
+        parameters: dict[str, str | int] | None = None,
+        priority: int = NORMAL_PRIORITY,
+        valid_until: datetime | None = None,
+    ) -> Operation:
+        now = self._s.world.now()
+        if valid_until is not None and valid_until.utcoffset() is None:
+            raise InvalidInputError(
+                "valid_until has no offset from UTC.",
+                advice="Write it as RFC 3339 has it: 2026-12-31T12:00:00Z.",
+                field="/valid_until",
+            )
+        if valid_until is not None and valid_until <= now:
+            raise InvalidInputError("valid_until is in the past.", field="/valid_until")
+        return Operation(
+            id=OperationId(self._s.world.new_id()),
+            tenant_id=principal.tenant_id,
+            se_id=se_id,
+            type=type_,
+            instance_id=instance_id,
+            priority=priority,
+            parameters=parameters or {},
+            created_at=now,
+            valid_until=valid_until,
+        )
+
+    async def _request(self, tx: UnitOfWork, operation: Operation, *, origin: Origin | None = None) -> None:
+        await tx.operations.add(operation)
+        details: dict[str, str | int] = {"type": operation.type.value, "secure_element": operation.se_id}
+        if origin is not None and origin.caller_id:
+            details["caller"] = origin.caller_id
+        await tx.audit.append(
+            operation.tenant_id,
+            actor=operation.tenant_id if origin is None else origin.device_id,
+            action="operation.requested",
+            subject=operation.id,
+            details=details,
+        )
+        await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
+
+    async def _usable(self, tx: UnitOfWork, se_id: SeId) -> SecureElement:
+        se = await tx.secure_elements.get(se_id)
+        if se is None or se.state is SeState.RETIRED:
+            raise NotFoundError("There is no such secure element.")
+        if se.state is SeState.QUARANTINED:
+            raise QuarantinedError(
+                advice="Its issuer must clear this up (PUT other key-sets if need be), then reinstate it.",
+            )
+        return se
+
+    async def _instance(
+        self, tx: UnitOfWork, principal: Principal, instance_id: InstanceId, type_: OperationType | None
+    ) -> ServiceInstance:
+        instance = await tx.instances.get(instance_id)
+        if instance is not None and instance.provider_id == principal.tenant_id:
+            return instance
+        if instance is not None and type_ in (None, OperationType.SUSPEND, OperationType.RESUME):
+            se = await tx.secure_elements.get(instance.se_id)
+            if se is not None and may_see(principal, se):
+                return instance
+        raise NotFoundError("There is no such service instance.")
+
+    async def _not_orphaned(
+        self, principal: Principal, instance_id: InstanceId, type_: OperationType
+    ) -> None:
+        """Ask the catalogue before the request's own transaction: no peer is called inside one."""
+        async with self._s.storage.transaction() as tx:
+            instance = await self._instance(tx, principal, instance_id, type_)
+        check_state(instance, type_, principal.tenant_id)
+        await check_flavor(self._s.peers.catalogue(), instance, type_)
+
+    async def _may_touch(self, tx: UnitOfWork, principal: Principal, operation: Operation) -> bool:
+        if operation.tenant_id == principal.tenant_id:
+            return True
+        se = await tx.secure_elements.get(operation.se_id)
+        return se is not None and may_see(principal, se)
