@@ -25,6 +25,7 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import commands
 from opentsm.card.gp.privileges import Privilege
+from opentsm.vse.nvm import MemoryNvm
 
 AM = Privilege.AUTHORIZED_MANAGEMENT
 KEYS = make_keys(0x66)
@@ -149,6 +150,22 @@ def test_case_064_combined_load_install_make_selectable() -> None:
     assert host.sw(right) == 0x9000
     assert host.states()[INSTANCE] == 0x07
     assert host.sw(right) == 0x6985
+
+
+def test_combined_process_when_its_last_install_fails_then_nothing_is_written() -> None:
+    nvm = MemoryNvm()
+    host = CardHost(make_card(nvm=nvm))
+    host.authenticate()
+    host.ok(commands.install_for_combined_load(PACKAGE, None))
+    for command in commands.load_blocks(load_file(), block_size=200):
+        host.ok(command)
+    writes, free = nvm.writes, host.free_memory()
+    wrong = commands.install_for_combined_install(
+        PACKAGE, MODULE, INSTANCE, Privilege.DELEGATED_MANAGEMENT, b"\xc9\x00"
+    )
+    assert host.sw(wrong) == 0x6A80
+    assert (nvm.writes, host.free_memory()) == (writes, free)
+    assert host.states(0x20).keys().isdisjoint({PACKAGE})
 
 
 def test_case_065_extradition_moves_the_application_and_leaves_the_load_file() -> None:

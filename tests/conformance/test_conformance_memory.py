@@ -210,3 +210,13 @@ def test_install_when_implicit_selection_stands_twice_then_both_count() -> None:
     assert host.sw(install_command(0x0C, 0x00, fields)) == 0x9000
     made = host.card.image().instance(INSTANCE)
     assert made is not None and made.implicit == [0x40, 0x41]
+
+
+def test_store_data_when_the_quota_is_passed_then_the_series_before_is_kept() -> None:
+    host = loaded()
+    assert install(host, "C8020080") == 0x9000
+    for data, expected in ((bytes(40), 0x9000), (bytes(200), 0x6A84)):
+        host.ok(commands.install_for_personalization(INSTANCE))
+        assert host.sw(commands.store_data(data, 0, last=True)) == expected
+    kept = host.card.image().instance(INSTANCE)
+    assert kept is not None and list(kept.store.values()) == [b"\x80" + bytes(40)]

@@ -4,6 +4,7 @@ One environment is one power-up: it is made from the saved image and thrown away
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -190,6 +191,16 @@ class Environment:
         if self._dirty:
             self._nvm.save(encode_image(self.image))
             self._dirty = False
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Take back the note of a change when what is inside is refused; it has undone its changes itself."""
+        dirty = self._dirty
+        try:
+            yield
+        except StatusError:
+            self._dirty, self._used = dirty, -1
+            raise
 
     @property
     def free_memory(self) -> int:

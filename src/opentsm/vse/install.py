@@ -177,12 +177,13 @@ def _for_combined_install(request: InstallRequest) -> bytes:
     confirmer = _authorize(request, operation, whole)
     if confirmer.authority.token:
         require_hash(environment, pending.digest, confirmer.authority.least_hash)
-    register(environment, load_file)
-    try:
-        instance = install_instance(environment, request.domain, replace(order, load_file=load_file.aid))
-    except StatusError:
-        unregister(environment, load_file)
-        raise
+    with environment.all_or_nothing():
+        register(environment, load_file)
+        try:
+            instance = install_instance(environment, request.domain, replace(order, load_file=load_file.aid))
+        except StatusError:
+            unregister(environment, load_file)
+            raise
     return confirmer.confirm(lv(load_file.aid), lv(instance.aid), lv(load_file.sd))
 
 

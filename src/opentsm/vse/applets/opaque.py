@@ -24,8 +24,10 @@ class OpaqueApplet(Applet):
 
     def personalize(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> bytes:
         """Keep the block as it came, one entry a block number; a new series starts at block 00."""
+        kept = f"block.{command.p2:02X}"
+        # First: a block for which there is no room leaves the series before as it was.
+        self.store[kept] = bytes([command.p1]) + command.data
         if command.p2 == 0:
-            for name in [name for name in self.store if name.startswith("block.")]:
+            for name in [name for name in self.store if name.startswith("block.") and name != kept]:
                 del self.store[name]
-        self.store[f"block.{command.p2:02X}"] = bytes([command.p1]) + command.data
         return b""
