@@ -6,34 +6,35 @@ the whole card is read and compared.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 from tests.unit.vse.card_host import (
     FACTORY_KEYS,
     SD_PACKAGE,
-    CardHost,
     make_card,
     make_keys,
 )
 from tests.unit.vse.card_model import (
     DELETE,
     EXTRADITE,
+    FULL,
     INSTALL,
     INSTALLED,
     ISD,
     LOAD,
     MAKE_SELECTABLE,
+    TIGHT,
     UNKNOWN,
     UPDATE,
     Entry,
     Model,
     Reasons,
 )
+from tests.unit.vse.card_seat import Seat, Transport
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import find, parse_tlv, parse_tlvs
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.crypto.signature import AesMacKey
@@ -90,6 +91,7 @@ OPERATIONS = {
     UPDATE: "update",
 }
 MEMORY = 12_000
+VOLATILE = 1_000
 
 Draw = st.DataObject
 
@@ -102,19 +104,6 @@ def keys_of(seed: int) -> StaticKeys:
     return make_keys(seed) if seed else FACTORY_KEYS
 
 
-@dataclass(eq=False, repr=False)
-class Seat(CardHost):
-    """One logical channel, with a session of the domain that is selected there."""
-
-    number: int = 0
-    aid: Aid = ISD
-
-    def raw(self, apdu: CommandApdu | bytes | str) -> ResponseApdu:
-        data = apdu.to_bytes() if isinstance(apdu, CommandApdu) else apdu
-        data = bytes.fromhex(data) if isinstance(data, str) else data
-        return super().raw(bytes([data[0] | self.number]) + data[1:])
-
-
 class ReadBesideModel(RuleBasedStateMachine):
     """The issuer sits on the basic channel; a guest may sit on another."""
 
@@ -122,14 +111,18 @@ class ReadBesideModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.nvm = MemoryNvm()
-        self.card = make_card(nvm=self.nvm, memory=MEMORY)
-        self.model = Model()
-        self.issuer = Seat(self.card)
+        self.transport = Transport.WHOLE
         self.guest: Seat | None = None
         self.fate = ""
         self.beginning = False
         self.costs: dict[str, int] = {}
+
+    def issue(self, transport: Transport) -> None:
+        """A new card with keys for tokens and receipts, reached by this transport."""
+        self.nvm, self.transport = MemoryNvm(), transport
+        self.card = make_card(nvm=self.nvm, memory=MEMORY, ram=VOLATILE, protocol=transport.protocol)
+        self.model = Model(VOLATILE)
+        self.issuer = Seat(self.card, transport=transport)
         self.reset()
         self.wake()
         assert self.issuer.dek is not None
@@ -206,7 +199,7 @@ class ReadBesideModel(RuleBasedStateMachine):
         self.wake()
         before, fate = self.nvm.load(), self.fate
         self.fate, self.cut, done = "", False, not reasons
-        self.card.arm(FaultPlan(**{fate: 1}) if fate else FaultPlan())
+        self.card.arm(self.plan(seat, fate))
         try:
             sw = seat.sw(command)
             assert sw in (reasons or {0x9000}), f"{name}: {sw:04X}, not {sorted(map(hex, reasons))}"
@@ -224,6 +217,11 @@ class ReadBesideModel(RuleBasedStateMachine):
         assert done or self.nvm.load() is before, f"{name}: refused, and the memory was written"
         self.note(name, done=done)
         return done
+
+    def plan(self, seat: Seat, fate: str) -> FaultPlan:
+        """A power cut at the command, or at the last of its parts."""
+        at = seat.parts if "write" not in fate else 1
+        return FaultPlan(**{fate: at}) if fate else FaultPlan()
 
     def note(self, name: str, *, done: bool) -> None:
         self.tally[name, done] += 1
@@ -247,8 +245,27 @@ class ReadBesideModel(RuleBasedStateMachine):
         assert self.costs.setdefault(kind, self.free - free - more) == self.free - free - more
         self.free = free
 
+    def room(self, kind: str, more: int = 0) -> Reasons:
+        """§9.7: what does not fit is refused; before the first of a kind there is room enough."""
+        return {FULL} if self.costs.get(kind, 0) + more > self.free else set()
+
+    def key_cost(self, entry: Entry) -> int:
+        """What one more key set takes of the free memory: nothing where it was reserved."""
+        return 0 if entry.reserved else self.costs.get("keys", 0)
+
+    def key_room(self, entry: Entry) -> Reasons:
+        """A quota of a domain in these runs is smaller than any key set, or larger than all."""
+        tight = entry.quota is not None and entry.quota < TIGHT
+        return {FULL} if tight or self.key_cost(entry) > self.free else set()
+
+    def keys_came(self, entry: Entry) -> None:
+        if entry.reserved:
+            same(self.issuer.free_memory(), self.free)
+        else:
+            self.took("keys")
+
     def gave_back(self, entry: Entry) -> None:
-        self.free += self.costs[entry.kind] + entry.size + self.costs.get("keys", 0) * len(entry.keys)
+        self.free += self.costs[entry.kind] + entry.size + self.key_cost(entry) * len(entry.keys)
 
     def new_set(self, draw: Draw, entry: Entry) -> tuple[int, int]:
         free = [] if self.strays(draw, 9) else [kvn for kvn in VERSIONS if kvn not in entry.keys]
@@ -324,8 +341,14 @@ class ReadBesideModel(RuleBasedStateMachine):
     def memory_is_the_models(self) -> None:
         self.wake()
         same(self.issuer.free_memory(), self.free)
+        same(self.free_volatile(), self.model.free_volatile())
         if len(self.model.entries) == 1 and len(self.model.entries[ISD].keys) == 1:
             assert self.free == self.empty
+
+    def free_volatile(self) -> int:
+        """83 of the extended card resources (FF21)."""
+        value = parse_tlv(self.issuer.ok(commands.get_data(0xFF21))).value
+        return int.from_bytes(find(parse_tlvs(value), 0x83) or b"", "big")
 
 
 def same(seen: object, expected: object) -> None:

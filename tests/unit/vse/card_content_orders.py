@@ -17,7 +17,6 @@ from tests.unit.vse.card_beside_model import (
     PRIVILEGES,
     Draw,
     ReadBesideModel,
-    Seat,
     module_of,
     same,
 )
@@ -34,17 +33,43 @@ from tests.unit.vse.card_model import (
     ISD,
     LOAD,
     MAKE_SELECTABLE,
+    NO_MEMORY,
     REFUSED,
     SELECTABLE,
+    TIGHT,
     UNKNOWN,
     WRONG,
     Entry,
+    Memory,
 )
+from tests.unit.vse.card_seat import Seat
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp import commands
-from opentsm.card.gp.install_params import SystemParameters, application_parameters
+from opentsm.card.gp.install_params import SystemParameters, application_parameters, load_parameters
 from opentsm.card.gp.privileges import Privilege
+
+# Limits and reservations (C8, D8, C7, D7); the last two are wrong.
+MEMORIES = [
+    *[NO_MEMORY] * 3,
+    Memory(reserved=400),
+    Memory(quota=500, reserved=400),
+    Memory(quota=60, volatile=200),
+    Memory(volatile_quota=300, volatile=300),
+    Memory(quota=100, reserved=400),
+    Memory(volatile_quota=100, volatile=200),
+]
+DOMAIN_MEMORY = [*[NO_MEMORY] * 4, Memory(reserved=500), Memory(quota=4000), Memory(quota=TIGHT - 1)]
+MINIMA = [b"", b"", load_parameters(code=600, volatile=0, nonvolatile=100)]
+
+
+def system_of(memory: Memory) -> SystemParameters:
+    return SystemParameters(
+        nonvolatile_quota=memory.quota,
+        volatile_quota=memory.volatile_quota,
+        volatile_reserved=memory.volatile or None,
+        nonvolatile_reserved=memory.reserved or None,
+    )
 
 
 class ContentOrders(ReadBesideModel):
@@ -58,15 +83,18 @@ class ContentOrders(ReadBesideModel):
         bad = self.strays(draw, 11)
         privileges = draw.draw(st.sampled_from(BAD_DOMAIN_PRIVILEGES if bad else DOMAIN_PRIVILEGES))
         selectable = not self.strays(draw, 5)
+        memory = draw.draw(st.sampled_from(DOMAIN_MEMORY))
+        parameters = application_parameters(system=system_of(memory))
         command = commands.install_for_install(
-            SD_PACKAGE, SD_MODULE, aid, privileges, application_parameters(), make_selectable=selectable
+            SD_PACKAGE, SD_MODULE, aid, privileges, parameters, make_selectable=selectable
         )
-        reasons = model.privilege_reasons("domain", privileges)
-        reasons |= {WRONG} if aid in model.entries else set()
+        reasons = model.privilege_reasons("domain", privileges) | model.memory_reasons(memory)
+        reasons |= ({WRONG} if aid in model.entries else set()) | self.room("domain", memory.reserved)
         if self.manage(draw, seat, command, INSTALL, reasons):
             state = SELECTABLE if selectable else INSTALLED
-            model.entries[aid] = Entry("domain", seat.aid, state, privileges, SD_PACKAGE)
-            self.took("domain")
+            entry = Entry("domain", seat.aid, state, privileges, SD_PACKAGE, memory=memory)
+            model.entries[aid] = entry
+            self.took("domain", entry.size)
 
     @precondition(lambda self: self.unused(PACKAGES))
     @rule(draw=st.data())
@@ -81,11 +109,21 @@ class ContentOrders(ReadBesideModel):
         reasons |= {FULL} if end == "big" else set()
         inside = PACKAGES[package == PACKAGES[0]] if end == "damaged" else package
         block = load_file(inside, (module_of(package),), size=draw.draw(st.sampled_from([300, 500])))
-        need = bytes.fromhex("EF06C604") + (self.free + 1).to_bytes(4, "big") if end == "big" else b""
+        need = draw.draw(st.sampled_from(self.too_much() if end == "big" else MINIMA))
         digest = hashlib.sha256(block).digest()
         command = commands.install_for_load(package, receiver, hash=digest, parameters=need)
         if self.manage(draw, seat, command, LOAD, reasons) and not self.cut:
             self.send_blocks(seat, package, receiver or seat.aid, block, end)
+
+    def too_much(self) -> list[bytes]:
+        """§9.7: code (C6), data (C8) or volatile data (C7) that is not there; C6 and C8 add up."""
+        beyond = self.free + 1
+        return [
+            load_parameters(code=beyond),
+            load_parameters(nonvolatile=beyond),
+            load_parameters(code=beyond // 2, nonvolatile=beyond - beyond // 2),
+            load_parameters(volatile=self.model.free_volatile() + 1),
+        ]
 
     def send_blocks(self, seat: Seat, package: Aid, owner: Aid, block: bytes, end: str) -> None:
         first, *rest = commands.load_blocks(block, block_size=200)
@@ -107,8 +145,9 @@ class ContentOrders(ReadBesideModel):
         # §9.2.1: the domain wants a signature, and there is none.
         unsigned = self.model.holds(owner, Privilege.DAP_VERIFICATION)
         reasons = {REFUSED} if end == "damaged" or unsigned else set()
+        reasons |= self.room("package", len(block))
         if self.order("load", seat, rest[-1], reasons):
-            self.model.entries[package] = Entry("package", owner, size=len(block))
+            self.model.entries[package] = Entry("package", owner, code=len(block))
             self.took("package", len(block))
             self.confirm(seat)
 
@@ -121,9 +160,7 @@ class ContentOrders(ReadBesideModel):
         bad = self.strays(draw, 11)
         privileges = draw.draw(st.sampled_from(BAD_PRIVILEGES if bad else PRIVILEGES))
         selectable = draw.draw(st.booleans())
-        reserved = draw.draw(st.sampled_from([0, 400]))
-        reserved = self.free + 1 if self.strays(draw, 11) else reserved
-        system = SystemParameters(nonvolatile_reserved=reserved or None)
+        memory = self.wanted_memory(draw)
         reasons = model.privilege_reasons("application", privileges)
         reasons |= model.final_reasons(SELECTABLE if selectable else INSTALLED, privileges)
         reasons |= (
@@ -131,7 +168,7 @@ class ContentOrders(ReadBesideModel):
             if aid in model.entries or (privileges & Privilege.CARD_RESET and not selectable)
             else set()
         )
-        reasons |= {FULL} if reserved > self.free else set()
+        reasons |= model.memory_reasons(memory) | self.room("application", memory.reserved)
         if package not in model.entries:
             reasons |= {UNKNOWN}
         else:
@@ -143,14 +180,22 @@ class ContentOrders(ReadBesideModel):
             module_of(package),
             aid,
             privileges,
-            application_parameters(system=system),
+            application_parameters(system=system_of(memory)),
             make_selectable=selectable,
         )
         if self.manage(draw, seat, command, INSTALL, reasons):
             state, owner = SELECTABLE if selectable else INSTALLED, model.entries[package].sd
-            model.entries[aid] = Entry("application", owner, state, Privilege.NONE, package, reserved)
+            model.entries[aid] = Entry("application", owner, state, package=package, memory=memory)
             model.grant(aid, privileges)
-            self.took("application", reserved)
+            self.took("application", memory.reserved)
+
+    def wanted_memory(self, draw: Draw) -> Memory:
+        """Often nothing, now and then more than there is."""
+        if not self.strays(draw, 11):
+            return draw.draw(st.sampled_from(MEMORIES))
+        return draw.draw(
+            st.sampled_from([Memory(reserved=self.free + 1), Memory(volatile=self.model.free_volatile() + 1)])
+        )
 
     @precondition(lambda self: self.fresh(self.model.of("application", "domain")))
     @rule(draw=st.data())

@@ -12,7 +12,6 @@ from tests.unit.vse.card_beside_model import (
     PRIVILEGES,
     VERSIONS,
     Draw,
-    Seat,
     keys_of,
 )
 from tests.unit.vse.card_content_orders import ContentOrders
@@ -27,6 +26,7 @@ from tests.unit.vse.card_model import (
     WRONG,
     Reasons,
 )
+from tests.unit.vse.card_seat import Seat
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
@@ -60,9 +60,10 @@ class DomainOrders(ContentOrders):
         kvn, seed = self.new_set(draw, entry)
         block = seat.key_group(keys_of(seed), kvn)
         command = commands.store_data(block, 0, last=True, structure=StoreDataStructure.DGI)
-        if self.order("forward", seat, command, {WRONG} if kvn in entry.keys else set()):
+        reasons = ({WRONG} if kvn in entry.keys else set()) | self.key_room(entry)
+        if self.order("forward", seat, command, reasons):
             model.put_set(aid, kvn, seed)
-            self.took("keys")
+            self.keys_came(entry)
 
     @rule(draw=st.data())
     def put_keys(self, draw: Draw) -> None:
@@ -73,13 +74,14 @@ class DomainOrders(ContentOrders):
         replaced = draw.draw(st.sampled_from(VERSIONS if self.strays(draw, 5) else [0, *entry.keys]))
         reasons = {WRONG} if kvn in entry.keys and kvn != replaced else set()
         reasons |= {UNKNOWN} if replaced and replaced not in entry.keys else set()
+        reasons |= set() if replaced else self.key_room(entry)
         assert seat.dek is not None
         fields = [put_key_field(key, KeyType.AES, seat.dek) for key in key_list(keys_of(seed))]
         command = commands.put_key(kvn, fields, replace_kvn=replaced)
         if self.order("put key", seat, command, reasons):
             self.model.put_set(seat.aid, kvn, seed, replaced=replaced)
             if not replaced:
-                self.took("keys")
+                self.keys_came(entry)
 
     @precondition(lambda self: any(len(self.model.entries[one.aid].keys) > 1 for one in self.seats()))
     @rule(draw=st.data())
@@ -93,7 +95,8 @@ class DomainOrders(ContentOrders):
         if self.order("delete key", seat, commands.delete_key(None, kvn), reasons):
             del entry.keys[kvn], entry.counters[kvn]
             self.wake()
-            self.free += self.costs.get("keys", self.issuer.free_memory() - self.free)
+            if not entry.reserved:
+                self.free += self.costs.get("keys", self.issuer.free_memory() - self.free)
 
     @precondition(lambda self: self.model.of("domain"))
     @rule(draw=st.data())

@@ -22,9 +22,30 @@ TOGETHER_NEVER = (
     Privilege.RECEIPT_GENERATION | Privilege.DELEGATED_MANAGEMENT,
 )
 DOMAINS_ONLY = Privilege.DAP_VERIFICATION | Privilege.DELEGATED_MANAGEMENT | Privilege.AUTHORIZED_MANAGEMENT
+# A quota below it has no room for keys.
+TIGHT = 40
 DELETE, LOAD, INSTALL, MAKE_SELECTABLE, EXTRADITE, PERSONALIZE, UPDATE = (1 << n for n in range(7))
 
 Reasons = set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What INSTALL says of memory (§9.7): limits, and what is taken at once."""
+
+    quota: int | None = None
+    reserved: int = 0
+    volatile_quota: int | None = None
+    volatile: int = 0
+
+    @property
+    def is_wrong(self) -> bool:
+        """§9.7: a limit below what is reserved."""
+        pairs = ((self.quota, self.reserved), (self.volatile_quota, self.volatile))
+        return any(limit is not None and limit < taken for limit, taken in pairs)
+
+
+NO_MEMORY = Memory()
 
 
 @dataclass
@@ -36,16 +57,32 @@ class Entry:
     state: int = 0x01
     privileges: Privilege = Privilege.NONE
     package: Aid | None = None
-    size: int = 0
+    code: int = 0
+    data: int = 0
+    memory: Memory = NO_MEMORY
     restricted: int = 0
     keys: dict[int, int] = field(default_factory=dict)
     counters: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """What it says itself that it takes: code, and data, which go into reserved memory first."""
+        return self.code + max(self.memory.reserved, self.data)
+
+    @property
+    def quota(self) -> int | None:
+        return self.memory.quota
+
+    @property
+    def reserved(self) -> int:
+        return self.memory.reserved
 
 
 class Model:
     """The registry, and the rules on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, volatile: int) -> None:
+        self.volatile = volatile
         issuer = Privilege(0x9EFE80)
         self.entries = {ISD: Entry("domain", ISD, PERSONALIZED, issuer, keys={0x30: 0}, counters={0x30: 0})}
         self.restricted = 0
@@ -82,6 +119,22 @@ class Model:
         """§9.6.5: itself, what is below it, everything with Global Registry."""
         every = self.holds(viewer, Privilege.GLOBAL_REGISTRY)
         return [aid for aid in self.of(*kinds) if every or self.within(viewer, aid)]
+
+    def free_volatile(self) -> int:
+        """§9.7: what nobody has reserved."""
+        return self.volatile - sum(entry.memory.volatile for entry in self.entries.values())
+
+    def memory_reasons(self, wanted: Memory) -> Reasons:
+        """§9.7, but for the non-volatile memory, whose measure is the card's own."""
+        reasons = {WRONG} if wanted.is_wrong else set[int]()
+        return reasons | ({FULL} if wanted.volatile > self.free_volatile() else set())
+
+    def data_reasons(self, aid: Aid, held: int, free: int) -> Reasons:
+        """§9.7: data within the quota; what was reserved is the application's already."""
+        entry = self.entries[aid]
+        more = max(entry.reserved, held) - max(entry.reserved, entry.data)
+        over = entry.quota is not None and held > entry.quota
+        return {FULL} if over or more > free else set()
 
     def key_owner(self, aid: Aid) -> Aid:
         """A domain without keys of its own uses those of the nearest one above that has some."""

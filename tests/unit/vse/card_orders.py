@@ -9,9 +9,8 @@ from tests.unit.vse.card_beside_model import (
     NOBODY,
     PACKAGES,
     Draw,
-    Seat,
 )
-from tests.unit.vse.card_domain_orders import DomainOrders
+from tests.unit.vse.card_memory_orders import MemoryOrders
 from tests.unit.vse.card_model import (
     INSTALLED,
     ISD,
@@ -20,6 +19,7 @@ from tests.unit.vse.card_model import (
     UNKNOWN,
     Reasons,
 )
+from tests.unit.vse.card_seat import Seat, Transport
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
@@ -28,12 +28,18 @@ from opentsm.card.gp.instructions import StatusTarget
 from opentsm.card.gp.privileges import Privilege
 
 
-class CardOrders(DomainOrders):
+class CardOrders(MemoryOrders):
     """The issuer sits on the basic channel; a guest may sit on another."""
 
-    @initialize(draw=st.data(), domains=st.sampled_from([0, 1, 2, 3, 3]), loaded=st.booleans())
-    def begin(self, draw: Draw, domains: int, loaded: bool) -> None:
+    @initialize(
+        draw=st.data(),
+        domains=st.sampled_from([0, 1, 2, 3, 3]),
+        loaded=st.booleans(),
+        transport=st.sampled_from(Transport),
+    )
+    def begin(self, draw: Draw, domains: int, loaded: bool, transport: Transport) -> None:
         """Start somewhere on the way, so that the rare things come within few steps."""
+        self.issue(transport)
         self.beginning = True
         for _ in range(domains):
             self.create_domain(draw)
@@ -68,7 +74,7 @@ class CardOrders(DomainOrders):
 
     def open_channel(self, aid: Aid) -> Seat:
         assert self.issuer.raw(CommandApdu(0x00, 0x70, 0x00, 0x01)).sw == 0x9000
-        return Seat(self.card, number=1, aid=aid)
+        return Seat(self.card, number=1, aid=aid, transport=self.transport)
 
     @precondition(lambda self: self.guest is not None)
     @rule()

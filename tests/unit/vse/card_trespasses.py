@@ -16,8 +16,8 @@ from opentsm.card.gp.install_params import application_parameters
 from opentsm.card.gp.privileges import Privilege
 
 
-class CardBesideModel(CardOrders):
-    """Every order: what mostly succeeds, and what must not."""
+class Trespasses(CardOrders):
+    """What mostly succeeds, and what must not."""
 
     def ready(self) -> list[Aid]:
         """Domains in the issuer's reach that could work, and with which a session can be opened."""

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.unit.vse.card_trespasses import CardBesideModel
+from tests.unit.vse.card_consequences import CardBesideModel
 
 
 def run(examples: int, steps: int, *, derandomize: bool) -> Counter[tuple[str, bool]]:
