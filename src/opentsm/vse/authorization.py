@@ -92,6 +92,16 @@ def _is_provider(channel: LogicalChannel) -> bool:
     return channel.session is not None and bool(channel.session.level & Level.AUTHENTICATED)
 
 
+def refuse_others(channel: LogicalChannel) -> None:
+    """Refuse an off-card entity that is authenticated and not the provider what no token can stand for.
+
+    Raises:
+        StatusError: 6982 (§10.4.2, Table 11-2).
+    """
+    if channel.session is not None and channel.session.level & Level.ANY_AUTHENTICATED:
+        raise StatusError(SW_SECURITY)
+
+
 def require_unrestricted(image: CardImage, domain: Instance, operation: Operation) -> None:
     """Refuse what a Restrict parameter took away, from the card or from this security domain."""
     if (image.restricted | domain.domain_data().restricted) & operation:

@@ -103,6 +103,7 @@ class VerifiedPeer:
     domain: bytes
     serial: bytes
     key: PublicPoint
+    subject: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

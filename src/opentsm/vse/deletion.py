@@ -9,7 +9,13 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
 from opentsm.vse import contactless
-from opentsm.vse.authorization import Operation, Policy, authorize_content, require_control
+from opentsm.vse.authorization import (
+    Operation,
+    Policy,
+    authorize_content,
+    refuse_others,
+    require_control,
+)
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.keysets import delete_keys
@@ -43,6 +49,7 @@ def delete(
     objects = data_objects(command.data)
     aids = find_all(objects, _AID)
     if not aids:
+        refuse_others(channel)
         _delete_keys(environment, domain, objects)
         return NO_CONFIRMATION
     if len(aids) > 1:

@@ -128,6 +128,8 @@ _OPENING: Final[dict[int, Handler]] = {
     PERFORM_SECURITY_OPERATION: perform_security_operation,
     INTERNAL_AUTHENTICATE: authenticate,
 }
+# INSTALL, LOAD, DELETE: what a token can stand for.
+_WITH_TOKEN: Final = frozenset({0xE4, 0xE6, 0xE8})
 _SCP11: Final = frozenset({PERFORM_SECURITY_OPERATION, INTERNAL_AUTHENTICATE})
 
 
@@ -224,7 +226,8 @@ def _require_allowed(environment: Environment, channel: LogicalChannel, command:
     level = session_level(environment, channel)
     if level is None:
         raise StatusError(SW_SECURITY)
+    # Table 11-2; content management with a token is open to others than the provider (§9.1.3.2, §10.4.2).
+    known = level & Level.AUTHENTICATED or (level & Level.ANY_AUTHENTICATED and ins in _WITH_TOKEN)
     # In SCP11b nobody knows who speaks: only what this kind of card allows to everybody.
-    known = level & (Level.AUTHENTICATED | Level.ANY_AUTHENTICATED)
     if not known and f"{ins:02X}" not in environment.profile.scp11b_commands:
         raise StatusError(SW_SECURITY)

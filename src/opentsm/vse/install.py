@@ -14,6 +14,7 @@ from opentsm.vse.authorization import (
     Operation,
     authorize_content,
     receiving_domain,
+    refuse_others,
     require_control,
     require_ready,
     require_unrestricted,
@@ -237,6 +238,7 @@ def _for_personalization(request: InstallRequest) -> bytes:
     for _ in range(3):
         fields.empty()
     fields.end()
+    refuse_others(request.channel)
     require_unrestricted(environment.image, domain, Operation.PERSONALIZATION)
     if environment.profile.content_domain_personalized:
         require_ready(environment.image, domain)

@@ -136,6 +136,7 @@ class VseProfile:
     ota_report_commands: int = 0
     ota_keys: tuple[tuple[str, str], ...] = ()
     scp11_s16: bool = False
+    scp11_provider: Literal["authority", "subject"] = "authority"
     scp11_key_lengths: tuple[int, ...] = (16, 24, 32)
     scp11b_commands: tuple[str, ...] = ()
     scp11_factory_kvn: int = 0x18

@@ -24,7 +24,7 @@ from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.key_references import agreement_owner, reference
 from opentsm.vse.keysets import add_keys, replace_keys
-from opentsm.vse.scp import scp11
+from opentsm.vse.scp import Level, scp11
 from opentsm.vse.signing_keys import curve_of
 from opentsm.vse.state import DomainData, Instance, Key, KeyComponent
 from opentsm.vse.status import (
@@ -83,7 +83,7 @@ def perform_security_operation(
     _check_link(chain, certificate, last=last)
     if last:
         _require_listed(environment, domain, chain.name, certificate.serial)
-        channel.peer = VerifiedPeer(domain.aid, certificate.serial, certificate.key)
+        channel.peer = VerifiedPeer(domain.aid, certificate.serial, certificate.key, certificate.subject)
     else:
         channel.chain = chain.continued(certificate)
     return b""
@@ -175,8 +175,21 @@ def authenticate(
     data = domain.domain_data().objects
     identities = scp11.identity(data.get(IIN)) + scp11.identity(data.get(CIN))
     side = scp11.CardSide(static, ephemeral, point, identities)
-    channel.session, answer = scp11.agree(request, side, mac_length=16 if profile.scp11_s16 else 8)
+    level = request.level | (_entity(environment, domain, peer) if kid != scp11.KID_B else Level(0))
+    channel.session, answer = scp11.agree(request, side, level, mac_length=16 if profile.scp11_s16 else 8)
     return answer
+
+
+def _entity(environment: Environment, domain: Instance, peer: VerifiedPeer | None) -> Level:
+    """Return as whom the off-card entity is authenticated (GPCS §10.4.2).
+
+    The subject of its certificate is compared with the registered identifier of the domain's provider; or
+    whoever the domain's authorities have certified is its provider, as the profile has it.
+    """
+    if environment.profile.scp11_provider == "authority":
+        return Level.AUTHENTICATED
+    known = peer is not None and bool(domain.provider) and peer.subject == domain.provider
+    return Level.AUTHENTICATED if known else Level.ANY_AUTHENTICATED
 
 
 def _variants(ins: int) -> frozenset[int]:

@@ -46,9 +46,8 @@ class Request:
 
     @property
     def level(self) -> Level:
-        """Level of the session; only a and c authenticate the off-card entity."""
-        level = _LEVELS[self.usage]
-        return level if self.kid == KID_B else level | Level.AUTHENTICATED
+        """Protection of the session, without a word on who the off-card entity is."""
+        return _LEVELS[self.usage]
 
 
 def read_request(data: bytes, kid: int, key_lengths: tuple[int, ...]) -> Request:
@@ -103,8 +102,14 @@ class CardSide:
     identities: bytes
 
 
-def agree(request: Request, card: CardSide, *, mac_length: int) -> tuple[Scp03Session, bytes]:
+def agree(request: Request, card: CardSide, level: Level, *, mac_length: int) -> tuple[Scp03Session, bytes]:
     """Agree on keys and open the session.
+
+    Args:
+        request: what the off-card entity asks for.
+        card: the card's keys.
+        level: of the session (GPCS Table 10-1).
+        mac_length: 8, or 16.
 
     Returns:
         The session and the answer: the card's public key and the receipt.
@@ -126,7 +131,7 @@ def agree(request: Request, card: CardSide, *, mac_length: int) -> tuple[Scp03Se
     receipt_key, enc, mac, rmac, dek = (keys[at : at + length] for at in range(0, 5 * length, length))
     public = encode_tlv(0x5F49, fresh.point)
     receipt = cmac(receipt_key, request.raw + public)
-    session = Scp03Session(request.level, mac_length, enc, mac, rmac, dek, receipt)
+    session = Scp03Session(level, mac_length, enc, mac, rmac, dek, receipt)
     return session, public + encode_tlv(0x86, receipt)
 
 
