@@ -21,7 +21,9 @@ _ISD = Aid.from_hex("A000000151000000")
 _SSD_PACKAGE = Aid.from_hex("A0000001515350")
 _SSD_MODULE = Aid.from_hex("A000000151535041")
 _SHORT_DATA = 255
-_HEX_NUMBERS = ("scp", "i", "level", "initial_kvn", "first_kvn", "last_kvn")
+_HEX_NUMBERS = ("scp", "i", "level", "initial_kvn", "first_kvn", "last_kvn", "application_privileges")
+_SWITCHES = ("extended_length", "access_rules", "memory_quotas")
+_COUNTS = ("key_size", "max_command_data", "privilege_bytes")
 _SCP02_PSEUDO_RANDOM = 0x40
 _SCP03_PSEUDO_RANDOM = 0x10
 _SCP03_S16 = 0x01
@@ -33,6 +35,20 @@ class Challenge(Enum):
 
     RANDOM = "random"
     PSEUDO_RANDOM = "pseudo-random"
+
+
+class Contactless(Enum):
+    """How applications of a card become available over the contactless interface (Amendment C).
+
+    NONE: the card has no contactless registry that a TSM could change.
+    CRS: a contactless registry, changed and read through the CRS application.
+    REGISTRY_UPDATE: a contactless registry without CRS application: INSTALL [for registry update] changes
+    it, nothing reads it.
+    """
+
+    NONE = "none"
+    CRS = "crs"
+    REGISTRY_UPDATE = "registry-update"
 
 
 class FirstKeys(Enum):
@@ -60,6 +76,11 @@ class SeProfile:
         max_command_data: most data bytes in one command on the wire, MAC and padding included.
         privilege_bytes: how INSTALL writes privileges: 3 bytes, 1 for Card Specification 2.1.1.
         ssd_package, ssd_module: where supplementary security domains are installed from.
+        contactless: how applications become available over the contactless interface.
+        access_rules: whether an ARA-M under the issuer security domain keeps access rules.
+        application_privileges: the privileges that the card gives to applications (24 bits).
+        memory_quotas: whether INSTALL may limit and reserve an application's memory (C7, C8, D7, D8).
+        csp_version, csp_vendor: the Cryptographic Service Provider on the card; empty for none.
     """
 
     name: str
@@ -79,6 +100,12 @@ class SeProfile:
     privilege_bytes: int = 3
     ssd_package: Aid = _SSD_PACKAGE
     ssd_module: Aid = _SSD_MODULE
+    contactless: Contactless = Contactless.NONE
+    access_rules: bool = False
+    application_privileges: int = 0x1EBFB0
+    memory_quotas: bool = True
+    csp_version: str = ""
+    csp_vendor: str = ""
 
     def __post_init__(self) -> None:
         reason = self._objection()
@@ -96,6 +123,8 @@ class SeProfile:
             return "key version numbers are 01 to 7F, the first not above the last"
         if self.privilege_bytes not in (1, 3):
             return "privileges have 1 or 3 bytes"
+        if not 0 <= self.application_privileges <= 0xFFFFFF:
+            return "application_privileges has 3 bytes"
         if not 64 <= self.max_command_data <= (0xFFFF if self.extended_length else _SHORT_DATA):
             return f"{self.max_command_data} data bytes a command are impossible"
         return None
@@ -160,9 +189,8 @@ def _value(name: str, value: object) -> object:
 
 
 def _converted(name: str, value: object) -> object:
-    if name in ("extended_length", "key_size", "max_command_data", "privilege_bytes"):
-        wanted = bool if name == "extended_length" else int
-        if type(value) is not wanted:
+    if name in _SWITCHES or name in _COUNTS:
+        if type(value) is not (bool if name in _SWITCHES else int):
             raise TypeError
         return value
     if not isinstance(value, str):
@@ -174,4 +202,6 @@ def _converted(name: str, value: object) -> object:
         return Aid.from_hex(value)
     if name == "aes_layout":
         return AesLayout(value)
+    if name == "contactless":
+        return Contactless(value)
     return FirstKeys(value) if name == "first_keys" else value

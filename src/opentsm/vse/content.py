@@ -131,9 +131,10 @@ def _checked_privileges(environment: Environment, field: bytes, *, selectable: b
     # Card Specification 2.1.1: privileges have one byte.
     if environment.profile.gp211 and len(field) != 1:
         raise StatusError(SW_WRONG_DATA)
-    privileges = decode(field, two_bytes=environment.profile.two_byte_privileges)
+    profile = environment.profile
+    privileges = decode(field, two_bytes=profile.two_byte_privileges, privacy=profile.privacy_framework)
     check_combination(privileges)
-    profile, is_domain = environment.profile, bool(privileges & Privilege.SECURITY_DOMAIN)
+    is_domain = bool(privileges & Privilege.SECURITY_DOMAIN)
     listed = profile.assignable_domain if is_domain else profile.assignable_application
     allowed = assignable(listed, domain=is_domain)
     # §11.5.2.3.2: Card Reset needs an instance that can be selected.

@@ -32,6 +32,7 @@ class Privilege(IntFlag):
     CIPHERED_LOAD_FILE = 0x000040
     CONTACTLESS_ACTIVATION = 0x000020
     CONTACTLESS_SELF_ACTIVATION = 0x000010
+    PRIVACY_TRUSTED = 0x000008
 
 
 P = Privilege
@@ -39,7 +40,8 @@ ISSUER_PRIVILEGES: Final = Privilege(0x9EFE80)
 UNIQUE_PRIVILEGES: Final = (P.CARD_RESET, P.FINAL_APPLICATION)
 CONTENT_MANAGERS: Final = P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT
 
-_KNOWN: Final = 0xFFFFF0
+_KNOWN: Final = 0xFFFFF8
+_WITHOUT_PRIVACY: Final = 0xFFFFF0
 # §6.6.2: no entity holds both of a pair.
 _EXCLUSIVE: Final = (
     P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT,
@@ -56,12 +58,13 @@ _DOMAIN_ONLY: Final = (
 )
 
 
-def decode(field: bytes, *, two_bytes: bool = False) -> Privilege:
+def decode(field: bytes, *, two_bytes: bool = False, privacy: bool = False) -> Privilege:
     """Read the privileges field of INSTALL.
 
     Args:
         field: 1 or 3 bytes; with one byte the others get their defaults (Table 6-2).
         two_bytes: whether the third byte may be left out where it is 00.
+        privacy: whether the card knows Privacy Trusted; else its bit is one of those that mean nothing.
 
     Raises:
         StatusError: 6A80 for another length.
@@ -69,7 +72,7 @@ def decode(field: bytes, *, two_bytes: bool = False) -> Privilege:
     if two_bytes and len(field) == 2:
         field += b"\x00"
     if len(field) == 3:
-        return Privilege(int.from_bytes(field, "big") & _KNOWN)
+        return Privilege(int.from_bytes(field, "big") & (_KNOWN if privacy else _WITHOUT_PRIVACY))
     if len(field) != 1:
         raise StatusError(SW_WRONG_DATA)
     held = Privilege(_first_byte(field[0]))

@@ -125,6 +125,7 @@ class VseProfile:
     sw_proof_wrong: str = "6982"
     sw_aid_in_use: str = "6A80"
     sw_unknown_in_delete: str = "6A88"
+    privacy_framework: bool = False
     assignable_domain: str = "FFFFF0"
     assignable_application: str = "1EBFB0"
     ota_isd_tar: str = "000000"

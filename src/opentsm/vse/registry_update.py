@@ -129,11 +129,12 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
 
 
 def _checked_privileges(environment: Environment, instance: Instance, field: bytes) -> Privilege:
-    privileges = decode(field, two_bytes=environment.profile.two_byte_privileges)
+    profile = environment.profile
+    privileges = decode(field, two_bytes=profile.two_byte_privileges, privacy=profile.privacy_framework)
     if environment.profile.registry_privileges == "add":
         privileges |= Privilege(instance.privileges)
     check_combination(privileges)
-    profile, is_domain = environment.profile, instance.domain is not None
+    is_domain = instance.domain is not None
     listed = profile.assignable_domain if is_domain else profile.assignable_application
     allowed = assignable(listed, domain=is_domain)
     if instance is environment.image.isd:

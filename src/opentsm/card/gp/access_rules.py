@@ -144,6 +144,16 @@ def delete_rules(what: AccessRule | RuleTarget | Aid | None = None) -> CommandAp
     return _store(encode_tlv(_DELETE, value))
 
 
+def store_rule_data(rule: bytes) -> bytes:
+    """Return the data of STORE DATA that stores one rule (REF-AR-DO)."""
+    return encode_tlv(_STORE, rule)
+
+
+def delete_rule_data(rule: bytes) -> bytes:
+    """Return the data of STORE DATA that deletes exactly one rule (REF-AR-DO)."""
+    return encode_tlv(_DELETE, rule)
+
+
 def update_refresh_tag() -> CommandApdu:
     """Ask for a new refresh tag, so that devices read the rules again."""
     return _store(encode_tlv(_NEW_TAG, b""))
@@ -203,6 +213,19 @@ def parse_rules(data: bytes) -> tuple[AccessRule, ...]:
     """
     entries = parse_tlvs(_content(data, TAG_ALL))
     return tuple(_rule(entry) for entry in entries if entry.tag == _REF_AR)
+
+
+def parse_rule(data: bytes) -> AccessRule:
+    """Read one rule (REF-AR-DO, tag E2).
+
+    Raises:
+        ResponseFormatError: something is missing or malformed.
+        TlvError: no well-formed TLVs.
+    """
+    entries = parse_tlvs(data)
+    if len(entries) != 1 or entries[0].tag != _REF_AR:
+        raise ResponseFormatError("an access rule is one REF-AR-DO")
+    return _rule(entries[0])
 
 
 def parse_specific(data: bytes, target: RuleTarget) -> tuple[AccessRule, ...]:

@@ -1,6 +1,7 @@
 """The privileges of an application or security domain, as a 24-bit flag type.
 
 Specification: GlobalPlatform Card Specification 2.3.1, §6.6 and §11.1.2 (Tables 11-7 to 11-9).
+Privacy Trusted, which those tables do not have, is that of the Privacy Framework.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Privilege(IntFlag):
     CIPHERED_LOAD_FILE_DATA_BLOCK = 0x000040
     CONTACTLESS_ACTIVATION = 0x000020
     CONTACTLESS_SELF_ACTIVATION = 0x000010
+    PRIVACY_TRUSTED = 0x000008
 
     @classmethod
     def from_bytes(  # type: ignore[override]  # the coding of the card, not int's
@@ -47,7 +49,7 @@ class Privilege(IntFlag):
         """
         if len(data) not in (1, 3):
             raise ResponseFormatError(f"privileges have 1 or 3 bytes, not {len(data)}")
-        return cls(int.from_bytes(data.ljust(3, b"\x00"), "big") & ~0x0F)
+        return cls(int.from_bytes(data.ljust(3, b"\x00"), "big") & ~0x07)
 
     def to_bytes3(self) -> bytes:
         """Return the three-byte coding."""
@@ -96,6 +98,7 @@ _NAMES: dict[Privilege, str] = {
     Privilege.CIPHERED_LOAD_FILE_DATA_BLOCK: "Ciphered Load File Data Block",
     Privilege.CONTACTLESS_ACTIVATION: "Contactless Activation",
     Privilege.CONTACTLESS_SELF_ACTIVATION: "Contactless Self-Activation",
+    Privilege.PRIVACY_TRUSTED: "Privacy Trusted",
 }
 
 # GPCS 2.3.1 Table 6-1: privileges that only a security domain may hold.

@@ -24,7 +24,7 @@ def test_to_bytes3_when_default_ssd_then_808000() -> None:
 
 
 def test_from_bytes_when_rfu_bits_then_ignored() -> None:
-    assert Privilege.from_bytes(bytes.fromhex("00000F")) == Privilege.NONE
+    assert Privilege.from_bytes(bytes.fromhex("000007")) == Privilege.NONE
 
 
 @pytest.mark.parametrize("length", [0, 2, 4])
