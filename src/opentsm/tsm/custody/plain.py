@@ -16,7 +16,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
-from opentsm.tsm.custody import findings
+from opentsm.tsm.custody import findings, registries
 from opentsm.tsm.custody.sessions import read_answer, to_hex
 from opentsm.tsm.custody.work import SegmentWork
 from opentsm.tsm.domain.card_content import UNKNOWN
@@ -53,6 +53,8 @@ class PlainSessions:
     async def begin(self, request: SegmentRequest, world: World) -> SegmentWork:
         """Return the work with the commands that open the session."""
         step = _only_step(request)
+        if isinstance(step, registries.STEPS):
+            return SegmentWork(request=request, opening=registries.opening(step))
         match step:
             case s.ProbeKeys():
                 ask = gp.get_data(0xE0)
@@ -76,6 +78,8 @@ class PlainSessions:
         """Return the work with the commands that follow the opening, if any do."""
         notes = {**work.notes, "opening": ",".join(opening)}
         step = _only_step(work.request)
+        if isinstance(step, registries.STEPS):
+            return replace(work, notes=notes, commands=registries.commands(step, opening))
         if not isinstance(step, s.TopUp):
             return replace(work, notes=notes)
         identity, offer = _read_offer(opening)
@@ -98,6 +102,9 @@ class PlainSessions:
         step = _only_step(work.request)
         if isinstance(step, s.TopUp):
             return await self._check_credit(work, step, answers, keystore)
+        if isinstance(step, registries.STEPS):
+            opened = tuple(filter(None, work.notes.get("opening", "").split(",")))
+            return registries.report(step, opened, answers if work.commands else ())
         found = tuple(work.notes.get("opening", "").split(",")) if work.notes.get("opening") else answers
         match step:
             case s.ProbeKeys():

@@ -34,6 +34,22 @@ class CardObject(Record, frozen=True, kw_only=True):
 
 
 UNKNOWN = "?"
+ACTIVATED, DEACTIVATED, NON_ACTIVATABLE = "ACTIVATED", "DEACTIVATED", "NON_ACTIVATABLE"
+
+
+class Access(Record, frozen=True, kw_only=True):
+    """One access rule of the card: what a device application may do with applications whose AID begins so.
+
+    `device` is the hash of the device application's certificate; empty: any. None: the rule does not say.
+    `limited` says that it has conditions that are not shown here. `rule` is the whole REF-AR-DO.
+    """
+
+    aid: bytes
+    device: bytes
+    apdu: bool | None
+    nfc: bool | None
+    limited: bool = False
+    rule: bytes
 
 
 class ObservedContent(Record, frozen=True, kw_only=True):
@@ -44,7 +60,9 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     maps an application (hex AID) to its personalisation version, or UNKNOWN. `transactions` maps a value
     transaction id to "applied", "absent" or UNKNOWN, and `credits` to what was to be credited where: both
     hold the transaction of the operation in work only, all are kept as `Credit`. `free_memory` is in bytes
-    of non-volatile memory.
+    of non-volatile memory. `contactless` maps an application (hex AID) to its state in the contactless
+    registry; that of one that is missing is not known. `access` are the card's access rules, None when they
+    must be read; `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -57,6 +75,9 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     free_memory: int | None = None
     card_state: int | None = None
     status_pages: int = 1
+    contactless: dict[str, str] = {}
+    access: tuple[Access, ...] | None = None
+    own_access: dict[str, InstanceId] = {}
 
     def find(self, aid: Aid) -> CardObject | None:
         """Return the entry with this AID, or None."""
@@ -101,11 +122,22 @@ class LoadFileReference(Record, frozen=True, kw_only=True):
     imports: tuple[Aid, ...] = ()
 
 
+class MemoryNeeds(Record, frozen=True, kw_only=True):
+    """Limits and reservations of an application's memory, in bytes; None: as the card has it (GPCS 9.7)."""
+
+    nonvolatile_quota: int | None = None
+    volatile_quota: int | None = None
+    nonvolatile_reserved: int | None = None
+    volatile_reserved: int | None = None
+
+
 class ApplicationSpecification(Record, frozen=True, kw_only=True):
     """One application of a service: what to install and how it is personalised.
 
     `install_parameters` is the value of C9. `personalization` is the version of the recipe run (None: no
-    personalisation); `probe` is the data object to read after SELECT that answers that version.
+    personalisation); `probe` is the data object to read after SELECT that answers that version. `accessible`
+    says whether the service's device applications get access rules, `contactless` whether the application is
+    activated on the contactless interface; `protocols` are further objects of its protocol parameters there.
     """
 
     instance_aid: Aid
@@ -117,10 +149,17 @@ class ApplicationSpecification(Record, frozen=True, kw_only=True):
     personalization: str | None = None
     recipe_id: str | None = None
     probe: int | None = None
+    accessible: bool = False
+    contactless: bool = False
+    protocols: bytes = b""
+    memory: MemoryNeeds = MemoryNeeds()
 
 
 class ServiceDescription(Record, frozen=True, kw_only=True):
-    """What one flavor of a service puts on a card; fixed when an instance is created."""
+    """What one flavor of a service puts on a card; fixed when an instance is created.
+
+    `device_apps` are the hashes of the device applications that may use the accessible applications.
+    """
 
     service_id: str
     version_tag: str
@@ -131,6 +170,7 @@ class ServiceDescription(Record, frozen=True, kw_only=True):
     applications: tuple[ApplicationSpecification, ...]
     extradite: bool = False
     dedicated_sd: bool = True
+    device_apps: tuple[bytes, ...] = ()
 
 
 class Goal(Enum):

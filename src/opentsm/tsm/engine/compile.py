@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.dgi import encode_dgi
+from opentsm.card.codec.tlv import encode_tlv
+from opentsm.card.gp import access_rules as rules
 from opentsm.card.gp import commands as gp
+from opentsm.card.gp import contactless as cl
 from opentsm.card.gp.install_params import application_parameters
 from opentsm.card.gp.instructions import StatusScope, StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.exchange import Expected
+from opentsm.tsm.engine import activation
+from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.errors import InvariantError
 
@@ -93,6 +98,10 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
             return (PlainCommand(gp.unlock(step.application), OK, step.describe()),)
         case s.Delete():
             return (PlainCommand(gp.delete(step.aid), OK, step.describe()),)
+        case a.GrantAccess() | a.RevokeAccess():
+            return _change_access(step)
+        case a.SetContactless():
+            return (_update_contactless(step),)
         case s.ProveKeys() | s.ProbeKeys():
             return (PlainCommand(gp.get_data(0xE0), OK, step.describe(), barrier=False),)
         case s.ProbePersonalization():
@@ -164,10 +173,31 @@ def _install(step: s.Install, profile: SeProfile) -> PlainCommand:
         app.module,
         app.instance_aid,
         Privilege(app.privileges),
-        application_parameters(app.install_parameters),
+        application_parameters(app.install_parameters, system=activation.system_parameters(app, profile)),
         make_selectable=step.make_selectable,
         privilege_bytes=profile.privilege_bytes,
     )
+    return PlainCommand(apdu, OK, step.describe())
+
+
+def _change_access(step: a.GrantAccess | a.RevokeAccess) -> tuple[PlainCommand, ...]:
+    """STORE DATA for the ARA-M, through its security domain (SE Access Control 1.1 section 5.1)."""
+    granting = isinstance(step, a.GrantAccess)
+    data = rules.store_rule_data(step.rule) if granting else rules.delete_rule_data(step.rule)
+    store = gp.store_data(data, 0, last=True, structure=StoreDataStructure.BER_TLV)
+    # 6381: another rule has the same target, and this one is stored beside it; 6A88: nothing to delete
+    expected = Expected(status_words=("9000", "6381") if granting else ("9000", "6A88"))
+    return (
+        PlainCommand(gp.install_for_personalization(rules.ARA_M_AID), OK, step.describe()),
+        PlainCommand(store, expected, step.describe()),
+    )
+
+
+def _update_contactless(step: a.SetContactless) -> PlainCommand:
+    """INSTALL [for registry update] with the contactless activation state (Amendment C)."""
+    state = cl.Activation.ACTIVATED if step.activate else cl.Activation.DEACTIVATED
+    objects = cl.ContactlessParameters(activation=state).to_bytes()
+    apdu = gp.install_for_registry_update(step.application, parameters=encode_tlv(0xEF, objects))
     return PlainCommand(apdu, OK, step.describe())
 
 

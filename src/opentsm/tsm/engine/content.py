@@ -14,6 +14,8 @@ from opentsm.tsm.domain.card_content import (
     ObservedContent,
     ServiceDescription,
 )
+from opentsm.tsm.engine import activation
+from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import LOCKED
 from opentsm.tsm.kernel.ids import InstanceId
@@ -53,7 +55,7 @@ def confirm(observed: ObservedContent, step: s.Step, *, through: Aid) -> Observe
         through: the security domain in whose session it was done; it has proved its keys by that.
     """
     proven = tuple(domain for domain in observed.unproven if domain != through.hex().upper())
-    return _confirmed(replace(observed, unproven=proven), step, through)
+    return activation.confirmed(_confirmed(replace(observed, unproven=proven), step, through), step)
 
 
 def _confirmed(  # noqa: PLR0912 - one case a step
@@ -150,6 +152,7 @@ def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
             objects=tuple(o for o in observed.objects if o.aid != aid),
             keys=_without(observed.keys, aid),
             personalization=_without(observed.personalization, aid),
+            contactless=_without(observed.contactless, aid),
         )
     return observed
 
@@ -164,6 +167,8 @@ def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
             return replace(observed, fresh=False, personalization=versions)
         case s.TopUp():
             return _transaction(observed, step, UNKNOWN)
+        case a.GrantAccess() | a.RevokeAccess() | a.SetContactless():
+            return activation.doubted(observed, step)
         case _:
             return replace(observed, fresh=False) if step.changes else observed
 

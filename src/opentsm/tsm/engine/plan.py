@@ -20,6 +20,7 @@ from opentsm.tsm.domain.card_content import (
     ObjectKind,
     ObservedContent,
 )
+from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind, Topology
 from opentsm.tsm.kernel.errors import PlanRefusedError
@@ -46,7 +47,8 @@ def plan(
             does not allow what is wanted.
     """
     if not observed.fresh:
-        return Plan(sessions=(_manager(topology, [s.ReadRegistry(pages=observed.status_pages)]),))
+        beside = activation.readings(topology) if desired is None else []
+        return Plan(sessions=(_manager(topology, [s.ReadRegistry(pages=observed.status_pages)]), *beside))
     if desired is None:
         return Plan()
     return _Planner(desired, observed, topology, claims).plan()
@@ -79,11 +81,14 @@ class _Planner:
         self.topology = topology
         self.claims = {claim.aid: claim for claim in claims}
         self.domain = observed.find(self.description.sd_aid)
+        self.activation = activation.Activation(desired, observed, topology)
 
     def plan(self) -> Plan:
         if self.desired.goal is Goal.ABSENT:
-            return self._closed(self._removals())
+            revocations = activation.revocations(self.desired, self.observed)
+            return self._closed([*revocations, *self._removals()])
         self._refuse_foreign_objects()
+        self.activation.refuse_impossible()
         self._refuse_used_transaction()
         probes = self._probes()
         if probes:
@@ -202,17 +207,21 @@ class _Planner:
     # --- content ---------------------------------------------------------------------------------------
 
     def _content_plan(self) -> Plan:
+        probes = self.activation.probes()
+        if probes:
+            return Plan(sessions=tuple(probes))
         first, rebuilt = self._preparation()
         provider = self._provider_sessions(rebuilt)
-        final = list(self._final_steps(rebuilt))
+        final = [*self._final_steps(rebuilt), *self.activation.steps(rebuilt)]
+        crs = self.activation.crs_sessions(rebuilt)
         sessions = [*first, *provider]
         if not sessions and not final:
-            return Plan()
+            return Plan(sessions=tuple(crs))
         final.append(s.ReadRegistry(pages=self.observed.status_pages))
         if sessions and not provider and sessions[-1].selected == self.topology.manager_sd:
             last = sessions.pop()
             final = [*last.steps, *final]
-        return Plan(sessions=(*sessions, _manager(self.topology, final)))
+        return Plan(sessions=(*sessions, _manager(self.topology, final), *crs))
 
     def _closed(self, steps: list[s.Step]) -> Plan:
         if not steps:

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.profiles import FirstKeys
+from opentsm.card.profiles import Contactless, FirstKeys
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
@@ -14,6 +14,8 @@ class Topology(Record, frozen=True, kw_only=True):
 
     `manager_sd` is the domain with Authorised Management that creates domains, loads and installs.
     `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
+    `contactless` says how applications are activated on the contactless interface, `access_rules` whether
+    the card keeps access rules.
     """
 
     manager_id: TenantId
@@ -26,6 +28,8 @@ class Topology(Record, frozen=True, kw_only=True):
     domain_parameters: bytes
     temporary_kvn: int
     first_keys: FirstKeys
+    contactless: Contactless = Contactless.NONE
+    access_rules: bool = False
 
 
 class SessionKind(Enum):

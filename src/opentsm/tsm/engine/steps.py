@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ObjectKind
+from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.kernel.documents import Record
 
 
@@ -218,4 +219,9 @@ Step = (
     | ProbeKeys
     | ProbePersonalization
     | ProbeTransaction
+    | a.GrantAccess
+    | a.RevokeAccess
+    | a.SetContactless
+    | a.ReadAccess
+    | a.ReadContactless
 )

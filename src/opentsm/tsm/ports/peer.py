@@ -7,7 +7,7 @@ wrapped twice. None of these calls is made inside a transaction of the caller.
 from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import CardObject, ServiceDescription
+from opentsm.tsm.domain.card_content import Access, CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.documents import Record
@@ -52,7 +52,8 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     """What a segment's answers proved.
 
     `authenticated` is False when the card did not accept the session. `steps` parallels the session's
-    steps. `keys`, `personalization`, `transaction` are what a probe found; `values` what it measured.
+    steps. `keys`, `personalization`, `transaction`, `access` and `contactless` (application in hex to its
+    state) are what a probe found; `values` what it measured.
     """
 
     authenticated: bool = True
@@ -61,6 +62,8 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     keys: tuple[int, ...] | None = None
     personalization: str | None = None
     transaction: str | None = None
+    access: tuple[Access, ...] | None = None
+    contactless: dict[str, str] | None = None
     values: dict[str, int] = {}
 
 

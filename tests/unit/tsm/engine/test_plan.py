@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.profiles import FirstKeys
+from opentsm.card.profiles import Contactless, FirstKeys
 from opentsm.tsm.domain.card_content import (
+    DEACTIVATED,
     UNKNOWN,
     ApplicationSpecification,
     CardObject,
@@ -20,6 +21,7 @@ from opentsm.tsm.domain.card_content import (
     ServiceDescription,
     ValueTransaction,
 )
+from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import plan
@@ -292,6 +294,12 @@ def test_plan_lines_when_printed_name_every_step() -> None:
 
 CHANGING = [step for step in get_args(s.Step) if step.changes]
 ASKING = (s.ReadRegistry, s.ProbeKeys, s.ProbePersonalization, s.ProbeTransaction)
+NFC_TOPOLOGY = replace(TOPOLOGY, contactless=Contactless.CRS, access_rules=True)
+NFC_DESCRIPTION = replace(
+    DESCRIPTION,
+    applications=(replace(DESCRIPTION.applications[0], contactless=True, accessible=True),),
+    device_apps=(bytes(32),),
+)
 
 
 def planned_steps() -> dict[type[s.Step], s.Step]:
@@ -303,8 +311,18 @@ def planned_steps() -> dict[type[s.Step], s.Step]:
         planned(carried_out(DEPLOYED, planned(DEPLOYED, Goal.SUSPENDED))),
         planned(DEPLOYED, Goal.ABSENT),
         planned(DEPLOYED, transaction=TRANSACTION),
+        *activation_plans(),
     ]
     return {type(step): step for made in plans for session in made.sessions for step in session.steps}
+
+
+def activation_plans() -> list[Plan]:
+    """Return the plans that activate a deployed service, and that take this back."""
+    wanted = desired(description=NFC_DESCRIPTION)
+    known = replace(DEPLOYED, access=(), contactless={APP.hex().upper(): DEACTIVATED})
+    on = plan(wanted, known, NFC_TOPOLOGY, CLAIMS)
+    active = carried_out(activation.claim(known, ME, [t for one in on.sessions for t in one.steps]), on)
+    return [on, plan(replace(wanted, goal=Goal.SUSPENDED), active, NFC_TOPOLOGY, CLAIMS)]
 
 
 @pytest.mark.parametrize("kind", CHANGING)

@@ -20,6 +20,7 @@ from opentsm.tsm.domain.operation import (
 )
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
+from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import plan
@@ -351,6 +352,7 @@ class Conductor:
             steps = [step for session in made.sessions for step in session.steps]
             used = c.used_by(steps, case.instance.description)
             case.claims = c.claim(case.claims, case.instance.id, used)
+            case.content = activation.claim(case.content, case.instance.id, steps)
         await self._ledger.send(case, await self._prepare(case, made, 0), 0)
 
     # --- small things ----------------------------------------------------------------------------------

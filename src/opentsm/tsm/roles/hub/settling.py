@@ -9,8 +9,10 @@ from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, Serv
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, InstanceState, ServiceInstance
+from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.plan import LOCKED
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.ports.peer import SegmentReport, StepReport
 
@@ -49,6 +51,7 @@ def settle(
             content = c.doubt(content, step)
         first_open = False
     content = _probed(content, session, report, foreign_kvns)
+    content = activation.read(content, report.access, report.contactless)
     registry = report.registry
     if registry is None:
         return content
@@ -159,7 +162,12 @@ def _personalized(description: ServiceDescription, content: ObservedContent) -> 
 def _activated(description: ServiceDescription, content: ObservedContent) -> bool:
     return _installed(description, content) and all(
         not app.make_selectable
-        or bool((entry := content.find(app.instance_aid)) and entry.state & _SELECTABLE)
+        or bool(
+            (entry := content.find(app.instance_aid))
+            and entry.state & _SELECTABLE
+            # what is locked is not to be found by anybody, and was not activated for that
+            and (entry.state & LOCKED or activation.activated(app, content, description.device_apps))
+        )
         for app in description.applications
     )
 

@@ -25,6 +25,8 @@ def topology(se: SecureElement, profile: SeProfile, provider_id: TenantId) -> To
         domain_parameters=bytes((0x81, 0x02, profile.scp, profile.i)),
         temporary_kvn=temporary_key_version(profile),
         first_keys=profile.first_keys,
+        contactless=profile.contactless,
+        access_rules=profile.access_rules,
     )
 
 
