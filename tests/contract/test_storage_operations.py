@@ -1,6 +1,7 @@
 """Operations, instances, orders, segments: what the storage port says about them."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,8 +22,8 @@ from opentsm.tsm.domain.exchange import OrderState, SegmentState
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
-from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
-from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId
+from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 
 ALL = Page(limit=200)
 
@@ -95,16 +96,10 @@ async def test_operations_when_listed_then_every_filter_counts(storage: Postgres
         for operation in (mine, same_se, same_tenant):
             await work.operations.add(operation)
 
-        async def ids(
-            *,
-            tenant_id: TenantId | None = None,
-            se_id: SeId | None = None,
-            instance_id: InstanceId | None = None,
-            issuer_id: TenantId | None = None,
-        ) -> set[str]:
-            found = await work.operations.list(
-                ALL, tenant_id=tenant_id, se_id=se_id, instance_id=instance_id, issuer_id=issuer_id
-            )
+        async def ids(**wanted: Any) -> set[str]:
+            found = await work.operations.list(ALL, OperationFilter(**wanted))
+            backwards = await work.operations.list(replace(ALL, descending=True), OperationFilter(**wanted))
+            assert list(reversed(backwards)) == list(found)
             return {operation.id for operation in found}
 
         assert await ids(se_id=se.id) == {mine.id, same_se.id}
@@ -127,10 +122,11 @@ async def test_operations_when_listed_in_pages_then_each_comes_once(storage: Pos
     async with storage.transaction() as work:
         for operation in added:
             await work.operations.add(operation)
-        first = await work.operations.list(Page(limit=3), se_id=se_id)
-        rest = await work.operations.list(Page(limit=3, after=first[-1].id), se_id=se_id)
-        everywhere = await work.operations.list(Page(limit=200, after=added[0].id))
-        too_many = await work.operations.list(Page(limit=100_000), se_id=se_id)
+        on_se = OperationFilter(se_id=se_id)
+        first = await work.operations.list(Page(limit=3), on_se)
+        rest = await work.operations.list(Page(limit=3, after=first[-1].id), on_se)
+        everywhere = await work.operations.list(Page(limit=200, after=added[0].id), OperationFilter())
+        too_many = await work.operations.list(Page(limit=100_000), on_se)
     assert [*first, *rest] == added
     assert [operation for operation in everywhere if operation.se_id == se_id] == added[1:]
     assert too_many == added
@@ -194,11 +190,11 @@ async def test_instances_when_listed_then_every_filter_counts(storage: PostgresS
     async with storage.transaction() as work:
         for instance in (mine, same_se, same_provider):
             await work.instances.add(instance)
-        on_se = await work.instances.list(ALL, se_id=se_id)
-        of_provider = await work.instances.list(ALL, provider_id=provider_id)
-        both = await work.instances.list(ALL, provider_id=provider_id, se_id=se_id)
-        page = await work.instances.list(Page(after=max(mine.id, same_se.id)), se_id=se_id)
-        everywhere = await work.instances.list(Page(limit=200, after=mine.id[:-1]))
+        on_se = await work.instances.list(ALL, InstanceFilter(se_id=se_id))
+        of_provider = await work.instances.list(ALL, InstanceFilter(provider_id=provider_id))
+        both = await work.instances.list(ALL, InstanceFilter(provider_id=provider_id, se_id=se_id))
+        page = await work.instances.list(Page(after=max(mine.id, same_se.id)), InstanceFilter(se_id=se_id))
+        everywhere = await work.instances.list(Page(limit=200, after=mine.id[:-1]), InstanceFilter())
     assert ids(list(on_se)) == {mine.id, same_se.id}
     assert ids(list(of_provider)) == {mine.id, same_provider.id}
     assert ids(list(both)) == {mine.id}

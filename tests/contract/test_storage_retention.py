@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.contract.storage_records import a_segment, an_operation, an_order, new_id, new_tenant_id
 
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
-from opentsm.tsm.adapters.storage.retention import first_id_at
+from opentsm.tsm.adapters.storage.records import first_id_at
 from opentsm.tsm.domain.device import DeviceSession, EnrolmentCode
 from opentsm.tsm.domain.exchange import OrderState, SegmentState
 from opentsm.tsm.domain.operation import OperationState

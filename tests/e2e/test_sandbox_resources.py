@@ -60,6 +60,23 @@ def test_operations_when_listed_then_shown_and_followed(sandbox: dict[str, Any],
     assert [found["id"] for found in one] == [id_]
 
 
+def test_operations_when_limited_then_the_newest_come_and_the_cursor_goes_on(
+    sandbox: dict[str, Any], tmp_path: Path
+) -> None:
+    newest_first = [one["id"] for one in items(ask(sandbox, tmp_path, "operation", "list", "--json"))]
+    assert newest_first == sorted(newest_first, reverse=True)
+    done = ask(sandbox, tmp_path, "operation", "list", "--limit", "2", "--state", "SUCCEEDED", "--json")
+    page = json.loads(done.stdout)
+    assert [one["id"] for one in page["items"]] == newest_first[:2]
+    assert page["next"] == newest_first[1]
+    words = ("operation", "list", "--limit", "2", "--after", page["next"], "--type", "DEPLOY", "--json")
+    rest = json.loads(ask(sandbox, tmp_path, *words).stdout)
+    assert ([one["id"] for one in rest["items"]], rest["next"]) == (newest_first[2:], None)
+    refused = ask(sandbox, tmp_path, "operation", "list", "--state", "LOST")
+    assert refused.returncode != 0
+    assert "state" in refused.stderr
+
+
 def test_secure_elements_when_listed_then_shown_with_content(sandbox: dict[str, Any], tmp_path: Path) -> None:
     ses = items(ask(sandbox, tmp_path, "se", "list", "--json"))
     assert {one["id"] for one in ses} == {one["id"] for one in sandbox["ses"]}

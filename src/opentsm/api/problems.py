@@ -174,7 +174,8 @@ def _fault(entry: object) -> tuple[str, str]:
     message, key = str(entry.get("message", "")), str(entry.get("key", ""))
     source = entry.get("source")
     source = getattr(source, "value", source)
-    return split_path(message) if source == "body" else (key, split_path(message)[1])
+    # a parameter whose name is a word of the language or of the framework has an underscore behind it here
+    return split_path(message) if source == "body" else (key.removesuffix("_"), split_path(message)[1])
 
 
 def split_path(message: str) -> tuple[str, str]:

@@ -44,15 +44,23 @@ _INSTANCE: Final = ("id", "state", "se_id", "version", "sd_aid", "created_at")
 
 @operation_app.command("list")
 def list_operations(
+    *,
     se: Annotated[str | None, typer.Option(help="Only those of this secure element.")] = None,
     instance: Annotated[str | None, typer.Option(help="Only those of this service instance.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state, for example FAILED.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only those of this type.")] = None,
+    after: Annotated[str | None, typer.Option(help="Go on behind this cursor: `next` of --json.")] = None,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List operations, oldest first."""
+    """List the newest operations, newest first."""
+    query = {"se_id": se, "instance_id": instance, "state": state, "type": type_, "after": after}
     with connected_client() as client:
-        found = list(islice(client.pages("/v1/operations", se_id=se, instance_id=instance), limit))
-    _show_list(found, _OPERATION, as_json=as_json)
+        page = client.newest("/v1/operations", limit, **query)
+    if as_json:
+        print_json(page)
+    else:
+        print_table(_OPERATION, page["items"])
 
 
 @operation_app.command("show")
@@ -160,7 +168,7 @@ def follow_service(service_id: ServiceArgument, as_json: JsonOption = False) -> 
 
 
 def _instances(client: ServerClient, service_id: str) -> list[Json]:
-    return [one for one in client.pages("/v1/instances") if one["service_id"] == service_id]
+    return list(client.pages("/v1/instances", service_id=service_id))
 
 
 def _follow_all(client: ServerClient, operations: Iterable[Json]) -> list[Json]:

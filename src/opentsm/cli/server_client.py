@@ -53,6 +53,18 @@ class ServerClient:
             if after is None:
                 return
 
+    def newest(self, path: str, count: int, **query: str | None) -> Json:
+        """Fetch the newest `count` items of a list, newest first, and the cursor of what comes after them."""
+        items: list[Json] = []
+        after = query.pop("after", None)
+        while True:
+            limit = str(min(count - len(items), _WHOLE_PAGE))
+            page = self.get(path, order="desc", limit=limit, after=after, **query)
+            items += page["items"]
+            after = page["next"]
+            if after is None or len(items) >= count:
+                return {"items": items, "next": after}
+
     def provider_door(self) -> ServerClient:
         """Return a client of the TR-03165 API: the long-term token buys a short-term one."""
         return ServerClient(self._client, self._call("POST", f"{SPTSM}/auth", {}))

@@ -1,10 +1,10 @@
 """Service instances: deploy, look, suspend, resume, terminate, rotate keys, top up."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, PathParameter
+from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
 
 from opentsm.api.authentication import Caller
 from opentsm.api.container import Services
@@ -12,12 +12,14 @@ from opentsm.api.idempotency import HEADER
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.operations import accepted, deployed
-from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.api.v1.paging import After, CreatedAfter, CreatedBefore, Limit, Order, read_page
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.operation import OperationType
+from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, SeId
+from opentsm.tsm.ports.repositories import InstanceFilter
 
 _TAG = ["instances"]
 CHANGES = {
@@ -27,6 +29,29 @@ CHANGES = {
     "key-rotations": OperationType.ROTATE_KEYS,
     "deployments": OperationType.DEPLOY,
 }
+StateName = Literal[
+    "NOT_DEPLOYED",
+    "INITIALIZED",
+    "INSTALLED",
+    "PERSONALIZED",
+    "ACTIVATED",
+    "OPERATIONAL",
+    "SUSPENDED",
+    "IN_ERROR",
+    "TERMINATED",
+]
+SeName = Annotated[
+    str | None,
+    QueryParameter(description="only those on the secure element that goes by this name, of any type"),
+]
+Version = Annotated[str | None, QueryParameter(description="the tag of a version")]
+ApplicationAid = Annotated[
+    str | None,
+    QueryParameter(
+        pattern="^([0-9A-Fa-f]{2}){5,16}$",
+        description="only those of which this is the AID of an application, in hex",
+    ),
+]
 ChangeName = Annotated[str, PathParameter(description=f"one of {', '.join(CHANGES)}")]
 
 
@@ -52,20 +77,41 @@ async def deploy(
     return deployed(instance, operation)
 
 
-@get("/instances", tags=_TAG, summary="List instances (provider)")
+@get("/instances", tags=_TAG, summary="List or search instances (provider)")
 async def list_instances(
     principal: Caller,
     container: Services,
+    *,
     se_id: FromQuery[str | None] = None,
+    se_identifier: SeName = None,
+    service_id: FromQuery[str | None] = None,
+    version: Version = None,
+    flavor_id: FromQuery[str | None] = None,
+    state_: Annotated[StateName | None, QueryParameter(name="state")] = None,
+    application: ApplicationAid = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    order: Order = "asc",
     limit: Limit = 50,
     after: After = None,
 ) -> m.InstancePage:
-    """Return the provider's instances by id."""
+    """Return the provider's instances that every given filter lets through."""
+    wanted = InstanceFilter(
+        se_id=None if se_id is None else SeId(se_id),
+        service_id=service_id,
+        version_tag=version,
+        flavor_id=flavor_id,
+        state=None if state_ is None else InstanceState[state_],
+        application=None if application is None else Aid.from_hex(application),
+        created_from=created_after,
+        created_before=created_before,
+    )
     items, following = await read_page(
-        lambda page: container.requests.instances(principal, page, None if se_id is None else SeId(se_id)),
+        lambda page: container.requests.instances(principal, page, wanted, se_identifier=se_identifier),
         lambda instance: instance.id,
         limit,
         after,
+        order,
     )
     return m.InstancePage(items=[views.instance(instance) for instance in items], next=following)
 

@@ -15,11 +15,12 @@ from opentsm.api.container import ApiContainer, Services
 from opentsm.api.drain import MAX_WAIT_S, Drain, Waits
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
-from opentsm.api.v1.paging import After, Limit, read_page
-from opentsm.tsm.domain.operation import ENDED, Operation
+from opentsm.api.v1.paging import After, CreatedAfter, CreatedBefore, Limit, Order, read_page
+from opentsm.tsm.domain.operation import ENDED, Operation, OperationState, OperationType
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
+from opentsm.tsm.ports.repositories import OperationFilter
 from opentsm.tsm.roles.hub.services import operation_topic
 
 LOOK_AGAIN_S = 1.0
@@ -59,20 +60,29 @@ async def list_operations(
     container: Services,
     se_id: FromQuery[str | None] = None,
     instance_id: FromQuery[str | None] = None,
+    state_: Annotated[OperationState | None, QueryParameter(name="state")] = None,
+    type_: Annotated[OperationType | None, QueryParameter(name="type")] = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    order: Order = "asc",
     limit: Limit = 50,
     after: After = None,
 ) -> m.OperationPage:
-    """Return the operations that the caller may see, oldest first."""
+    """Return the operations that the caller may see and that every given filter lets through."""
+    wanted = OperationFilter(
+        se_id=None if se_id is None else SeId(se_id),
+        instance_id=None if instance_id is None else InstanceId(instance_id),
+        state=state_,
+        type=type_,
+        created_from=created_after,
+        created_before=created_before,
+    )
     items, following = await read_page(
-        lambda page: container.requests.operations(
-            principal,
-            page,
-            se_id=None if se_id is None else SeId(se_id),
-            instance_id=None if instance_id is None else InstanceId(instance_id),
-        ),
+        lambda page: container.requests.operations(principal, page, wanted),
         lambda operation: operation.id,
         limit,
         after,
+        order,
     )
     return m.OperationPage(items=[views.operation(operation) for operation in items], next=following)
 

@@ -14,19 +14,53 @@ from opentsm.tsm.domain.audit import AuditEntry, Checkpoint, CheckpointHead
 from opentsm.tsm.domain.card_content import Claim, Credit, ObservedContent
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode, Trial, Turn
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
-from opentsm.tsm.domain.operation import Operation, OperationState
+from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import KeySet, SecureElement, SeIdentifierType
-from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SegmentId, SeId, TenantId
 
 
 class Page(Record, frozen=True, kw_only=True):
-    """How much of a list to return: at most `limit` (≤ 200) after the cursor id `after`."""
+    """How much of a list to return: at most `limit` (≤ 200) after the cursor id `after`.
+
+    `descending` counts where it is said of a list; the others have one order.
+    """
 
     limit: int = 50
     after: str | None = None
+    descending: bool = False
+
+
+class OperationFilter(Record, frozen=True, kw_only=True):
+    """Which operations to list, where a field is not None; created in [`created_from`, `created_before`)."""
+
+    tenant_id: TenantId | None = None
+    issuer_id: TenantId | None = None
+    se_id: SeId | None = None
+    instance_id: InstanceId | None = None
+    state: OperationState | None = None
+    type: OperationType | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+class InstanceFilter(Record, frozen=True, kw_only=True):
+    """Which instances to list, where a field is not None; created in [`created_from`, `created_before`).
+
+    `application` needs a provider: it is the AID of an application of the instance.
+    """
+
+    provider_id: TenantId | None = None
+    se_id: SeId | None = None
+    service_id: str | None = None
+    version_tag: str | None = None
+    flavor_id: str | None = None
+    state: InstanceState | None = None
+    application: Aid | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
 
 
 class Tenants(Protocol):
@@ -138,9 +172,7 @@ class Instances(Protocol):
         """Return the instances that are not TERMINATED."""
         ...
 
-    async def list(
-        self, page: Page, *, provider_id: TenantId | None = None, se_id: SeId | None = None
-    ) -> Sequence[ServiceInstance]: ...
+    async def list(self, page: Page, wanted: InstanceFilter) -> Sequence[ServiceInstance]: ...
 
 
 class Operations(Protocol):
@@ -151,15 +183,7 @@ class Operations(Protocol):
         """Return the QUEUED or REQUESTED operation of highest priority (lowest number), then oldest."""
         ...
 
-    async def list(
-        self,
-        page: Page,
-        *,
-        tenant_id: TenantId | None = None,
-        se_id: SeId | None = None,
-        instance_id: InstanceId | None = None,
-        issuer_id: TenantId | None = None,
-    ) -> Sequence[Operation]: ...
+    async def list(self, page: Page, wanted: OperationFilter) -> Sequence[Operation]: ...
 
     async def expired(self, now: datetime, limit: int) -> Sequence[Operation]:
         """Return operations not ended whose validity is over."""

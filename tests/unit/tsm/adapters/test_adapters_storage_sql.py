@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opentsm.tsm.adapters.storage.sql import load_queries
+from opentsm.tsm.adapters.storage.sql import DESCENDING, load_queries
 from opentsm.tsm.ports.repositories import Expendable
 
 PACKAGE = files("opentsm.tsm.adapters.storage")
@@ -25,7 +25,9 @@ def test_queries_when_loaded_then_each_has_a_body_and_is_used(repository: str) -
     assert queries
     for name, body in queries.items():
         assert re.search(r"\b(SELECT|INSERT|UPDATE|DELETE)\b", body), name
-        assert f'"{name}"' in SOURCE or name in EXPENDABLE, name
+        forwards = name.removesuffix(DESCENDING)
+        assert forwards == name or forwards in queries, name
+        assert f'"{forwards}"' in SOURCE or name in EXPENDABLE, name
 
 
 def test_sql_then_stands_in_query_files_only() -> None:

@@ -6,13 +6,13 @@ from datetime import datetime
 import asyncpg
 from msgspec.structs import replace
 
-from opentsm.tsm.adapters.storage.records import document, page_arguments, versioned
+from opentsm.tsm.adapters.storage.records import document, range_arguments, versioned
 from opentsm.tsm.adapters.storage.session import Session
-from opentsm.tsm.adapters.storage.sql import load_queries
+from opentsm.tsm.adapters.storage.sql import DESCENDING, load_queries
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
 from opentsm.tsm.kernel.errors import ConflictError
-from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
-from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.kernel.ids import OperationId, SeId
+from opentsm.tsm.ports.repositories import OperationFilter, Page
 
 _SQL = load_queries("operations")
 
@@ -41,29 +41,21 @@ class PostgresOperations:
         """Return the QUEUED or REQUESTED operation of highest priority (lowest number), then oldest."""
         return _optional(await self._session.row(_SQL["next_queued"], se_id))
 
-    async def list(
-        self,
-        page: Page,
-        *,
-        tenant_id: TenantId | None = None,
-        se_id: SeId | None = None,
-        instance_id: InstanceId | None = None,
-        issuer_id: TenantId | None = None,
-    ) -> Sequence[Operation]:
-        """Return a page of operations by id that fit every filter; the narrowest picks the index."""
-        start = page_arguments(page)
-        filters: tuple[str | None, ...] = ()
-        if instance_id is not None:
-            query, filters = "list_of_instance", (instance_id, se_id, tenant_id, issuer_id)
-        elif se_id is not None:
-            query, filters = "list_on_secure_element", (se_id, tenant_id, issuer_id)
-        elif tenant_id is not None:
-            query, filters = "list_of_tenant", (tenant_id, issuer_id)
-        elif issuer_id is not None:
-            query, filters = "list_of_issuer", (issuer_id,)
-        else:
-            query = "list"
-        return [_operation(row) for row in await self._session.rows(_SQL[query], *start, *filters)]
+    async def list(self, page: Page, wanted: OperationFilter) -> Sequence[Operation]:
+        """Return a page of operations by id; what narrows most leads the index, the rest is tested."""
+        query = _list_query(wanted) + (DESCENDING if page.descending else "")
+        arguments = (
+            *range_arguments(page, wanted.created_from, wanted.created_before),
+            wanted.tenant_id,
+            wanted.issuer_id,
+            wanted.se_id,
+            wanted.instance_id,
+            None if wanted.state is None else wanted.state.value,
+            None if wanted.type is None else wanted.type.value,
+            wanted.created_from,
+            wanted.created_before,
+        )
+        return [_operation(row) for row in await self._session.rows(_SQL[query], *arguments)]
 
     async def expired(self, now: datetime, limit: int) -> Sequence[Operation]:
         """Return operations not ended whose validity is over."""
@@ -90,7 +82,21 @@ def _columns(operation: Operation) -> tuple[object, ...]:
         operation.valid_until,
         document(operation, "plan_document"),
         operation.plan_document,
+        operation.type.value,
     )
+
+
+def _list_query(wanted: OperationFilter) -> str:
+    in_state = wanted.state is not None
+    if wanted.instance_id is not None:
+        return "list_of_instance"
+    if wanted.se_id is not None:
+        return "list_on_secure_element"
+    if wanted.tenant_id is not None:
+        return "list_of_tenant_in_state" if in_state else "list_of_tenant"
+    if wanted.issuer_id is not None:
+        return "list_of_issuer_in_state" if in_state else "list_of_issuer"
+    return "list_in_state" if in_state else "list"
 
 
 def _operation(row: asyncpg.Record) -> Operation:

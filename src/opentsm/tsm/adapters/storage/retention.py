@@ -6,6 +6,7 @@ RFC 9562 §5.7: 48 bits of milliseconds).
 
 from datetime import datetime
 
+from opentsm.tsm.adapters.storage.records import first_id_at
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
 from opentsm.tsm.ports.repositories import Expendable
@@ -32,9 +33,3 @@ class PostgresRetention:
 
 def _limit(what: Expendable, before: datetime) -> datetime | str:
     return first_id_at(before) if what in _OF_OPERATIONS else before
-
-
-def first_id_at(moment: datetime) -> str:
-    """Return a text before which all ids stand that were made before a moment, and no other."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}"

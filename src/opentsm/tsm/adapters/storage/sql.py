@@ -1,9 +1,13 @@
-"""Reads the query files: blocks of SQL, each under a line `-- name: x`."""
+"""Reads the query files: blocks of SQL, each under a line `-- name: x`.
+
+A list under `-- name: x, both ways` is read backwards too, as `x_descending`.
+"""
 
 import re
 from importlib.resources import files
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+DESCENDING = "_descending"
+_NAME = re.compile(r"^-- name: (\w+)(, both ways)?$", re.MULTILINE)
 
 
 def load_queries(repository: str) -> dict[str, str]:
@@ -14,7 +18,16 @@ def load_queries(repository: str) -> dict[str, str]:
     """
     text = files(__package__).joinpath("queries", f"{repository}.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
-    names, bodies = parts[0::2], parts[1::2]
-    if len(set(names)) != len(names):
-        raise ValueError(f"queries/{repository}.sql names a query twice")
-    return {name: body.strip() for name, body in zip(names, bodies, strict=True)}
+    found: dict[str, str] = {}
+    for name, both_ways, body in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):
+        if name in found:
+            raise ValueError(f"queries/{repository}.sql names a query twice")
+        found[name] = body.strip()
+        if both_ways:
+            found[f"{name}{DESCENDING}"] = _backwards(found[name])
+    return found
+
+
+def _backwards(query: str) -> str:
+    ordered, limit = query.rsplit(" LIMIT ", 1)
+    return f"{ordered} DESC LIMIT {limit}"

@@ -28,10 +28,11 @@ from opentsm.tsm.kernel.errors import (
     StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
-from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.renewals import Renewals
+from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
 from opentsm.tsm.roles.hub.topology import first_key_version
 
@@ -264,33 +265,19 @@ class Requests(Renewals):
             return await self._instance(tx, principal, instance_id, None)
 
     async def instances(
-        self, principal: Principal, page: Page, se_id: SeId | None = None
-    ) -> list[ServiceInstance]:
-        """Return a provider's instances."""
-        require(principal, TenantKind.SERVICE_PROVIDER)
-        async with self._s.storage.transaction() as tx:
-            return list(await tx.instances.list(page, provider_id=principal.tenant_id, se_id=se_id))
-
-    async def operations(
         self,
         principal: Principal,
         page: Page,
+        wanted: InstanceFilter,
         *,
-        se_id: SeId | None = None,
-        instance_id: InstanceId | None = None,
-    ) -> list[Operation]:
-        """Return the operations that the caller may see."""
-        kind = principal.kind
-        async with self._s.storage.transaction() as tx:
-            return list(
-                await tx.operations.list(
-                    page,
-                    tenant_id=principal.tenant_id if kind is TenantKind.SERVICE_PROVIDER else None,
-                    issuer_id=principal.tenant_id if kind is TenantKind.SE_ISSUER else None,
-                    se_id=se_id,
-                    instance_id=instance_id,
-                )
-            )
+        se_identifier: str | None = None,
+    ) -> list[ServiceInstance]:
+        """Return a page of a provider's instances; see `find_instances`."""
+        return await find_instances(self._s.storage, principal, page, wanted, se_identifier)
+
+    async def operations(self, principal: Principal, page: Page, wanted: OperationFilter) -> list[Operation]:
+        """Return a page of the operations that the caller may see; see `find_operations`."""
+        return await find_operations(self._s.storage, principal, page, wanted)
 
 
 def _application(instance: ServiceInstance, application: Aid | None) -> Aid:

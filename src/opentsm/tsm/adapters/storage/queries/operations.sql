@@ -1,9 +1,9 @@
 -- name: add
 INSERT INTO operations (
     id, version, tenant_id, se_id, instance_id, state, priority, created_at, valid_until, document, plan_document,
-    issuer_id
+    type, issuer_id
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
     (SELECT issuer_id FROM secure_elements WHERE id = $4)
 )
 ON CONFLICT DO NOTHING
@@ -14,7 +14,7 @@ SELECT document, plan_document, version FROM operations WHERE id = $1
 -- name: save
 UPDATE operations SET
     tenant_id = $3, se_id = $4, instance_id = $5, state = $6, priority = $7, created_at = $8, valid_until = $9,
-    document = $10, plan_document = $11, version = version + 1
+    document = $10, plan_document = $11, type = $12, version = version + 1
 WHERE id = $1 AND version = $2
 
 -- name: next_queued
@@ -22,33 +22,112 @@ SELECT document, plan_document, version FROM operations
 WHERE se_id = $1 AND state IN ('REQUESTED', 'QUEUED')
 ORDER BY priority, created_at, id LIMIT 1
 
--- name: list
-SELECT document, plan_document, version FROM operations WHERE id > $1 ORDER BY id LIMIT $2
+-- Lists: what leads the index comes first, every other filter is tested on the rows that it finds.
+-- The first two parameters bound the ids: the cursor, and the time with which ids begin.
 
--- name: list_of_instance
+-- name: list_of_instance, both ways
 SELECT document, plan_document, version FROM operations
-WHERE instance_id = $3
-    AND ($4::text IS NULL OR se_id = $4)
-    AND ($5::text IS NULL OR tenant_id = $5)
-    AND ($6::text IS NULL OR issuer_id = $6)
-    AND id > $1 ORDER BY id LIMIT $2
-
--- name: list_on_secure_element
-SELECT document, plan_document, version FROM operations
-WHERE se_id = $3
+WHERE instance_id = $7
+    AND id > $1 AND id < $2
     AND ($4::text IS NULL OR tenant_id = $4)
     AND ($5::text IS NULL OR issuer_id = $5)
-    AND id > $1 ORDER BY id LIMIT $2
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
 
--- name: list_of_tenant
+-- name: list_on_secure_element, both ways
 SELECT document, plan_document, version FROM operations
-WHERE tenant_id = $3
-    AND ($4::text IS NULL OR issuer_id = $4)
-    AND id > $1 ORDER BY id LIMIT $2
+WHERE se_id = $6
+    AND id > $1 AND id < $2
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
 
--- name: list_of_issuer
+-- name: list_of_tenant_in_state, both ways
 SELECT document, plan_document, version FROM operations
-WHERE issuer_id = $3 AND id > $1 ORDER BY id LIMIT $2
+WHERE tenant_id = $4
+    AND state = $8
+    AND id > $1 AND id < $2
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
+
+-- name: list_of_tenant, both ways
+SELECT document, plan_document, version FROM operations
+WHERE tenant_id = $4
+    AND id > $1 AND id < $2
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
+
+-- name: list_of_issuer_in_state, both ways
+SELECT document, plan_document, version FROM operations
+WHERE issuer_id = $5
+    AND state = $8
+    AND id > $1 AND id < $2
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
+
+-- name: list_of_issuer, both ways
+SELECT document, plan_document, version FROM operations
+WHERE issuer_id = $5
+    AND id > $1 AND id < $2
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
+
+-- name: list_in_state, both ways
+SELECT document, plan_document, version FROM operations
+WHERE state = $8
+    AND id > $1 AND id < $2
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
+
+-- name: list, both ways
+SELECT document, plan_document, version FROM operations
+WHERE id > $1 AND id < $2
+    AND ($4::text IS NULL OR tenant_id = $4)
+    AND ($5::text IS NULL OR issuer_id = $5)
+    AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::text IS NULL OR type = $9)
+    AND ($10::timestamptz IS NULL OR created_at >= $10)
+    AND ($11::timestamptz IS NULL OR created_at < $11)
+ORDER BY id LIMIT $3
 
 -- name: expired
 SELECT document, plan_document, version FROM operations
