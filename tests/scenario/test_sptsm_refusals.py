@@ -211,9 +211,9 @@ BODIES: list[tuple[str, Any, int, str]] = [
     ),
     (
         "/application-configs",
-        {**CONFIG, "personalizationConfig": {"provideAttestationToken": True}},
+        {**CONFIG, "personalizationConfig": {"includeSecurityDomainDiversificationData": True}},
         1008,
-        "no attestation tokens yet",
+        "personalizationConfig.includeSecurityDomainDiversificationData",
     ),
 ]
 
@@ -230,7 +230,9 @@ FLAVORS: list[tuple[dict[str, Any], int, str]] = [
     ({"published": True}, 1003, "published"),
     ({"featureConfig": {"genericOptions": {"fly": True}}}, 1007, "‘featureConfig.genericOptions.fly’"),
     ({"featureConfig": {"genericOptions": {"extradite": 1}}}, 1008, "featureConfig.genericOptions.extradite"),
-    ({"featureConfig": {"keyProvisioningMode": 1}}, 1008, "keyProvisioningMode"),
+    ({"featureConfig": {"keyProvisioningMode": 4}}, 1008, "featureConfig.keyProvisioningMode"),
+    ({"featureConfig": {"keyProvisioningMode": 1}}, 1004, "featureConfig.keyIndex"),
+    ({"featureConfig": {"keyProvisioningMode": 3, "keyIndex": UNKNOWN}}, 1009, "transport key"),
     (
         {"applicationInstantiationConfigs": [{}]},
         1004,

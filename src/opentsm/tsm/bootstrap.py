@@ -34,6 +34,7 @@ from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
+from opentsm.tsm.roles.sp.key_provisioning import DomainKeyProvisioner
 from opentsm.tsm.roles.sp.personalization import RecipePersonalization
 
 HUB = TenantId("hub")
@@ -105,6 +106,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
                 profiles=profiles,
                 personalization=RecipePersonalization(tenant_id, storage, keystore),
                 plain=PlainSessions(tenant_id),
+                provisioner=DomainKeyProvisioner(tenant_id, storage, keystore, world),
                 establish_transport=partial(establish_transport, tenant_id),
             )
         )

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.custody.plain import PlainSessions
-from opentsm.tsm.domain.secure_element import KeySet
+from opentsm.tsm.domain.secure_element import KeySet, KeySource
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Grouping
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
@@ -14,6 +15,14 @@ from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 from opentsm.tsm.ports.peer import SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionedKeySet:
+    """A key set that was not made at random: where its keys come from, and their check values."""
+
+    source: KeySource
+    kcvs: tuple[bytes, ...]
 
 
 def transport_handle(issuer_id: TenantId, provider_id: TenantId) -> KeyHandle:
@@ -28,6 +37,16 @@ class PersonalizationSource(Protocol):
         self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
     ) -> tuple[Grouping, ...]:
         """Return the groupings of a recipe, encrypted where the recipe says so."""
+        ...
+
+
+class KeyProvisioner(Protocol):
+    """Makes the key set of a service's own security domain as its provider asked for it."""
+
+    async def provision(
+        self, request: SegmentRequest, profile: SeProfile, sd_aid: Aid, kvn: int
+    ) -> ProvisionedKeySet | None:
+        """Return a key set that comes from the provider; None: any random one will do."""
         ...
 
 
@@ -46,4 +65,5 @@ class Custody:
     profiles: Mapping[str, SeProfile]
     personalization: PersonalizationSource | None = None
     plain: PlainSessions | None = None
+    provisioner: KeyProvisioner | None = None
     establish_transport: Callable[[TenantId], Awaitable[None]] | None = None

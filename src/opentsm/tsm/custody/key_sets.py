@@ -12,7 +12,7 @@ import msgspec
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
 from opentsm.card.scp.channel import InitializeUpdateResponse
-from opentsm.tsm.custody.holder import Custody, transport_handle
+from opentsm.tsm.custody.holder import Custody, ProvisionedKeySet, transport_handle
 from opentsm.tsm.custody.work import Handover
 from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys, key_set_context
 from opentsm.tsm.engine import steps as s
@@ -65,11 +65,7 @@ class KeySetCustody:
             async with self.opened(known):
                 await self._c.keystore.key_check_values(known.bound, scp=known.scp)
             return known
-        made = await self._c.keystore.generate_key_set(
-            scp=profile.scp,
-            key_length=profile.key_size,
-            context=key_set_context(request.se_id, step.domain, kvn),
-        )
+        made = await self._made(request, step, profile, kvn)
         return KeySet(
             owner_id=self._c.tenant_id,
             se_id=request.se_id,
@@ -80,6 +76,21 @@ class KeySetCustody:
             source=made.source,
             kcvs=made.kcvs,
         )
+
+    async def _made(
+        self, request: SegmentRequest, step: s.PutFirstKeys | s.ReplaceKeys, profile: SeProfile, kvn: int
+    ) -> ProvisionedKeySet:
+        """Return the keys for a domain: its provider's, where it asked for some, else random ones."""
+        if self._c.provisioner is not None and isinstance(step, s.ReplaceKeys):
+            provisioned = await self._c.provisioner.provision(request, profile, step.domain, kvn)
+            if provisioned is not None:
+                return provisioned
+        made = await self._c.keystore.generate_key_set(
+            scp=profile.scp,
+            key_length=profile.key_size,
+            context=key_set_context(request.se_id, step.domain, kvn),
+        )
+        return ProvisionedKeySet(made.source, made.kcvs)
 
     @asynccontextmanager
     async def opened(self, keys: KeySet) -> AsyncIterator[None]:

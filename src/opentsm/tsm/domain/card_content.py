@@ -131,6 +131,27 @@ class MemoryNeeds(Record, frozen=True, kw_only=True):
     volatile_reserved: int | None = None
 
 
+class KeyProvisioningMode(Enum):
+    """Where the keys of a service's security domain come from (BSI TR-03165 §4.1.4.6).
+
+    NONE: random, known to the provider's keystore alone. DIVERSIFIED: derived from the provider's master key.
+    GIVEN (BASIC_CREATE): key sets that the provider deposited. RANDOM: random, and given to the provider
+    wrapped under its transport key.
+    """
+
+    NONE = 0
+    DIVERSIFIED = 1
+    GIVEN = 2
+    RANDOM = 3
+
+
+class KeyProvisioning(Record, frozen=True, kw_only=True):
+    """How a security domain gets its keys: `key_index` names a master key (mode 1) or a transport key."""
+
+    mode: KeyProvisioningMode = KeyProvisioningMode.NONE
+    key_index: str = ""
+
+
 class ApplicationSpecification(Record, frozen=True, kw_only=True):
     """One application of a service: what to install and how it is personalised.
 
@@ -159,6 +180,7 @@ class ServiceDescription(Record, frozen=True, kw_only=True):
     """What one flavor of a service puts on a card; fixed when an instance is created.
 
     `device_apps` are the hashes of the device applications that may use the accessible applications.
+    `sp_parameters` are the service's, with what the flavor replaces of them.
     """
 
     service_id: str
@@ -171,6 +193,8 @@ class ServiceDescription(Record, frozen=True, kw_only=True):
     extradite: bool = False
     dedicated_sd: bool = True
     device_apps: tuple[bytes, ...] = ()
+    key_provisioning: KeyProvisioning = KeyProvisioning()
+    sp_parameters: dict[str, str] = {}
 
 
 class Goal(Enum):

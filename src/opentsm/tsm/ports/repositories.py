@@ -222,7 +222,8 @@ class Catalogue(Protocol):
 
     `entity` is one of: service, flavor, version, executable-load-file, executable-module,
     application-config, personalization-script, recipe (by SHA-256, kept for instances), certificate,
-    spos-config, secure-component-profile (owner ''). `parent`
+    spos-config, secure-component-profile (owner ''), domain-master-key and transport-key (by index; the
+    keys are in the keystore), domain-key-set (wrapped), attestation-key (public). `parent`
     groups what belongs together (a service's flavors and versions, a load file's modules).
     """
 

@@ -14,6 +14,7 @@ from opentsm.tsm.roles.sp.access import Access
 from opentsm.tsm.roles.sp.certificates import CertificateDesk
 from opentsm.tsm.roles.sp.configurations import ConfigurationDesk
 from opentsm.tsm.roles.sp.describe import Application, build, choose, deployable, priority_of
+from opentsm.tsm.roles.sp.domain_keys import DomainKeyDesk
 from opentsm.tsm.roles.sp.executables import ExecutableDesk
 from opentsm.tsm.roles.sp.flavors import FlavorDesk
 from opentsm.tsm.roles.sp.forms import Document
@@ -55,6 +56,7 @@ class SpCatalogue:
         self.load_files = ExecutableDesk(place, self.profiles)
         self.configurations = ConfigurationDesk(place)
         self.scripts = ScriptDesk(place, keystore_of)
+        self.domain_keys = DomainKeyDesk(place, keystore_of)
         self.certificates = CertificateDesk(place)
         self.spos_configs = SposConfigDesk(place)
         self.relations = RelationDesk(place, self.profiles)

@@ -10,6 +10,7 @@ from opentsm.tsm.roles.sp.desk import Desk
 from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG
 from opentsm.tsm.roles.sp.flavors import check_applications
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.provisioning_rules import check_token
 from opentsm.tsm.roles.sp.references import flavors, uses_configuration
 from opentsm.tsm.roles.sp.shelf import find
 
@@ -102,6 +103,7 @@ def _check_activation(config: Document) -> None:
 
 
 async def _check_references(tx: UnitOfWork, owner: TenantId, config: Document) -> None:
+    check_token(config)
     if "personalizationScriptId" in config:
         await find(tx, owner, shelf.SCRIPT, str(config["personalizationScriptId"]))
     if config.get("certificateId"):

@@ -21,6 +21,7 @@ from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, UNDER_ISS
 from opentsm.tsm.roles.sp.executables import BLOCK
 from opentsm.tsm.roles.sp.flavors import option
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.provisioning_rules import provisioning_of
 from opentsm.tsm.roles.sp.recipes import Recipe
 
 _PRIVILEGES = {
@@ -126,7 +127,13 @@ def build(
         applications=tuple(_application(one) for one in ordered),
         extradite=option(flavor, EXTRADITE),
         dedicated_sd=not option(flavor, UNDER_ISSUER_DOMAIN),
+        key_provisioning=provisioning_of(flavor),
+        sp_parameters={**_parameters(service), **_parameters(flavor)},
     )
+
+
+def _parameters(document: Document) -> dict[str, str]:
+    return {name: str(value) for name, value in shelf.part(document, "spParameters").items()}
 
 
 def imports_first(load_files: Sequence[Document]) -> list[Document]:

@@ -1,6 +1,6 @@
 """The entities of TR-03165 §4.1.4 that a service provider writes, attribute by attribute.
 
-What the TSM does not do yet (key provisioning modes, attestation tokens) is refused here, not ignored.
+What holds between attributes stands in the desks, and in `provisioning_rules`.
 """
 
 from opentsm.tsm.roles.sp import forms as f
@@ -39,8 +39,8 @@ _FEATURES = f.nested(
                 {EXTRADITE: Attribute(f.boolean), UNDER_ISSUER_DOMAIN: Attribute(f.boolean)},
             )
         ),
-        "keyProvisioningMode": Attribute(f.only(0, "0: this TSM provisions no other keys yet")),
-        "keyIndex": Attribute(f.only("", "the empty string, as keyProvisioningMode is 0")),
+        "keyProvisioningMode": Attribute(f.integer(0, 3)),
+        "keyIndex": Attribute(f.text),
     },
 )
 
@@ -89,7 +89,6 @@ SPOS_CONFIG = Form(
     },
 )
 
-_NOT_YET = "false: this TSM makes no attestation tokens yet"
 APPLICATION_CONFIG = Form(
     "ApplicationConfig",
     {
@@ -123,8 +122,8 @@ APPLICATION_CONFIG = Form(
                 {
                     "personalizationScriptId": Attribute(f.reference),
                     "certificateId": Attribute(f.reference),
-                    "provideAttestationToken": Attribute(f.only(False, _NOT_YET)),
-                    "includeSecurityDomainDiversificationData": Attribute(f.only(False, _NOT_YET)),
+                    "provideAttestationToken": Attribute(f.boolean),
+                    "includeSecurityDomainDiversificationData": Attribute(f.boolean),
                 },
             )
         ),

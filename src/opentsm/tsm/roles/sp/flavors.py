@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opentsm.tsm.domain.card_content import KeyProvisioningMode
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
@@ -10,6 +11,7 @@ from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, FLAVOR, UNDER_ISSUER_DOMAIN
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.profiles import ProfileDesk
+from opentsm.tsm.roles.sp.provisioning_rules import check_attestation, check_provisioning, provisioning_of
 from opentsm.tsm.roles.sp.references import deployed_flavors
 from opentsm.tsm.roles.sp.shelf import Shelf, find, find_in
 
@@ -56,6 +58,7 @@ class FlavorDesk:
         async with self.shelf.changing(owner) as tx:
             await find(tx, owner, shelf.SERVICE, service_id)
             await _check_load_files(tx, owner, document)
+            await check_provisioning(tx, owner, document, modify=False)
             await check_applications(tx, owner, document)
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, document, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "created", service=service_id)
@@ -78,6 +81,7 @@ class FlavorDesk:
             assigned = {name: before[name] for name in ("id", "serviceId", "creationDate", "published")}
             document = {**assigned, **empty, **wanted}
             await _check_load_files(tx, owner, document)
+            await check_provisioning(tx, owner, document, modify=True)
             await check_applications(tx, owner, document)
             if before["published"]:
                 await _check_options(tx, owner, document)
@@ -191,12 +195,14 @@ async def _check_load_files(tx: UnitOfWork, owner: TenantId, flavor: Document) -
 
 
 async def check_applications(tx: UnitOfWork, owner: TenantId, flavor: Document) -> None:
-    """Refuse a flavor whose applications do not exist (1009) or would get the same instance AID (1008)."""
+    """Refuse a flavor whose applications do not exist (1009) or would get the same instance AID, or an
+    attestation token without key provisioning (1008)."""
     path = "applicationInstantiationConfigs"
     instances: list[str] = []
     for config in shelf.objects(flavor, path):
         await find(tx, owner, shelf.MODULE, str(config["executableModuleId"]))
         found = await find(tx, owner, shelf.APPLICATION_CONFIG, str(config["applicationConfigId"]))
+        check_attestation(flavor, shelf.part(found, "personalizationConfig"))
         instances.append(str(found["instanceAid"]))
     _once(instances, path, "ApplicationConfigs with different instance AIDs")
 
@@ -222,6 +228,8 @@ async def _check_options(tx: UnitOfWork, owner: TenantId, flavor: Document) -> N
     if not option(flavor, UNDER_ISSUER_DOMAIN):
         return
     path = "featureConfig.genericOptions"
+    if provisioning_of(flavor).mode is not KeyProvisioningMode.NONE:
+        raise errors.bad_format(True, f"{path}.{UNDER_ISSUER_DOMAIN}", "false where keys are provisioned")
     if option(flavor, EXTRADITE):
         raise errors.bad_format(True, f"{path}.{EXTRADITE}", f"false together with {UNDER_ISSUER_DOMAIN}")
     for config in shelf.objects(flavor, "applicationInstantiationConfigs"):

@@ -262,16 +262,6 @@ def one_of(*choices: str) -> Check:
     return Check(check, {"type": "string", "enum": list(choices)})
 
 
-def only(wanted: object, supported: str) -> Check:
-    """Return a check for the single value that is served; `supported` says so in words."""
-
-    def check(value: object, path: str) -> None:
-        if type(value) is not type(wanted) or value != wanted:
-            raise errors.bad_format(value, path, supported)
-
-    return Check(check, {"const": wanted})
-
-
 def list_of(check: Check) -> Check:
     """Return a check for a list without repetitions."""
 

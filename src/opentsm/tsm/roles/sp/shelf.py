@@ -21,6 +21,9 @@ SCRIPT = "personalization-script"
 RECIPE = "recipe"
 CERTIFICATE = "certificate"
 SPOS_CONFIG = "spos-config"
+DOMAIN_MASTER_KEY = "domain-master-key"
+TRANSPORT_KEY = "transport-key"
+DOMAIN_KEY_SET = "domain-key-set"
 
 _NAMES = {
     SERVICE: "Service",
@@ -33,6 +36,9 @@ _NAMES = {
     RECIPE: "Recipe",
     CERTIFICATE: "Certificate",
     SPOS_CONFIG: "SposConfig",
+    DOMAIN_MASTER_KEY: "master key",
+    TRANSPORT_KEY: "transport key",
+    DOMAIN_KEY_SET: "key set",
 }
 
 
