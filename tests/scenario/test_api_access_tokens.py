@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.scenario.api_bench import ApiBench, Json, problem
 
+from opentsm.tsm.domain.device_call import CallUnauthorizedError
 from opentsm.tsm.kernel.errors import ExpiredTokenError, ForbiddenError, UnauthenticatedError
 
 PATH = "/v1/access-tokens"
@@ -26,7 +27,7 @@ async def test_access_token_when_issued_then_proves_the_app_together_with_the_de
     assert caller.services == ("one", "two")
     assert caller.caller_id == HASH.upper()
     caller.require_service("two")
-    with pytest.raises(ForbiddenError):
+    with pytest.raises(CallUnauthorizedError):
         caller.require_service("three")
 
 

@@ -13,6 +13,7 @@ from opentsm.tsm.config import Settings
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
@@ -42,6 +43,11 @@ class ApiContainer(Protocol):
     @property
     def requests(self) -> Requests:
         """Return the hub's use cases for parties."""
+        ...
+
+    @property
+    def device_calls(self) -> DeviceCalls:
+        """Return the hub's use cases for apps on devices."""
         ...
 
     @property

@@ -25,6 +25,7 @@ from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
+from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
@@ -50,6 +51,7 @@ class Container:
     notifier: Notifier
     profiles: Mapping[str, SeProfile]
     requests: Requests
+    device_calls: DeviceCalls
     device_link: DeviceLink
     onboarding: Onboarding
     catalogue: SpCatalogue
@@ -60,7 +62,12 @@ class Container:
 
     def once(self, claim: Claim) -> "Container":
         """Return the same for one request that has an idempotency key: its transaction writes the key."""
-        return replace(self, requests=self.requests.once(claim), onboarding=self.onboarding.once(claim))
+        return replace(
+            self,
+            requests=self.requests.once(claim),
+            device_calls=self.device_calls.once(claim),
+            onboarding=self.onboarding.once(claim),
+        )
 
 
 @asynccontextmanager
@@ -127,6 +134,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         notifier=notifier,
         profiles=profiles,
         requests=Requests(hub),
+        device_calls=DeviceCalls(hub),
         device_link=DeviceLink(hub),
         onboarding=Onboarding(
             storage=storage,

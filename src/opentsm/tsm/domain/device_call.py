@@ -41,6 +41,43 @@ class TsmErrorType(Enum):
     UNSPECIFIED = 100
 
 
+_PREFIX: Mapping[TsmErrorType, str] = {
+    TsmErrorType.TSM_NOT_AVAILABLE: "TSM not available",
+    TsmErrorType.INTERNAL_ERROR: "Internal error",
+    TsmErrorType.NETWORK_CONNECTION_ERROR: "Network connection error",
+    TsmErrorType.INVALID_ARGUMENT: "Invalid argument",
+    TsmErrorType.NOT_AUTHENTICATED: "Not authenticated",
+    TsmErrorType.EXECUTION_INTERRUPTED: "Execution interrupted",
+    TsmErrorType.SECURE_COMPONENT_ERROR: "Secure component error",
+    TsmErrorType.NO_ELIGIBLE_SC: "No eligible SC",
+    TsmErrorType.SC_INACCESSIBLE: "SC inaccessible",
+    TsmErrorType.SC_CHANNEL_NOT_AVAILABLE: "SC channel not available",
+    TsmErrorType.NFC_NOT_ACTIVATED: "NFC not activated",
+    TsmErrorType.ORPHANED_SERVICE_INSTANCE: "Orphaned service instance",
+    TsmErrorType.NOT_ALLOWED: "Not allowed",
+    TsmErrorType.ALREADY_EXISTS: "Already exists",
+    TsmErrorType.UNAUTHORIZED: "Unauthorized",
+    TsmErrorType.ISSUER_ERROR: "Issuer error",
+    TsmErrorType.NOT_FOUND: "Not found",
+    TsmErrorType.DEVICE_INTEGRITY_CHECK_FAILED: "Device integrity check failed",
+    TsmErrorType.UNSPECIFIED: "Unspecified",
+}
+_LATER = "The system is currently not available, please try again later."
+_WHOLE: Mapping[TsmErrorType, str] = {
+    TsmErrorType.NO_ERROR: "",
+    TsmErrorType.OVERLOAD_PROTECTION: f"Overload protection: {_LATER}",
+    TsmErrorType.UNDER_MAINTENANCE: f"Under maintenance: {_LATER}",
+}
+
+
+def execution_message(type_: TsmErrorType, details: str) -> str:
+    """Word an error's executionMessage: the guideline's beginning, then the details.
+
+    Source: TR-03165 §4.2.4.4.
+    """
+    return _WHOLE.get(type_, f"{_PREFIX.get(type_, '')}: {details}")
+
+
 class DeviceCallError(TsmError):
     """The call cannot be carried out."""
 

@@ -5,7 +5,6 @@ anything. Source: BSI TR-03165 §4.2.2 and §4.2.5.9 (custom access token).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from opentsm.tsm.domain.tenant import AccessToken, Principal, TenantKind, TokenKind
@@ -15,7 +14,8 @@ from opentsm.tsm.kernel.errors import (
     InvalidInputError,
     UnauthenticatedError,
 )
-from opentsm.tsm.kernel.ids import DeviceId, TenantId
+from opentsm.tsm.kernel.ids import DeviceId
+from opentsm.tsm.roles.hub.device_reach import DeviceCaller
 from opentsm.tsm.roles.hub.devices import IssuedToken
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.parties import Parties, digest_of
@@ -25,33 +25,6 @@ MAX_LIFETIME_S = 3600
 MAX_SERVICES = 100
 _MAX_SERVICE_ID = 100
 _HASH_BYTES = (20, 32)  # SHA-1 and SHA-256, the two forms of a DeviceAppID
-
-
-@dataclass(frozen=True, slots=True)
-class AppCaller:
-    """An app on a device, proved by both tokens.
-
-    Args:
-        provider_id: whose services it may ask for.
-        device_id: whose secure elements it reaches.
-        caller_id: TR-03165's callerId: the hash of the app's certificate that the provider named, else the
-            name of the access token.
-        services: the only ones that it may ask for; empty for all of the provider's.
-    """
-
-    provider_id: TenantId
-    device_id: DeviceId
-    caller_id: str
-    services: tuple[str, ...] = field(default=())
-
-    def require_service(self, service_id: str) -> None:
-        """Refuse a service that the access token does not name; whether there is one stays unsaid.
-
-        Raises:
-            ForbiddenError: the token is for other services.
-        """
-        if self.services and service_id not in self.services:
-            raise ForbiddenError("The access token does not open this service.")
 
 
 class AppAccess(Parties):
@@ -100,7 +73,7 @@ class AppAccess(Parties):
             await tx.commit()
         return IssuedToken(token=token, expires_in_s=float(expires_in_s))
 
-    async def app_caller(self, access_token: str, device_token: str) -> AppCaller:
+    async def app_caller(self, access_token: str, device_token: str) -> DeviceCaller:
         """Return the app that both tokens together prove.
 
         Raises:
@@ -119,7 +92,7 @@ class AppAccess(Parties):
                 "Device-Authorization holds no device's token.",
                 advice="Let the device fetch one (POST /v1/device-tokens).",
             )
-        return AppCaller(
+        return DeviceCaller(
             provider_id=app.tenant_id,
             device_id=DeviceId(device.subject),
             caller_id=app.subject or app.digest.hex().upper(),

@@ -4,6 +4,7 @@ The provider's side of a call says whose service, the device's side says which s
 A call ends at once; what it started is an operation like any other, which TR-03165 calls a process.
 """
 
+import dataclasses
 from contextlib import suppress
 
 import msgspec
@@ -28,8 +29,10 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId
 from opentsm.tsm.roles.hub.device_checks import GONE, Availability, DeviceChecks
+from opentsm.tsm.roles.hub.device_processes import DeviceProcesses
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller, as_call_errors
 from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
+from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version
@@ -40,12 +43,16 @@ replace = msgspec.structs.replace
 _TRIES = 3
 
 
-class DeviceCalls(DeviceChecks):
+class DeviceCalls(DeviceChecks, DeviceProcesses):
     """The door for apps on devices."""
 
     def __init__(self, services: HubServices) -> None:
         super().__init__(services)
         self._renewals = Renewals(services)
+
+    def once(self, claim: Claim) -> "DeviceCalls":
+        """Return the same use cases for one request that has an idempotency key."""
+        return DeviceCalls(dataclasses.replace(self._s, storage=ClaimingStorage(self._s.storage, claim)))
 
     # --- instances -------------------------------------------------------------------------------------
 
@@ -76,6 +83,7 @@ class DeviceCalls(DeviceChecks):
 
         Source: TR-03165 §3.3.1, §4.2.5.1.
         """
+        caller.require_service(service_id)
         pattern = VersionPattern.parse(version_pattern_or_tag)
         async with as_call_errors():
             for _ in range(_TRIES - 1):

@@ -42,6 +42,7 @@ class DeviceChecks(DeviceReach):
 
         Source: TR-03165 §4.2.5.7.
         """
+        caller.require_service(service_id)
         pattern = VersionPattern.parse(version_pattern)
         best: tuple[str, SecureElement] | None = None
         async with as_call_errors():

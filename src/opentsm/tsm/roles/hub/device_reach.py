@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from opentsm.tsm.domain.device_call import (
+    CallUnauthorizedError,
     DeviceCallError,
     InvalidArgumentError,
     NotAllowedError,
@@ -34,11 +35,28 @@ from opentsm.tsm.roles.hub.services import HubServices
 
 @dataclass(frozen=True, slots=True)
 class DeviceCaller:
-    """An app on a device. `caller_id` is the hash of the app's certificate, as the app states it."""
+    """An app on a device.
+
+    Args:
+        provider_id: whose services it may ask for.
+        device_id: whose secure elements it reaches.
+        caller_id: the hash of the app's certificate, as its provider states it.
+        services: the only services that it may ask for; none: all of the provider's.
+    """
 
     provider_id: TenantId
     device_id: DeviceId
     caller_id: str = ""
+    services: tuple[str, ...] = ()
+
+    def require_service(self, service_id: str) -> None:
+        """Refuse a service that the app's access token does not name; whether it exists stays unsaid.
+
+        Raises:
+            CallUnauthorizedError: the token is for other services.
+        """
+        if self.services and service_id not in self.services:
+            raise CallUnauthorizedError("The access token does not open this service.")
 
     @property
     def principal(self) -> Principal:
@@ -60,8 +78,12 @@ class DeviceReach:
     async def instances(self, caller: DeviceCaller, service_id: str) -> list[ServiceInstance]:
         """Return the instances of a service on the device's secure elements.
 
+        Raises:
+            CallUnauthorizedError: the app's access token is for other services.
+
         Source: TR-03165 §4.2.5.2.
         """
+        caller.require_service(service_id)
         reachable = await self._reachable(caller)
         async with self._s.storage.transaction() as tx:
             return [
@@ -88,6 +110,7 @@ class DeviceReach:
             or found.state is InstanceState.TERMINATED
         ):
             raise ResourceNotFoundError("There is no such service instance on this device.")
+        caller.require_service(found.description.service_id)
         return found
 
     async def technical_information(
@@ -109,8 +132,17 @@ class DeviceReach:
         reachable = {se.id for se in await self._reachable(caller)}
         async with self._s.storage.transaction() as tx:
             found = await tx.operations.get(operation_id)
-        if found is None or found.tenant_id != caller.provider_id or found.se_id not in reachable:
+            instance = None
+            if found is not None and found.instance_id is not None:
+                instance = await tx.instances.get(found.instance_id)
+        if (
+            found is None
+            or instance is None
+            or instance.provider_id != caller.provider_id
+            or found.se_id not in reachable
+        ):
             raise ResourceNotFoundError("There is no such process on this device.")
+        caller.require_service(instance.description.service_id)
         return found
 
     async def _reachable(self, caller: DeviceCaller) -> list[SecureElement]:

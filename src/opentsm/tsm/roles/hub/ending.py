@@ -2,7 +2,7 @@
 
 import msgspec
 
-from opentsm.tsm.domain.card_content import Goal
+from opentsm.tsm.domain.card_content import Goal, ObservedContent
 from opentsm.tsm.domain.operation import Failure, Operation, OperationEvent, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent
 from opentsm.tsm.domain.service import ServiceInstance
@@ -15,7 +15,8 @@ from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import locked_by_issuer
 from opentsm.tsm.roles.hub.services import HubServices
-from opentsm.tsm.roles.hub.settling import broken, finish
+from opentsm.tsm.roles.hub.settling import broken, commands_done, finish
+from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_staged, request_of
 
 replace = msgspec.structs.replace
 
@@ -102,8 +103,9 @@ class Endings:
         """End the operation; what it changed on the card leaves its instance broken."""
         # a top-up that failed leaves the service as usable as it was
         breaks = case.operation.changed_card and case.operation.type is not OperationType.TOP_UP
-        if case.instance is not None and breaks:
-            case.instance = broken(case.instance)
+        if case.instance is not None:
+            case.operation = _with_commands_done(case.operation, case.instance, case.content)
+            case.instance = broken(case.instance) if breaks else case.instance
         await self._ledger.end(case, OperationEvent.FAIL, failure)
 
     async def quarantine(self, case: Case, error: WrongCardError | KeyMaterialError) -> None:
@@ -113,6 +115,20 @@ class Endings:
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
         case.content = replace(case.content, fresh=False)
         await self.fail(case, failure_of(error))
+
+
+def _with_commands_done(
+    operation: Operation, instance: ServiceInstance, content: ObservedContent
+) -> Operation:
+    """Note how far a device's call came: its commands have results of their own (TR-03165 §4.2.3.10)."""
+    request = request_of(operation)
+    if request is None or not is_staged(operation) or not operation.changed_card:
+        return operation
+    renewal = instance.renewal
+    renewed = renewal is not None and renewal.operation_id == operation.id
+    description = renewal.description if renewal is not None and renewed else instance.description
+    done = commands_done(request.commands, description, content)
+    return replace(operation, result={**operation.result, COMMANDS_DONE: done})
 
 
 def _suspended_by(instance: ServiceInstance, operation: Operation) -> TenantId | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from opentsm.card.gp.status_words import look_up
-from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, ServiceDescription
+from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, ServiceDescription, Stage
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, InstanceState, ServiceInstance
@@ -143,6 +143,18 @@ def milestone(instance: ServiceInstance, content: ObservedContent) -> ServiceIns
         if reached and INSTANCE_STATES.accepts(state, event) and _forward(state, event):
             state = INSTANCE_STATES.next(state, event)
     return replace(instance, state=state)
+
+
+def commands_done(
+    commands: Sequence[Stage], description: ServiceDescription, content: ObservedContent
+) -> int:
+    """Return how many of a call's commands, from the first on, the card's content shows as carried out."""
+    shown = {
+        Stage.INSTALL: _installed(description, content),
+        Stage.PERSONALIZE: _personalized(description, content),
+        Stage.ACTIVATE: _activated(description, content),
+    }
+    return next((number for number, stage in enumerate(commands) if not shown[stage]), len(commands))
 
 
 def _forward(state: InstanceState, event: InstanceEvent) -> bool:

@@ -4,6 +4,7 @@ from opentsm.tsm.domain.card_content import ALL_STAGES, Stage
 from opentsm.tsm.domain.device_call import Call, Request
 from opentsm.tsm.domain.operation import Operation, OperationType
 
+COMMANDS_DONE = "commands_done"  # member of a failed operation's result
 _CALLS = {
     OperationType.DEPLOY: Call.DEPLOY,
     OperationType.UPDATE: Call.UPDATE,
