@@ -37,7 +37,7 @@ SOURCE = Path(__file__).parents[2] / "src/opentsm"
 CAPS = SOURCE / "demo/caps"
 PROFILES = {
     name: SeProfile.from_dict(json.loads((SOURCE / f"card/profiles_data/{name}.json").read_text()))
-    for name in ("scp03-i70", "scp03-i60", "scp02-i55")
+    for name in ("scp03-i70", "scp03-i60", "scp02-i55", "scp03-nfc-i70", "se-500", "se-600")
 }
 
 

@@ -6,10 +6,12 @@ from opentsm.card.codec.aid import Aid
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
+from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.desk import Desk
 from opentsm.tsm.roles.sp.entities import APPLICATION_CONFIG
 from opentsm.tsm.roles.sp.flavors import check_applications
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.profiles import ProfileDesk
 from opentsm.tsm.roles.sp.provisioning_rules import check_token
 from opentsm.tsm.roles.sp.references import flavors, uses_configuration
 from opentsm.tsm.roles.sp.shelf import find
@@ -24,6 +26,8 @@ class ConfigurationDesk(Desk):
     """Use cases about application configurations."""
 
     entity = shelf.APPLICATION_CONFIG
+
+    profiles: ProfileDesk
 
     async def create(self, owner: TenantId, body: object) -> Document:
         """Create an application configuration.
@@ -51,7 +55,7 @@ class ConfigurationDesk(Desk):
         repeated or left out.
 
         Raises:
-            CatalogueError: 1002, 1005, 1006, 1007, 1008 or 1009.
+            CatalogueError: 1002, 1005, 1006, 1007, 1008, 1009 or 1016.
         """
         async with self.shelf.changing(owner) as tx:
             before = await find(tx, owner, shelf.APPLICATION_CONFIG, id_)
@@ -66,6 +70,7 @@ class ConfigurationDesk(Desk):
             await tx.catalogue.put(owner, shelf.APPLICATION_CONFIG, id_, document)
             for flavor in users:
                 await check_applications(tx, owner, flavor)
+                await check_deployments(tx, owner, flavor, self.profiles)
             await shelf.record(tx, owner, shelf.APPLICATION_CONFIG, id_, "modified")
         return document
 

@@ -1,31 +1,47 @@
-"""Whether a card profile can run a flavor's load files (TR-03165 category 1016)."""
+"""Whether a card profile can carry a flavor: load files, activation, privileges (TR-03165 category 1016)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+from opentsm.card.profiles import Contactless, SeProfile
+from opentsm.tsm.domain.card_content import MemoryNeeds
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
+from opentsm.tsm.roles.sp.card_settings import memory_needs, privileges_of, protocol_data
 from opentsm.tsm.roles.sp.forms import Document
-from opentsm.tsm.roles.sp.profiles import ProfileDesk
+from opentsm.tsm.roles.sp.profiles import ACCESS_RULES, CONTACTLESS, ProfileDesk
 from opentsm.tsm.roles.sp.references import deployed_profiles
 
 
 async def check_constraints(
-    tx: UnitOfWork, owner: TenantId, flavor: Document, profiles: Sequence[Document]
+    tx: UnitOfWork, owner: TenantId, flavor: Document, profiles: ProfileDesk, ids: Iterable[str]
 ) -> None:
     """Refuse a flavor that a profile cannot carry.
 
+    Args:
+        tx: the transaction.
+        owner: whose flavor.
+        flavor: its document, stored or not yet.
+        profiles: the card profiles that there are.
+        ids: those that the flavor is for.
+
     Raises:
-        CatalogueError: 1016.
+        CatalogueError: 1016, or 1009 when there is no such profile.
     """
-    if shelf.part(flavor, "featureConfig").get("useCspFull") is True:
-        for profile in profiles:
-            if not profile["csp"]:
-                raise errors.technical_constraints("csp.apiVersion", f"{profile['name']} has no CSP.")
+    wanted = [(profiles.get(one), profiles.kind(one)) for one in ids]
+    for document, kind in wanted:
+        if shelf.part(flavor, "featureConfig").get("useCspFull") is True and not document["csp"]:
+            raise errors.technical_constraints("csp.apiVersion", f"{kind.name} has no CSP.")
     for elf_id in shelf.texts(flavor, "executableLoadFileIds"):
         load_file = await shelf.find(tx, owner, shelf.LOAD_FILE, elf_id)
-        for profile in profiles:
-            _check(load_file, profile)
+        for document, _ in wanted:
+            _check_load_file(load_file, document)
+    if wanted:
+        service = await shelf.find(tx, owner, shelf.SERVICE, str(flavor["serviceId"]))
+        for link in shelf.objects(flavor, "applicationInstantiationConfigs"):
+            config = await shelf.find(tx, owner, shelf.APPLICATION_CONFIG, str(link["applicationConfigId"]))
+            for _, kind in wanted:
+                _check_application(service, flavor, config, kind)
 
 
 async def check_deployments(tx: UnitOfWork, owner: TenantId, flavor: Document, profiles: ProfileDesk) -> None:
@@ -36,10 +52,10 @@ async def check_deployments(tx: UnitOfWork, owner: TenantId, flavor: Document, p
     """
     versions = await tx.catalogue.list(owner, shelf.VERSION, parent=str(flavor["serviceId"]))
     ids = {id_ for one in versions for id_ in deployed_profiles(one, [str(flavor["id"])])}
-    await check_constraints(tx, owner, flavor, [profiles.get(one) for one in sorted(ids)])
+    await check_constraints(tx, owner, flavor, profiles, sorted(ids))
 
 
-def _check(load_file: Document, profile: Document) -> None:
+def _check_load_file(load_file: Document, profile: Document) -> None:
     needs = shelf.part(load_file, "technicalRequirements")
     offers = {
         "javaCardVersion": str(profile["javaCardVersion"]),
@@ -50,6 +66,29 @@ def _check(load_file: Document, profile: Document) -> None:
         if number(needed) > number(offered):
             detail = f"{load_file['aid']} needs {needed}, {profile['name']} has {offered}."
             raise errors.technical_constraints(name, detail)
+
+
+def _check_application(service: Document, flavor: Document, config: Document, kind: SeProfile) -> None:
+    """Check what an application wants of the card beside its code."""
+    instance = str(config["instanceAid"])
+    activation = shelf.part(config, "activationConfig")
+    protocols = protocol_data(flavor, instance)
+    if kind.contactless is Contactless.NONE and (activation.get("accessibleViaNfc") or protocols):
+        raise errors.technical_constraints(
+            f"gpSpecVersions.{CONTACTLESS}", f"{kind.name} has no contactless services for {instance}."
+        )
+    apps = shelf.texts(service, "accessAuthorizedDeviceApps")
+    if not kind.access_rules and activation.get("accessibleViaApdu") and apps:
+        raise errors.technical_constraints(
+            f"gpSpecVersions.{ACCESS_RULES}", f"{kind.name} keeps no access rules for {instance}."
+        )
+    wanted = privileges_of(shelf.texts(shelf.part(config, "installConfig"), "privileges"))
+    lacking = wanted & ~kind.application_privileges
+    if lacking:
+        detail = f"{kind.name} does not give {lacking} to {instance}."
+        raise errors.technical_constraints("installConfig.privileges", detail)
+    if not kind.memory_quotas and memory_needs(flavor, instance) != MemoryNeeds():
+        raise errors.technical_constraints("memory", f"{kind.name} has no memory quotas for {instance}.")
 
 
 def number(version: str) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.gp.privileges import Privilege
 from opentsm.tsm.domain.card_content import (
     ApplicationSpecification,
     LoadFileReference,
@@ -16,6 +15,7 @@ from opentsm.tsm.domain.card_content import (
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.card_settings import device_apps, memory_needs, privileges_of, protocol_data
 from opentsm.tsm.roles.sp.constraints import number
 from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, UNDER_ISSUER_DOMAIN
 from opentsm.tsm.roles.sp.executables import BLOCK
@@ -23,12 +23,6 @@ from opentsm.tsm.roles.sp.flavors import option
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.provisioning_rules import provisioning_of
 from opentsm.tsm.roles.sp.recipes import Recipe
-
-_PRIVILEGES = {
-    "CVMManagement": Privilege.CVM_MANAGEMENT,
-    "ContactlessSelfActivation": Privilege.CONTACTLESS_SELF_ACTIVATION,
-    "GlobalService": Privilege.GLOBAL_SERVICE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +118,8 @@ def build(
         provider_id=TenantId(str(service["spId"])),
         sd_aid=Aid.from_hex(str(service["sdAid"])),
         load_files=tuple(_load_file(one) for one in imports_first(load_files)),
-        applications=tuple(_application(one) for one in ordered),
+        applications=tuple(_application(one, flavor) for one in ordered),
+        device_apps=device_apps(service),
         extradite=option(flavor, EXTRADITE),
         dedicated_sd=not option(flavor, UNDER_ISSUER_DOMAIN),
         key_provisioning=provisioning_of(flavor),
@@ -163,28 +158,25 @@ def _load_file(document: Document) -> LoadFileReference:
     )
 
 
-def _application(application: Application) -> ApplicationSpecification:
+def _application(application: Application, flavor: Document) -> ApplicationSpecification:
     install = shelf.part(application.config, "installConfig")
     activation = shelf.part(application.config, "activationConfig")
-    recipe = application.recipe
+    recipe, instance = application.recipe, str(application.config["instanceAid"])
     return ApplicationSpecification(
-        instance_aid=Aid.from_hex(str(application.config["instanceAid"])),
+        instance_aid=Aid.from_hex(instance),
         load_file=Aid.from_hex(str(application.load_file["aid"])),
         module=Aid.from_hex(str(application.module["aid"])),
-        privileges=_privileges(shelf.texts(install, "privileges")),
+        privileges=int(privileges_of(shelf.texts(install, "privileges"))),
         install_parameters=bytes.fromhex(str(install.get("applicationSpecificInstallParameter", ""))),
         make_selectable=bool(activation.get("makeSelectable", True)),
         personalization=recipe.version if recipe else None,
         recipe_id=application.recipe_id,
         probe=recipe.probe if recipe else None,
+        accessible=bool(activation.get("accessibleViaApdu", False)),
+        contactless=bool(activation.get("accessibleViaNfc", False)),
+        protocols=protocol_data(flavor, instance),
+        memory=memory_needs(flavor, instance),
     )
-
-
-def _privileges(names: Sequence[str]) -> int:
-    privileges = Privilege.NONE
-    for name in names:
-        privileges |= _PRIVILEGES[name]
-    return int(privileges)
 
 
 def priority_of(config: Document) -> int:

@@ -4,11 +4,11 @@ What holds between attributes stands in the desks, and in `provisioning_rules`.
 """
 
 from opentsm.tsm.roles.sp import forms as f
+from opentsm.tsm.roles.sp.card_settings import PRIVILEGES
 from opentsm.tsm.roles.sp.forms import Access, Attribute, Form
 
 EXTRADITE = "extradite"
 UNDER_ISSUER_DOMAIN = "underIssuerDomain"
-PRIVILEGES = ("CVMManagement", "ContactlessSelfActivation", "GlobalService")
 DEFAULT_PRIORITY = 255
 
 _ASSIGNED = Attribute(f.text, access=Access.ASSIGNED)
@@ -23,7 +23,7 @@ SERVICE = Form(
         "creationDate": _ASSIGNED,
         "sdAid": _ASSIGNED,
         "name": Attribute(f.name, mandatory=True),
-        "accessAuthorizedDeviceApps": Attribute(f.list_of(f.aid)),
+        "accessAuthorizedDeviceApps": Attribute(f.list_of(f.device_app)),
         "sposConfigId": Attribute(f.reference),
         "spParameters": _TEXTS,
     },

@@ -7,6 +7,7 @@ from opentsm.tsm.domain.card_content import KeyProvisioningMode
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
+from opentsm.tsm.roles.sp.card_settings import check_attributes
 from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, FLAVOR, UNDER_ISSUER_DOMAIN
 from opentsm.tsm.roles.sp.forms import Document
@@ -45,6 +46,7 @@ class FlavorDesk:
             CatalogueError: 1002, 1003, 1004, 1007, 1008 or 1009.
         """
         wanted = _with_priorities(FLAVOR.check_new(body))
+        check_attributes(wanted)
         id_ = self.shelf.world.new_id()
         assigned: Document = {
             "id": id_,
@@ -75,6 +77,7 @@ class FlavorDesk:
         async with self.shelf.changing(owner) as tx:
             before = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
             wanted = _with_priorities(FLAVOR.check_change(body, before))
+            check_attributes(wanted)
             if before["published"]:
                 _check_frozen(wanted, before)
             empty: Document = {name: before[name] if before["published"] else [] for name in _FROZEN}
@@ -155,7 +158,7 @@ class FlavorDesk:
 
         Raises:
             CatalogueError: 1009 when it installs a module of a load file that it does not load, 1008 when its
-                options do not go together.
+                options do not go together, 1016 when a card profile that it is for cannot carry it.
         """
         async with self.shelf.changing(owner) as tx:
             flavor = await find_in(tx, owner, shelf.FLAVOR, id_, service_id)
@@ -163,6 +166,7 @@ class FlavorDesk:
                 return flavor
             await _check_modules_are_loaded(tx, owner, flavor)
             await _check_options(tx, owner, flavor)
+            await check_deployments(tx, owner, flavor, self.profiles)
             published = flavor | {"published": True}
             await tx.catalogue.put(owner, shelf.FLAVOR, id_, published, parent=service_id)
             await shelf.record(tx, owner, shelf.FLAVOR, id_, "published", service=service_id)

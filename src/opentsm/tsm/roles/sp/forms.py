@@ -203,6 +203,24 @@ def _aid(value: object, path: str) -> None:
 aid = Check(_aid, {"type": "string", "pattern": "^([0-9A-Fa-f]{2}){5,16}$"})
 
 
+def _device_app(value: object, path: str) -> None:
+    """Check what names an app on the device: the hash of its certificate, or an identifier like an AID."""
+    try:
+        length = len(bytes.fromhex(value)) if isinstance(value, str) and value.isalnum() else 0
+    except ValueError:
+        length = 0
+    if not (5 <= length <= 16 or length in (20, 32)):
+        supported = (
+            "a certificate's hash of 20 (SHA-1) or 32 bytes (SHA-256) in hex, or an AID of 5 to 16 bytes"
+        )
+        raise errors.bad_format(value, path, supported)
+
+
+device_app = Check(
+    _device_app, {"type": "string", "pattern": "^(([0-9A-Fa-f]{2}){5,16}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$"}
+)
+
+
 def _tag(value: object, path: str) -> None:
     """Check a version tag: Major.Minor.Revision."""
     if not isinstance(value, str) or not TAG_PATTERN.fullmatch(value):

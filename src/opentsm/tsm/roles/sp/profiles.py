@@ -7,12 +7,14 @@ versions) is that of the virtual secure element until products are registered wi
 import uuid
 from collections.abc import Mapping
 
-from opentsm.card.profiles import SeProfile
+from opentsm.card.profiles import Contactless, SeProfile
 from opentsm.tsm.roles.sp import errors
 from opentsm.tsm.roles.sp.forms import Document
 
 _NAMESPACE = uuid.UUID("6ba1c6ab-2a37-5bb8-8f6c-0d8f3b5d4a10")
 _EMBEDDED_SE = 1
+# Keys of gpSpecVersions and gpApiVersions; the guideline names the first, the second is ours.
+CONTACTLESS, ACCESS_RULES = "contactlessServices", "secureElementAccessControl"
 # Amendment D: 1.1.1 has no S16 and no i beyond 70; S16 came with 1.2.
 _SCP03_VERSIONS = {False: "1.1.1", True: "1.2"}
 
@@ -27,6 +29,12 @@ def document(profile: SeProfile) -> Document:
     versions = {"card": "2.3.1"}
     if profile.scp == 3:
         versions["scp03"] = _SCP03_VERSIONS[profile.is_s16]
+    apis = {"card": "1.6"}
+    if profile.contactless is not Contactless.NONE:
+        versions[CONTACTLESS], apis["contactless"] = "1.3", "1.3"
+    if profile.access_rules:
+        versions[ACCESS_RULES] = "1.1"
+    csp = {"apiVersion": profile.csp_version, "vendor": profile.csp_vendor}
     return {
         "id": profile_id(profile.name),
         "name": profile.name,
@@ -37,8 +45,8 @@ def document(profile: SeProfile) -> Document:
         "javaCardVersion": "3.0.5",
         "javaCardFeatures": {},
         "gpSpecVersions": versions,
-        "gpApiVersions": {"card": "1.6"},
-        "csp": {},
+        "gpApiVersions": apis,
+        "csp": {name: value for name, value in csp.items() if value},
         "certifications": {},
     }
 
@@ -47,6 +55,7 @@ class ProfileDesk:
     """The profiles that a service provider may choose from; the same for all."""
 
     def __init__(self, profiles: Mapping[str, SeProfile]) -> None:
+        self._kinds = {profile_id(name): profile for name, profile in profiles.items()}
         self._by_id = {profile_id(name): document(profile) for name, profile in sorted(profiles.items())}
 
     def all(self) -> list[Document]:
@@ -63,3 +72,12 @@ class ProfileDesk:
             return dict(self._by_id[id_])
         except KeyError:
             raise errors.not_existing("SecureComponentProfile", id_) from None
+
+    def kind(self, id_: str) -> SeProfile:
+        """Return what this TSM itself knows of a profile.
+
+        Raises:
+            CatalogueError: 1009.
+        """
+        self.get(id_)
+        return self._kinds[id_]

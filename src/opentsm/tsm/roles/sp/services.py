@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.constraints import check_deployments
 from opentsm.tsm.roles.sp.desk import Desk
 from opentsm.tsm.roles.sp.entities import SERVICE
 from opentsm.tsm.roles.sp.forms import Document
+from opentsm.tsm.roles.sp.profiles import ProfileDesk
 
 # The project's proprietary RID, a byte that says "security domain of a service", eight random bytes.
 _SD_AID_PREFIX = bytes.fromhex("F04F54534DF0")
@@ -19,6 +21,8 @@ class ServiceDesk(Desk):
     """Use cases about services."""
 
     entity = shelf.SERVICE
+
+    profiles: ProfileDesk
 
     async def create(self, owner: TenantId, body: object) -> Document:
         """Create a service with a security-domain AID of its own.
@@ -41,7 +45,8 @@ class ServiceDesk(Desk):
         """Replace what may be edited of a service; what the body leaves out is gone.
 
         Raises:
-            CatalogueError: 1002, 1005, 1006, 1007, 1008 or 1009.
+            CatalogueError: 1002, 1005, 1006, 1007, 1008, 1009, or 1016 when a card profile of one of its
+                flavors keeps no access rules for device apps.
         """
         async with self.shelf.changing(owner) as tx:
             before = await shelf.find(tx, owner, shelf.SERVICE, id_)
@@ -49,6 +54,8 @@ class ServiceDesk(Desk):
             await self._check_references(tx, owner, wanted)
             document = {name: before[name] for name in ("id", "spId", "creationDate", "sdAid")} | wanted
             await tx.catalogue.put(owner, shelf.SERVICE, id_, document)
+            for flavor in await tx.catalogue.list(owner, shelf.FLAVOR, parent=id_):
+                await check_deployments(tx, owner, flavor, self.profiles)
             await shelf.record(tx, owner, shelf.SERVICE, id_, "modified")
         return document
 

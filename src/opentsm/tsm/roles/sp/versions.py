@@ -182,13 +182,13 @@ class VersionDesk:
         for flavor_id in deployments:
             flavor = await find_in(tx, owner, shelf.FLAVOR, flavor_id, service_id)
             ids = shelf.texts(deployments, flavor_id)
-            profiles = [self.profiles.get(one) for one in ids]
             for id_ in ids:
+                self.profiles.get(id_)
                 if id_ in used:
                     supported = "SecureComponentProfiles that occur once in a Version"
                     raise errors.bad_format(id_, f"allowedDeployments.{flavor_id}", supported)
             used.update(ids)
-            await check_constraints(tx, owner, flavor, profiles)
+            await check_constraints(tx, owner, flavor, self.profiles, ids)
 
 
 def _listed(body: object, path: str) -> list[str]:
