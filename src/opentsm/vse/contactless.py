@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 from opentsm.card.codec.tlv import Tlv, find
+from opentsm.vse.contactless_events import of_state, tell
 from opentsm.vse.fields import data_objects
 from opentsm.vse.lifecycle import is_selectable
 from opentsm.vse.privileges import Privilege
@@ -226,23 +227,26 @@ def set_own_state(environment: Environment, instance: Instance, state: int) -> N
     if state == ACTIVATED and not instance.holds(Privilege.CONTACTLESS_SELF_ACTIVATION):
         raise StatusError(SW_SECURITY)
     try:
-        _move(environment, instance, state)
+        _move(environment, instance, state, originator=instance.aid)
     except ConflictError:
         raise StatusError(SW_CONDITIONS) from None
 
 
-def _move(environment: Environment, instance: Instance, state: int) -> None:
+def _move(environment: Environment, instance: Instance, state: int, *, originator: bytes) -> None:
     entry = instance.contactless or Contactless(_initial(environment))
     if state == ACTIVATED:
         others = _conflicts(environment, instance, entry)
         if others:
             raise ConflictError(others)
-    if entry.state != state:
+    changed = entry.state != state
+    if changed:
         entry.state = state
         entry.counter = (entry.counter + 1) % _COUNTER_LIMIT
         environment.image.contactless_counter = (environment.image.contactless_counter + 1) % _COUNTER_LIMIT
     instance.contactless = entry
     environment.touch()
+    if changed:
+        tell(environment, instance, [of_state(state)], originator=originator)
 
 
 class ContactlessRegistry:
@@ -290,7 +294,7 @@ class ContactlessRegistry:
             state_of(self._environment, instance) == NON_ACTIVATABLE or not is_selectable(instance.state)
         ):
             raise StatusError(SW_CONDITIONS)
-        _move(self._environment, instance, state)
+        _move(self._environment, instance, state, originator=self._caller.aid)
 
     def set_priority(self, aids: Iterable[bytes], *, highest: bool) -> None:
         """Put applications first, or last, in the order given.

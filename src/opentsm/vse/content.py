@@ -12,12 +12,14 @@ from opentsm.card.codec.tlv import Tlv, find, find_all
 from opentsm.vse import memory
 from opentsm.vse.authorization import Policy, require_control, require_ready
 from opentsm.vse.contactless import configured
+from opentsm.vse.contactless_events import Event, tell
 from opentsm.vse.environment import Environment
 from opentsm.vse.fields import data_objects, distinct_objects
 from opentsm.vse.keysets import personalize_by_keys
 from opentsm.vse.lifecycle import INSTALLED, SELECTABLE
 from opentsm.vse.ota.registration import register
 from opentsm.vse.privileges import UNIQUE_PRIVILEGES, Privilege, assignable, check_combination, decode
+from opentsm.vse.services import service_names
 from opentsm.vse.state import CardImage, DomainData, Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NO_MEMORY, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
@@ -117,6 +119,8 @@ def install_instance(environment: Environment, domain: Instance, order: InstallO
     if selectable:
         instance.state = SELECTABLE
     environment.touch()
+    if instance.contactless is not None:
+        tell(environment, instance, [Event.INSTALLED, Event.SELECTABLE][: 1 + selectable])
     return instance
 
 
@@ -176,13 +180,25 @@ def _apply_system_parameters(
     volatile = _quota_and_reserved(system, _VOLATILE_QUOTA, _VOLATILE_RESERVED)
     instance.volatile_quota, instance.volatile_reserved = volatile
     environment.require_volatile(instance.volatile_reserved)
-    instance.services = find(system, _SERVICES) or b""
+    instance.services = service_parameters(system) or b""
     instance.contactless = configured(environment, instance, system)
     implicit = implicit_values(system)
     if implicit and not selectable:
         raise StatusError(SW_WRONG_DATA)
     require_free_slots(environment.image, instance, implicit)
     instance.implicit = implicit
+
+
+def service_parameters(system: Sequence[Tlv]) -> bytes | None:
+    """Return the Global Service Parameters (CB) of the system parameters, None when there are none (§8.1.1).
+
+    Raises:
+        StatusError: 6A80.
+    """
+    value = find(system, _SERVICES)
+    if value is not None:
+        service_names(value)
+    return value
 
 
 def system_parameters(parameters: Sequence[Tlv]) -> tuple[Tlv, ...]:
@@ -330,3 +346,5 @@ def make_selectable(
     if instance.domain is not None:
         personalize_by_keys(environment, instance)
     environment.touch()
+    if instance.contactless is not None:
+        tell(environment, instance, [Event.SELECTABLE])

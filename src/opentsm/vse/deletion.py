@@ -8,7 +8,7 @@ from typing import Final
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
-from opentsm.vse import contactless
+from opentsm.vse import contactless, contactless_events
 from opentsm.vse.authorization import (
     Operation,
     Policy,
@@ -135,6 +135,8 @@ def _remove(environment: Environment, entry: Instance | LoadFile) -> None:
     image.instances = [other for other in image.instances if other is not entry]
     environment.forget_applet(entry.aid)
     contactless.forget(environment.image, entry.aid)
+    if entry.contactless is not None:
+        contactless_events.tell(environment, entry, [contactless_events.Event.DELETED])
     for other in environment.channels.values():
         if other.personalizing is entry:
             other.end_personalization()

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
-from opentsm.vse import contactless, memory
+from opentsm.vse import contactless, memory, services
 from opentsm.vse.applets.base import Applet, SecureChannelService
 from opentsm.vse.applets.catalogue import applet_class
 from opentsm.vse.authority import Authority
@@ -301,6 +301,15 @@ class _Services:
 
     def set_contactless_state(self, state: int) -> None:
         contactless.set_own_state(self._environment, self._instance, state)
+
+    def register_service(self, name: bytes) -> None:
+        services.register_unique(self._environment, self._instance, name)
+
+    def deregister_service(self, name: bytes) -> None:
+        services.deregister_unique(self._environment, self._instance, name)
+
+    def cvm(self, identifier: int) -> services.CvmHandle:
+        return services.find_cvm(self._environment, self._instance, identifier)
 
     @property
     def installation(self) -> bytes:

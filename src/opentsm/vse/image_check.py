@@ -81,6 +81,8 @@ def _instance(entry: Instance) -> Iterator[str]:
         yield f"{name}: privileges have 24 bits"
     if any(size not in _SIZE for size in sizes) or any(value not in _BYTE for value in entry.implicit):
         yield f"{name}: a size or a selection parameter is out of range"
+    if len(entry.services) % 2 or any(len(service) != 2 for service in entry.unique_services):
+        yield f"{name}: the name of a service has two bytes"
     if entry.contactless is not None:
         yield from _contactless(name, entry.contactless)
     if entry.domain is not None:

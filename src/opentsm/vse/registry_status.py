@@ -10,6 +10,7 @@ from typing import Final
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import Tlv, encode_tlv, find, find_all
+from opentsm.vse.contactless_events import Event, tell
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
 from opentsm.vse.lifecycle import (
@@ -234,7 +235,7 @@ def _set_own_state(environment: Environment, domain: Instance, state: int) -> No
     if domain.state == SELECTABLE and state == PERSONALIZED:
         domain.state = PERSONALIZED
     elif state & LOCKED_BIT and not domain.holds(Privilege.FINAL_APPLICATION):
-        domain.state = locked(domain.state)
+        _set_state(environment, domain, locked(domain.state))
     else:
         raise StatusError(SW_CONDITIONS)
 
@@ -243,7 +244,7 @@ def _set_lock(environment: Environment, domain: Instance, target: Instance, *, l
     _require_lock_right(environment, domain, target)
     if is_locked(target.state) == lock:
         raise StatusError(SW_CONDITIONS)
-    target.state = locked(target.state) if lock else unlocked(target.state)
+    _set_state(environment, target, locked(target.state) if lock else unlocked(target.state))
 
 
 def _set_hierarchy(environment: Environment, domain: Instance, target: Instance, *, lock: bool) -> None:
@@ -257,7 +258,15 @@ def _set_hierarchy(environment: Environment, domain: Instance, target: Instance,
     for entry in environment.image.instances[1:]:
         below = environment.image.sees(target, entry)
         if below and not entry.holds(Privilege.FINAL_APPLICATION):
-            entry.state = locked(entry.state) if lock else unlocked(entry.state)
+            _set_state(environment, entry, locked(entry.state) if lock else unlocked(entry.state))
+
+
+def _set_state(environment: Environment, entry: Instance, state: int) -> None:
+    """Set a state; that a contactless application was locked or unlocked concerns its listeners."""
+    changed = is_locked(entry.state) != is_locked(state)
+    entry.state = state
+    if changed and entry.contactless is not None:
+        tell(environment, entry, [Event.LOCKED if is_locked(state) else Event.UNLOCKED])
 
 
 def _require_lock_right(environment: Environment, domain: Instance, target: Instance) -> None:

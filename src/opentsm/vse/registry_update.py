@@ -10,11 +10,13 @@ from typing import Final
 from opentsm.card.codec.tlv import Tlv, find
 from opentsm.vse.authorization import Policy, receiving_domain, require_control, require_reach
 from opentsm.vse.contactless import configured
+from opentsm.vse.contactless_events import of_change, tell
 from opentsm.vse.content import (
     implicit_values,
     require_final_selectable,
     require_free_slots,
     require_unique_at_issuer,
+    service_parameters,
     set_privileges,
     system_parameters,
 )
@@ -111,7 +113,7 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
         raise StatusError(SW_WRONG_DATA)
     privileges = _checked_privileges(environment, instance, change.privileges) if change.privileges else None
     contactless = configured(environment, instance, system)
-    implicit = implicit_values(system)
+    implicit, named = implicit_values(system), service_parameters(system)
     require_free_slots(image, instance, implicit)
     receiver = _checked_extradition(environment, domain, instance, change.new_sd) if change.new_sd else None
 
@@ -122,9 +124,13 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
         instance.sd = receiver.aid
     if instance.domain is not None:
         instance.domain.restricted |= restricted
+    if named is not None:
+        instance.services = named
+    events = of_change(instance.contactless, contactless)
     instance.contactless = contactless
     instance.implicit.extend(implicit)
     environment.touch()
+    tell(environment, instance, events)
     return before
 
 

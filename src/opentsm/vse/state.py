@@ -139,6 +139,7 @@ class Instance:
     provider: bytes = b""
     parameters: bytes = b""
     services: bytes = b""
+    unique_services: list[bytes] = field(default_factory=list)
     quota: int | None = None
     reserved: int = 0
     volatile_quota: int | None = None

@@ -15,6 +15,7 @@ from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.kcv import kcv_aes
 from opentsm.card.crypto.mac import cmac
+from opentsm.vse.applets.base import CvmService
 from opentsm.vse.applets.personalized import (
     DGI_KCVS,
     VERSION_RULE,
@@ -25,11 +26,14 @@ from opentsm.vse.applets.personalized import (
     require_length,
     require_p1p2,
 )
-from opentsm.vse.status import SW_BLOCKED, SW_CONDITIONS, SW_WRONG_DATA, StatusError
+from opentsm.vse.applets.pin_holder import value_format, verify_with
+from opentsm.vse.cvm import CvmState
+from opentsm.vse.status import SW_BLOCKED, SW_CONDITIONS, SW_SECURITY, SW_WRONG_DATA, StatusError
 
 DGI_BADGE_ID: Final = 0x6001
 DGI_TRIES: Final = 0x6002
 DGI_RIGHTS: Final = 0x6003
+DGI_CARDHOLDER: Final = 0x6004
 DGI_READER_KEY: Final = 0x8001
 DGI_BADGE_KEY: Final = 0x8002
 _KEYS: Final = (DGI_READER_KEY, DGI_BADGE_KEY)
@@ -59,6 +63,7 @@ class AccessBadge(PersonalizedApplet):
         DgiRule(DGI_BADGE_ID, range(4, 17)),
         DgiRule(DGI_TRIES, (1,), updatable=True),
         DgiRule(DGI_RIGHTS, range(65), updatable=True),
+        DgiRule(DGI_CARDHOLDER, (1,), required=False, updatable=True),
         *(DgiRule(key, (16,), encrypted=True) for key in _KEYS),
         DgiRule(DGI_KCVS, (6,), required=False),
         VERSION_RULE,
@@ -95,11 +100,14 @@ class AccessBadge(PersonalizedApplet):
             self.store["uses"] = bytes(4)
 
     def commands(self) -> Mapping[tuple[int, int], Handler]:
-        """The three steps of mutual authentication."""
+        """The three steps of mutual authentication; the cardholder's verification and its care."""
         return {
             (0x00, 0x84): self._get_challenge,
             (0x00, 0x82): self._external_authenticate,
             (0x00, 0x88): self._internal_authenticate,
+            (0x00, 0x20): self._verify,
+            (0x00, 0x24): self._change_reference_data,
+            (0x00, 0x2C): self._reset_retry_counter,
         }
 
     def data_object(self, tag: int) -> bytes | None:
@@ -148,6 +156,8 @@ class AccessBadge(PersonalizedApplet):
         require_length(command, 0)
         if exchange is None or exchange.reader_challenge is None:
             raise StatusError(SW_CONDITIONS)
+        if self._cardholder and self._cvm().state is not CvmState.VALIDATED:
+            raise StatusError(SW_SECURITY)
         uses = self._next_use() + lv(self.require(DGI_RIGHTS))
         challenges = exchange.reader_challenge + exchange.badge_challenge
         proof = cmac(
@@ -161,3 +171,37 @@ class AccessBadge(PersonalizedApplet):
             raise StatusError(SW_COUNTER_END)
         self.store["uses"] = (uses + 1).to_bytes(4, "big")
         return self.store["uses"]
+
+    @property
+    def _cardholder(self) -> int:
+        """The CVM that the badge asks for; 00 when it asks for none."""
+        return (self.value(DGI_CARDHOLDER) or b"\x00")[0]
+
+    def _cvm(self) -> CvmService:
+        """The card's CVM, which this badge does not keep itself; 6985 when the badge asks for none."""
+        if not self._cardholder:
+            raise StatusError(SW_CONDITIONS)
+        return self.services.cvm(self._cardholder)
+
+    def _verify(self, command: CommandApdu) -> bytes:
+        return verify_with(self._cvm(), command)
+
+    def _change_reference_data(self, command: CommandApdu) -> bytes:
+        """Set a new value, for an authentic reader; the card asks for CVM Management."""
+        kind = value_format(command, p1=1)
+        self._require_reader()
+        self._cvm().update(command.data, kind)
+        return b""
+
+    def _reset_retry_counter(self, command: CommandApdu) -> bytes:
+        """Unblock the CVM, for an authentic reader; the card asks for CVM Management."""
+        require_p1p2(command, 3, 0)
+        require_length(command, 0)
+        self._require_reader()
+        self._cvm().unblock()
+        return b""
+
+    def _require_reader(self) -> None:
+        """Only the reader that has proved itself, in the same authentication."""
+        if self._exchange is None or self._exchange.reader_challenge is None:
+            raise StatusError(SW_CONDITIONS)

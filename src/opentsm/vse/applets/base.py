@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.vse.cvm import Cvm, CvmFormat, CvmState
 from opentsm.vse.status import SW_CONDITIONS, StatusError
 
 if TYPE_CHECKING:
@@ -47,6 +48,40 @@ class SecureChannelService(Protocol):
         """End the session."""
 
 
+class CvmService(Protocol):
+    """A cardholder verification method of another application (GPCS §8.2.1; GlobalPlatform API: CVM)."""
+
+    @property
+    def state(self) -> CvmState:
+        """The state of the method."""
+
+    @property
+    def tries(self) -> int:
+        """How often a wrong value may still be presented."""
+
+    def verify(self, value: bytes, kind: CvmFormat) -> bool:
+        """Compare a value with the cardholder's."""
+
+    def reset(self) -> bool:
+        """Forget within the session what was presented; tell whether it was possible."""
+
+    def update(self, value: bytes, kind: CvmFormat) -> None:
+        """Set another value; like all that follow, with CVM Management only.
+
+        Raises:
+            StatusError: 6982 without the privilege, 6A80.
+        """
+
+    def set_limit(self, limit: int) -> None:
+        """Set the Retry Limit."""
+
+    def unblock(self) -> None:
+        """Bring the method back to ACTIVE, with all tries."""
+
+    def block(self) -> None:
+        """Block the method."""
+
+
 class CardServices(Protocol):
     """What the card offers to one applet instance."""
 
@@ -75,6 +110,27 @@ class CardServices(Protocol):
 
         Raises:
             StatusError: 6982 without Contactless Self-Activation, 6985 another application is in its way.
+        """
+
+    def register_service(self, name: bytes) -> None:
+        """Register a unique Global Service: family and service (§8.1.1).
+
+        Raises:
+            StatusError: 6985 without the privilege, not named in INSTALL, or another's; 6A80.
+        """
+
+    def deregister_service(self, name: bytes) -> None:
+        """Give up a unique Global Service.
+
+        Raises:
+            StatusError: 6985.
+        """
+
+    def cvm(self, identifier: int) -> CvmService:
+        """Return a cardholder verification method of the card, with this instance's rights.
+
+        Raises:
+            StatusError: 6A88 nobody offers it.
         """
 
     @property
@@ -139,6 +195,18 @@ class Applet(ABC):
             StatusError: the data is refused.
         """
         raise StatusError(SW_CONDITIONS)
+
+    def cvm(self) -> Cvm | None:
+        """Return the cardholder verification method that this instance offers to others, or None."""
+        return None
+
+    def notify_contactless(self, source: Aid, event: int) -> None:  # noqa: B027 - most applets need nothing
+        """Hear of an event in the contactless registry (Amendment C: CRELApplication, CLApplet).
+
+        Args:
+            source: the application whose entry has changed; may be this one.
+            event: what happened (`opentsm.vse.contactless_events.Event`).
+        """
 
     def ppse_entry(self) -> bytes | None:
         """Return this instance's directory entry (the value of a 61 template) for the PPSE, or None."""

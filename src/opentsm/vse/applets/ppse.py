@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import encode_tlv, find, parse_tlvs
 from opentsm.vse.applets.personalized import VERSION_RULE, DgiRule, Handler, PersonalizedApplet
 
 PPSE_AID: Final = Aid(b"2PAY.SYS.DDF01")
 _LOWEST_PRIORITY: Final = 0x10
 _CONFIRMATION: Final = 0x80
+TAG_EVENTS: Final = 0xDF02
+_EVENTS_KEPT: Final = 8
 
 
 class Ppse(PersonalizedApplet):
     """Lists the payment instances that are activated; works without personalisation."""
 
     MODULE_AID: ClassVar[Aid] = Aid.from_hex("F04F54534D0001")
+    _events: tuple[bytes, ...] = ()
     RULES: ClassVar[tuple[DgiRule, ...]] = (VERSION_RULE,)
 
     def fci_data(self) -> bytes:
@@ -28,6 +32,14 @@ class Ppse(PersonalizedApplet):
             entries = [_ranked(entry, rank) for rank, entry in enumerate(entries, 1)]
         templates = [encode_tlv(0x61, entry) for entry in sorted(entries, key=_priority)]
         return encode_tlv(0xBF0C, b"".join(templates))
+
+    def notify_contactless(self, source: Aid, event: int) -> None:
+        """Remember the event until the power goes; the list itself is made anew at each SELECT."""
+        self._events = (*self._events, bytes([event]) + lv(bytes(source)))[-_EVENTS_KEPT:]
+
+    def data_object(self, tag: int) -> bytes | None:
+        """Also give the events that it was told, the oldest first."""
+        return b"".join(self._events) if tag == TAG_EVENTS else super().data_object(tag)
 
     def commands(self) -> Mapping[tuple[int, int], Handler]:
         """There is nothing to do but to be selected."""

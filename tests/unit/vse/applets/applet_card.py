@@ -11,9 +11,9 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.crypto.cipher import aes_cbc_decrypt, aes_cbc_encrypt
-from opentsm.vse.applets.base import Applet, SecureChannelService
+from opentsm.vse.applets.base import Applet, CvmService, SecureChannelService
 from opentsm.vse.contactless import ContactlessRegistry
-from opentsm.vse.status import SW_CONDITIONS, SW_FILE_NOT_FOUND, StatusError
+from opentsm.vse.status import SW_CONDITIONS, SW_FILE_NOT_FOUND, SW_NOT_FOUND, StatusError
 
 DEK = bytes.fromhex("404142434445464748494A4B4C4D4E4F")
 COMPLETE = (0x7FFF, b"")
@@ -165,6 +165,15 @@ class Services:
 
     def set_contactless_state(self, state: int) -> None:
         raise StatusError(SW_FILE_NOT_FOUND)
+
+    def register_service(self, name: bytes) -> None:
+        raise StatusError(SW_CONDITIONS)  # nor does this one give privileges
+
+    def deregister_service(self, name: bytes) -> None:
+        raise StatusError(SW_CONDITIONS)
+
+    def cvm(self, identifier: int) -> CvmService:
+        raise StatusError(SW_NOT_FOUND)
 
     @property
     def installation(self) -> bytes:
