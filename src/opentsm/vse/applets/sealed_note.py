@@ -25,13 +25,16 @@ from opentsm.vse.status import (
 _AUTHENTICATION: Final = frozenset({0x50, 0x82})
 _READ: Final = 0xB0
 _WRITE: Final = 0xD0
+_OWN_STATE: Final = 0xF0
 _SECURE_MESSAGING: Final = 0x04
 _AUTHENTICATED: Final = 0x80
 _LONGEST: Final = 200
 
 
 class SealedNote(Applet):
-    """READ (80 B0 00 00; what INSTALL brought: P2 01) for all, WRITE (80 D0 00 00) when authenticated."""
+    """READ (80 B0 00 00; what INSTALL brought: P2 01) for all, WRITE (80 D0 00 00) and the
+    contactless activation state (80 F0 00 P2) when authenticated.
+    """
 
     MODULE_AID: ClassVar[Aid] = Aid.from_hex("F04F54534D7F01")
     MULTISELECTABLE: ClassVar[bool] = True
@@ -65,6 +68,8 @@ class SealedNote(Applet):
         return ResponseApdu(secure.wrap(answer.data, answer.sw), answer.sw)
 
     def _answer(self, command: CommandApdu, level: int) -> bytes:
+        if command.ins == _OWN_STATE:
+            return self._set_own_state(command, level)
         if command.ins not in {_READ, _WRITE}:
             raise StatusError(SW_INS_NOT_SUPPORTED)
         if command.p1 or command.p2 > (command.ins == _READ):
@@ -78,6 +83,15 @@ class SealedNote(Applet):
         if note is None:
             raise StatusError(SW_NOT_FOUND)
         return note
+
+    def _set_own_state(self, command: CommandApdu, level: int) -> bytes:
+        """Ask the card for another contactless activation state, P2; the privilege is the card's to check."""
+        if not level & _AUTHENTICATED:
+            raise StatusError(SW_SECURITY)
+        if command.p1 or command.data:
+            raise StatusError(SW_WRONG_P1P2)
+        self.services.set_contactless_state(command.p2)
+        return b""
 
     def _write(self, note: bytes, level: int) -> bytes:
         if not level & _AUTHENTICATED:
