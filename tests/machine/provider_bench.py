@@ -57,7 +57,9 @@ class ProviderBench(Bench):
                 keystore=keystore,
                 world=self.world,
                 profiles=self.profiles,
-                personalization=RecipePersonalization(tenant, self.storage, keystore),
+                personalization=RecipePersonalization(
+                    tenant, self.storage, keystore, self.repository.attestation
+                ),
                 plain=PlainSessions(tenant),
                 provisioner=DomainKeyProvisioner(tenant, self.storage, keystore, self.world),
             )

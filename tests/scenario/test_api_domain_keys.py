@@ -1,7 +1,8 @@
-"""Keys of security domains over HTTP: registered, deposited, listed; nothing tells a key again."""
+"""Keys of security domains and of attestation over HTTP; nothing tells a secret key again."""
 
 import httpx
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from tests.scenario.api_bench import ApiBench
 
@@ -76,3 +77,20 @@ async def test_domain_keys_when_there_is_no_such_instance_then_404(api: ApiBench
     assert answer.status_code == 404
     refused = await api.get("issuer", "/v1/instances/unknown/domain-keys")
     assert refused.status_code == 403
+
+
+async def test_attestation_key_when_asked_for_then_a_certificate_and_rotation_adds_one(api: ApiBench) -> None:
+    first = await api.get("provider", "/v1/attestation-keys")
+    (key,) = first.json()["items"]
+    leaf = x509.load_pem_x509_certificate(key["certificate"].encode())
+    leaf.verify_directly_issued_by(leaf)
+    assert first.json()["tsm_identifier"].startswith("2.25.")
+    made = await api.post("provider", "/v1/attestation-keys", {})
+    assert made.status_code == 201, made.text
+    listed = (await api.get("provider", "/v1/attestation-keys")).json()["items"]
+    assert [(one["signer"], one["current"]) for one in listed] == [
+        (made.json()["signer"], True),
+        (key["signer"], False),
+    ]
+    for party in ("issuer", "operator"):
+        assert (await api.get(party, "/v1/attestation-keys")).status_code == 403

@@ -22,6 +22,7 @@ from opentsm.api.problems import problem_response
 from opentsm.api.v1 import (
     access_tokens,
     application_keys,
+    attestation_keys,
     devices,
     domain_keys,
     exactness,
@@ -94,6 +95,8 @@ def _v1() -> Router:
             secure_elements.retire_secure_element,
             master_keys.import_master_key,
             application_keys.import_application_key,
+            attestation_keys.list_attestation_keys,
+            attestation_keys.rotate_attestation_key,
             domain_keys.import_domain_master_key,
             domain_keys.import_transport_key,
             domain_keys.deposit_key_set,

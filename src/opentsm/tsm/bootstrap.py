@@ -111,7 +111,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
                 keystore=keystore,
                 world=world,
                 profiles=profiles,
-                personalization=RecipePersonalization(tenant_id, storage, keystore),
+                personalization=RecipePersonalization(tenant_id, storage, keystore, catalogue.attestation),
                 plain=PlainSessions(tenant_id),
                 provisioner=DomainKeyProvisioner(tenant_id, storage, keystore, world),
                 establish_transport=partial(establish_transport, tenant_id),

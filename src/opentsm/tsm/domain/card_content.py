@@ -152,6 +152,14 @@ class KeyProvisioning(Record, frozen=True, kw_only=True):
     key_index: str = ""
 
 
+class Attestation(Enum):
+    """Whether an application gets an attestation token when it is personalised, and what the token holds."""
+
+    NONE = "none"
+    PLAIN = "plain"
+    DIVERSIFICATION = "diversification"
+
+
 class ApplicationSpecification(Record, frozen=True, kw_only=True):
     """One application of a service: what to install and how it is personalised.
 
@@ -170,6 +178,7 @@ class ApplicationSpecification(Record, frozen=True, kw_only=True):
     personalization: str | None = None
     recipe_id: str | None = None
     probe: int | None = None
+    attestation: Attestation = Attestation.NONE
     accessible: bool = False
     contactless: bool = False
     protocols: bytes = b""

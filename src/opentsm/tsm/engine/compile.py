@@ -50,13 +50,23 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
+class AttestationToken:
+    """The attestation token of an application (BSI TR-03165 A.1): BER-TLV, in a session of its own."""
+
+    value: bytes
+
+
+PersonalizationItem = Grouping | AttestationToken
+
+
+@dataclass(frozen=True, slots=True)
 class Fills:
     """Values that only the owner of the keys can make for a step."""
 
     put_key_fields: tuple[bytes, ...] = field(default=(), repr=False)
     key_data: bytes = field(default=b"", repr=False)
     load_block: bytes = field(default=b"", repr=False)
-    groupings: tuple[Grouping, ...] = ()
+    groupings: tuple[PersonalizationItem, ...] = ()
 
 
 def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:  # noqa: PLR0912
@@ -111,7 +121,7 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
             raise InvariantError(f"{type(step).__name__} is not compiled into secured commands.")
 
 
-def _needed(values: Sequence[bytes] | Sequence[Grouping]) -> Sequence:  # type: ignore[type-arg]
+def _needed(values: Sequence[bytes] | Sequence[PersonalizationItem]) -> Sequence:  # type: ignore[type-arg]
     if not values:
         raise InvariantError("A step was compiled without the values that its owner must give.")
     return values
@@ -202,13 +212,27 @@ def _update_contactless(step: a.SetContactless) -> PlainCommand:
 
 
 def _personalize(
-    application: Aid, profile: SeProfile, groupings: Sequence[Grouping], meaning: str
+    application: Aid, profile: SeProfile, items: Sequence[PersonalizationItem], meaning: str
 ) -> tuple[PlainCommand, ...]:
-    return _forward(application, _store_data_blocks(groupings, profile.max_plain_data), meaning)
+    """Attestation token first: the version that a recipe stores last then vouches for the token too."""
+    size = profile.max_plain_data
+    commands: list[PlainCommand] = []
+    for token in (item for item in items if isinstance(item, AttestationToken)):
+        blocks = [(token.value[at : at + size], False) for at in range(0, len(token.value), size)]
+        commands += _forward(application, blocks, meaning, StoreDataStructure.BER_TLV)
+    groupings = [item for item in items if isinstance(item, Grouping)]
+    if groupings:
+        commands += _forward(application, _store_data_blocks(groupings, size), meaning)
+    return tuple(commands)
 
 
-def _forward(target: Aid, blocks: Sequence[tuple[bytes, bool]], meaning: str) -> tuple[PlainCommand, ...]:
-    """INSTALL [for personalization], then STORE DATA blocks of data groupings (§7.3.2, §11.11)."""
+def _forward(
+    target: Aid,
+    blocks: Sequence[tuple[bytes, bool]],
+    meaning: str,
+    structure: StoreDataStructure = StoreDataStructure.DGI,
+) -> tuple[PlainCommand, ...]:
+    """INSTALL [for personalization], then STORE DATA blocks (§7.3.2, §11.11)."""
     last = len(blocks) - 1
     commands = [
         gp.store_data(
@@ -216,7 +240,7 @@ def _forward(target: Aid, blocks: Sequence[tuple[bytes, bool]], meaning: str) ->
             number,
             last=number == last,
             encryption=StoreDataEncryption.ENCRYPTED if encrypted else StoreDataEncryption.NONE,
-            structure=StoreDataStructure.DGI,
+            structure=structure,
         )
         for number, (block, encrypted) in enumerate(blocks)
     ]

@@ -4,7 +4,7 @@ Both proofs are AES-CMACs over the two challenges, under one key a direction.
 Source: ISO/IEC 7816-4 §11.5 (the commands); docs/reference/applets.md (the data).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import ClassVar, Final
@@ -15,6 +15,7 @@ from opentsm.card.codec.lv import lv
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.kcv import kcv_aes
 from opentsm.card.crypto.mac import cmac
+from opentsm.vse.applets import attestation
 from opentsm.vse.applets.base import CvmService
 from opentsm.vse.applets.personalized import (
     DGI_KCVS,
@@ -28,7 +29,14 @@ from opentsm.vse.applets.personalized import (
 )
 from opentsm.vse.applets.pin_holder import value_format, verify_with
 from opentsm.vse.cvm import CvmState
-from opentsm.vse.status import SW_BLOCKED, SW_CONDITIONS, SW_SECURITY, SW_WRONG_DATA, StatusError
+from opentsm.vse.status import (
+    SW_BLOCKED,
+    SW_CONDITIONS,
+    SW_SECURITY,
+    SW_WRONG_DATA,
+    SW_WRONG_P1P2,
+    StatusError,
+)
 
 DGI_BADGE_ID: Final = 0x6001
 DGI_TRIES: Final = 0x6002
@@ -44,6 +52,10 @@ SW_TRIES_LEFT: Final = 0x63C0
 SW_COUNTER_END: Final = 0x9402
 _FROM_READER: Final = b"\x01"
 _FROM_BADGE: Final = b"\x02"
+_STRUCTURE: Final = 0x18
+_BER_TLV: Final = 0x10
+_ENCRYPTION: Final = 0x60
+_LAST_BLOCK: Final = 0x80
 _COUNTER_END: Final = 0xFFFFFFFF
 
 
@@ -70,6 +82,33 @@ class AccessBadge(PersonalizedApplet):
     )
 
     _exchange: _Exchange | None = None
+    _token = b""
+
+    def install(self, instance_aid: Aid, parameters: bytes) -> None:
+        """Take the trust anchors for attestation tokens: up to four DF41, each a point of P-256.
+
+        Raises:
+            StatusError: 6A80 for anything else.
+        """
+        anchors = attestation.read_anchors(parameters)
+        if anchors:
+            self.store["anchors"] = b"".join(anchors)
+
+    def personalize(self, command: CommandApdu, decrypt: Callable[[bytes], bytes]) -> bytes:
+        """Take data groupings, or the blocks of an attestation token (P1 b5b4 = 10)."""
+        if command.p1 & _STRUCTURE != _BER_TLV:
+            return super().personalize(command, decrypt)
+        if command.p1 & _ENCRYPTION:
+            raise StatusError(SW_WRONG_P1P2)
+        held, self._token = (self._token if command.p2 else b""), b""
+        if len(held) + len(command.data) > attestation.MAX_TOKEN:
+            raise StatusError(SW_WRONG_DATA)
+        if not command.p1 & _LAST_BLOCK:
+            self._token = held + command.data
+            return b""
+        anchors = attestation.split_anchors(self.store.get("anchors", b""))
+        self.store["attestation"] = attestation.verified(held + command.data, anchors)
+        return b""
 
     def select(self) -> bytes:
         """Return the FCI: the badge id (DF21), from which a reader derives the badge's keys."""
@@ -111,7 +150,9 @@ class AccessBadge(PersonalizedApplet):
         }
 
     def data_object(self, tag: int) -> bytes | None:
-        """Also give the tries that a reader has left (9F17)."""
+        """Also give the tries that a reader has left (9F17), and the attestation token (7F41)."""
+        if tag == attestation.TAG_TOKEN:
+            return self.store.get("attestation")
         return self.store.get("tries") if tag == TAG_TRIES else super().data_object(tag)
 
     def _get_challenge(self, command: CommandApdu) -> bytes:

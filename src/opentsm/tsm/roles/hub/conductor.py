@@ -192,12 +192,15 @@ class Conductor:
             attempts = 0 if any(step.changes for step in session.steps) else operation.attempts
             case.operation = replace(operation, session=operation.session + 1, attempts=attempts)
             return True
+        before, refused = case.operation.refused, refusal(session.steps, report.steps)
         case.operation = replace(
-            case.operation,
-            refused=refusal(session.steps, report.steps) or case.operation.refused,
-            attempts=case.operation.attempts + 1,
+            case.operation, refused=refused or before, attempts=case.operation.attempts + 1
         )
-        await self._again(case)
+        if refused is not None and before is not None and refused.step == before.step:
+            # what led to the step was made anew in between: the card will always refuse it
+            await self._endings.fail(case, refused)
+        else:
+            await self._again(case)
         return False
 
     def _take_in(self, case: Case, planned: Plan, report: SegmentReport, stopped: StopReason | None) -> None:
@@ -334,7 +337,8 @@ class Conductor:
             if refused.step in _first_changes(made):
                 await self._endings.fail(case, refused)
                 return
-            case.operation = replace(case.operation, refused=None)
+            if refused.step not in _changes(made):
+                case.operation = replace(case.operation, refused=None)
         if case.operation.state is OperationState.IN_DOUBT and (made.empty or made.changes_card()):
             case.operation = moved(case.operation, OperationEvent.RESOLVE)
         if made.empty:
@@ -376,6 +380,11 @@ class Conductor:
             return self._s.profiles[case.se.profile]
         except KeyError:
             raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
+
+
+def _changes(made: Plan) -> set[str]:
+    """Return the descriptions of the plan's changing steps."""
+    return {step.describe() for session in made.sessions for step in session.steps if step.changes}
 
 
 def _first_changes(made: Plan) -> set[str]:

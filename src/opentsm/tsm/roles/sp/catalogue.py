@@ -11,6 +11,7 @@ from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.access import Access
+from opentsm.tsm.roles.sp.attestation import AttestationDesk
 from opentsm.tsm.roles.sp.certificates import CertificateDesk
 from opentsm.tsm.roles.sp.configurations import ConfigurationDesk
 from opentsm.tsm.roles.sp.describe import Application, build, choose, deployable, priority_of
@@ -56,6 +57,7 @@ class SpCatalogue:
         self.load_files = ExecutableDesk(place, self.profiles)
         self.configurations = ConfigurationDesk(place, self.profiles)
         self.scripts = ScriptDesk(place, keystore_of)
+        self.attestation = AttestationDesk(place, keystore_of)
         self.domain_keys = DomainKeyDesk(place, keystore_of)
         self.certificates = CertificateDesk(place)
         self.spos_configs = SposConfigDesk(place)

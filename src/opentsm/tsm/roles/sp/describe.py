@@ -9,20 +9,24 @@ from dataclasses import dataclass
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import (
     ApplicationSpecification,
+    Attestation,
     LoadFileReference,
     ServiceDescription,
 )
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.attestation import ATTESTED
 from opentsm.tsm.roles.sp.card_settings import device_apps, memory_needs, privileges_of, protocol_data
 from opentsm.tsm.roles.sp.constraints import number
 from opentsm.tsm.roles.sp.entities import DEFAULT_PRIORITY, EXTRADITE, UNDER_ISSUER_DOMAIN
 from opentsm.tsm.roles.sp.executables import BLOCK
 from opentsm.tsm.roles.sp.flavors import option
 from opentsm.tsm.roles.sp.forms import Document
-from opentsm.tsm.roles.sp.provisioning_rules import provisioning_of
+from opentsm.tsm.roles.sp.provisioning_rules import DIVERSIFICATION, TOKEN, provisioning_of
 from opentsm.tsm.roles.sp.recipes import Recipe
+
+_ATTESTED = {Attestation.NONE: None, Attestation.PLAIN: ATTESTED, Attestation.DIVERSIFICATION: ATTESTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,14 @@ def build(
     )
 
 
+def attestation_of(config: Document) -> Attestation:
+    """Return whether an application gets an attestation token (§4.1.4.15)."""
+    personalization = shelf.part(config, "personalizationConfig")
+    if not personalization.get(TOKEN):
+        return Attestation.NONE
+    return Attestation.DIVERSIFICATION if personalization.get(DIVERSIFICATION) else Attestation.PLAIN
+
+
 def _parameters(document: Document) -> dict[str, str]:
     return {name: str(value) for name, value in shelf.part(document, "spParameters").items()}
 
@@ -162,6 +174,7 @@ def _application(application: Application, flavor: Document) -> ApplicationSpeci
     install = shelf.part(application.config, "installConfig")
     activation = shelf.part(application.config, "activationConfig")
     recipe, instance = application.recipe, str(application.config["instanceAid"])
+    attestation = attestation_of(application.config)
     return ApplicationSpecification(
         instance_aid=Aid.from_hex(instance),
         load_file=Aid.from_hex(str(application.load_file["aid"])),
@@ -169,7 +182,8 @@ def _application(application: Application, flavor: Document) -> ApplicationSpeci
         privileges=int(privileges_of(shelf.texts(install, "privileges"))),
         install_parameters=bytes.fromhex(str(install.get("applicationSpecificInstallParameter", ""))),
         make_selectable=bool(activation.get("makeSelectable", True)),
-        personalization=recipe.version if recipe else None,
+        personalization=recipe.version if recipe else _ATTESTED[attestation],
+        attestation=attestation,
         recipe_id=application.recipe_id,
         probe=recipe.probe if recipe else None,
         accessible=bool(activation.get("accessibleViaApdu", False)),

@@ -11,10 +11,11 @@ from typing import Any
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.custody.plain import application_key_handle
+from opentsm.tsm.domain.card_content import Attestation
 from opentsm.tsm.domain.secure_element import KeySet
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.engine.compile import AttestationToken, Grouping, PersonalizationItem
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvalidInputError, InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
@@ -23,6 +24,7 @@ from opentsm.tsm.ports.peer import SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.roles.sp import recipes as r
 from opentsm.tsm.roles.sp import shelf
+from opentsm.tsm.roles.sp.attestation import AttestationDesk
 from opentsm.tsm.roles.sp.recipe_format import MAX_VALUE, read_recipe
 
 CIPHER_BLOCK = 16
@@ -246,15 +248,22 @@ def _left_justified(digits: str) -> bytes:
 class RecipePersonalization:
     """Implements `custody.PersonalizationSource` for one provider."""
 
-    def __init__(self, provider_id: TenantId, storage: Storage, keystore: Keystore) -> None:
+    def __init__(
+        self,
+        provider_id: TenantId,
+        storage: Storage,
+        keystore: Keystore,
+        attestation: AttestationDesk | None = None,
+    ) -> None:
         self._provider_id = provider_id
         self._storage = storage
         self._keystore = keystore
+        self._attestation = attestation
 
     async def groupings(
         self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
-    ) -> tuple[Grouping, ...]:
-        """Return the groupings of the step's recipe for its instance, encrypted where the recipe says so.
+    ) -> tuple[PersonalizationItem, ...]:
+        """Return what the application gets: attestation token, groupings encrypted where the recipe says so.
 
         Raises:
             NotFoundError: instance or recipe do not exist for this provider.
@@ -263,17 +272,41 @@ class RecipePersonalization:
         """
         async with self._storage.transaction() as tx:
             instance = await self._instance(tx, request)
-            recipe = await load_recipe(tx, self._provider_id, step.recipe_id)
+            recipe = await load_recipe(tx, self._provider_id, step.recipe_id) if step.recipe_id else None
+        token = await self._token(request, instance, step, keys)
+        if recipe is None:
+            return token
         if recipe.version != step.personalization:
             raise InvariantError("The recipe on record has another version than the plan.")
+        clear = await evaluate(recipe, await self._values(instance), self._key_of)
+        return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear])
+
+    async def _values(self, instance: ServiceInstance) -> dict[str, str]:
         if not instance.sealed_data:
             raise InvalidInputError(
                 "This instance's personalisation data were erased when its card had proved to hold them.",
                 advice="Terminate the instance and deploy the service anew, with its data.",
             )
         sealed = await self._keystore.open(instance.sealed_data, context=context_of(instance.id))
-        clear = await evaluate(recipe, from_json(dict[str, str], sealed), self._key_of)
-        return tuple([await self._encrypted(grouping, keys, context) for grouping in clear])
+        return from_json(dict[str, str], sealed)
+
+    async def _token(
+        self, request: SegmentRequest, instance: ServiceInstance, step: s.Personalize, keys: KeySet
+    ) -> tuple[AttestationToken, ...]:
+        wanted = {app.instance_aid: app.attestation for app in instance.description.applications}
+        attestation = wanted.get(step.application, Attestation.NONE)
+        if attestation is Attestation.NONE:
+            return ()
+        if self._attestation is None:
+            raise InvariantError("An attestation token is wanted where none can be made.")
+        token = await self._attestation.token(
+            self._provider_id,
+            process=request.operation_id,
+            flavor=instance.description.flavor_id,
+            keys=keys,
+            diversification=attestation is Attestation.DIVERSIFICATION,
+        )
+        return (AttestationToken(token),)
 
     async def _instance(self, tx: UnitOfWork, request: SegmentRequest) -> ServiceInstance:
         instance = await tx.instances.get(request.instance_id) if request.instance_id else None

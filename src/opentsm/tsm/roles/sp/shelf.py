@@ -24,6 +24,7 @@ SPOS_CONFIG = "spos-config"
 DOMAIN_MASTER_KEY = "domain-master-key"
 TRANSPORT_KEY = "transport-key"
 DOMAIN_KEY_SET = "domain-key-set"
+ATTESTATION_KEY = "attestation-key"
 
 _NAMES = {
     SERVICE: "Service",
