@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.scenario.api_bench import APPLET, MASTER, ApiBench, Json, problem
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.domain.card_content import Access, CardObject, Claim, ObjectKind, ObservedContent
 from opentsm.tsm.domain.secure_element import KeySetState, SeState
 from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
 
@@ -193,6 +193,35 @@ async def test_content_then_objects_are_named_and_ours_are_marked(api: ApiBench)
     ]
     assert "Security Domain" in found["objects"][0]["privileges"]
     assert found["objects"][1]["security_domain"] == str(isd)
+    assert found["access_rules"] is None
+    assert [o["contactless"] for o in found["objects"]] == [None, None]
+
+
+async def test_content_when_access_rules_were_read_then_ours_and_foreign_ones_are_told_apart(
+    api: ApiBench,
+) -> None:
+    se = await api.element()
+    ours = Access(aid=bytes(APPLET), device=b"\x11" * 32, apdu=True, nfc=False, rule=b"\xe2\x00")
+    foreign = Access(aid=b"", device=b"", apdu=None, nfc=None, limited=True, rule=b"\xe2\x01\x00")
+    applet = CardObject(aid=APPLET, kind=ObjectKind.APPLICATION, state=0x07)
+    content = ObservedContent(
+        objects=(applet,),
+        fresh=True,
+        access=(ours, foreign),
+        own_access={"E200": InstanceId("i")},
+        contactless={APPLET.hex().upper(): "ACTIVATED"},
+    )
+    async with api.storage.transaction() as tx:
+        await tx.secure_elements.save_content(SeId(se["id"]), content)
+        await tx.commit()
+    found = (await api.get("issuer", se["content_url"])).json()
+    silent = {"apdu": None, "nfc": None}
+    assert found["access_rules"] == [
+        {"aid": str(APPLET), "device_app": "11" * 32, "apdu": True, "nfc": False, "limited": False}
+        | {"owned": True},
+        {"aid": "", "device_app": "", "limited": True, "owned": False} | silent,
+    ]
+    assert found["objects"][0]["contactless"] == "ACTIVATED"
 
 
 async def test_quarantine_when_reinstated_then_registered_and_audited(api: ApiBench) -> None:

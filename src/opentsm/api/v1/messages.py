@@ -178,7 +178,10 @@ class ImportReport(Answer, frozen=True, kw_only=True):
 
 
 class CardObjectAnswer(Answer, frozen=True, kw_only=True):
-    """An entry of the card's registry; `owned` tells whether this TSM put it there."""
+    """An entry of the card's registry; `owned` tells whether this TSM put it there.
+
+    `contactless` is its state in the contactless registry, null where that is not known.
+    """
 
     aid: str
     kind: str
@@ -188,12 +191,32 @@ class CardObjectAnswer(Answer, frozen=True, kw_only=True):
     load_file: str | None
     security_domain: str | None
     owned: bool
+    contactless: str | None
+
+
+class AccessRuleAnswer(Answer, frozen=True, kw_only=True):
+    """An access rule of the card; `owned` tells whether this TSM stored it.
+
+    `aid` is an application's, or the beginning of it; `device_app` the hash of a certificate; empty: any.
+    `apdu` and `nfc` are null where the rule does not say; `limited`: it has conditions that are not shown.
+    """
+
+    aid: str
+    device_app: str
+    apdu: bool | None
+    nfc: bool | None
+    limited: bool
+    owned: bool
 
 
 class CardContentAnswer(Answer, frozen=True, kw_only=True):
-    """The card's registry as last read; `fresh` is false when it may have changed since."""
+    """The card's registry as last read; `fresh` is false when it may have changed since.
+
+    `access_rules` is null where they have not been read, or the card keeps none.
+    """
 
     objects: list[CardObjectAnswer]
+    access_rules: list[AccessRuleAnswer] | None
     free_memory: int | None
     fresh: bool
 

@@ -121,7 +121,7 @@ async def show_secure_element(
 
 @get("/secure-elements/{se_id:str}/content", tags=_TAG, summary="Show what is on the card (issuer)")
 async def show_content(principal: Caller, container: Services, se_id: FromPath[str]) -> m.CardContentAnswer:
-    """Return the card's registry as last read; ask for an audit to read it again."""
+    """Return registry and access rules of the card as last read; ask for an audit to read them again."""
     return views.card_content(*await container.onboarding.card_content(principal, SeId(se_id)))
 
 

@@ -1,12 +1,13 @@
 """What the domain's records look like from outside. Nothing sealed, no key and no personalisation data."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from opentsm.api.v1 import messages as m
 from opentsm.card.gp import lifecycle
 from opentsm.card.gp.privileges import Privilege
 from opentsm.tsm.domain.audit import AuditEntry
-from opentsm.tsm.domain.card_content import CardObject, Claim, ObjectKind, ObservedContent
+from opentsm.tsm.domain.card_content import Access, CardObject, Claim, ObjectKind, ObservedContent
 from opentsm.tsm.domain.device import Device
 from opentsm.tsm.domain.operation import Failure, Operation
 from opentsm.tsm.domain.secure_element import SecureElement
@@ -79,13 +80,32 @@ def card_content(content: ObservedContent, claims: tuple[Claim, ...]) -> m.CardC
     """Show what is known to be on a card."""
     owned = {claim.aid for claim in claims}
     return m.CardContentAnswer(
-        objects=[_card_object(entry, entry.aid in owned) for entry in content.objects],
+        objects=[
+            _card_object(entry, entry.aid in owned, content.contactless.get(entry.aid.hex().upper()))
+            for entry in content.objects
+        ],
+        access_rules=(
+            None
+            if content.access is None
+            else [_access_rule(one, content.own_access) for one in content.access]
+        ),
         free_memory=content.free_memory,
         fresh=content.fresh,
     )
 
 
-def _card_object(entry: CardObject, owned: bool) -> m.CardObjectAnswer:
+def _access_rule(rule: Access, own: Collection[str]) -> m.AccessRuleAnswer:
+    return m.AccessRuleAnswer(
+        aid=rule.aid.hex().upper(),
+        device_app=rule.device.hex().upper(),
+        apdu=rule.apdu,
+        nfc=rule.nfc,
+        limited=rule.limited,
+        owned=rule.rule.hex().upper() in own,
+    )
+
+
+def _card_object(entry: CardObject, owned: bool, contactless: str | None) -> m.CardObjectAnswer:
     return m.CardObjectAnswer(
         aid=str(entry.aid),
         kind=entry.kind.value,
@@ -95,6 +115,7 @@ def _card_object(entry: CardObject, owned: bool) -> m.CardObjectAnswer:
         load_file=None if entry.load_file is None else str(entry.load_file),
         security_domain=None if entry.security_domain is None else str(entry.security_domain),
         owned=owned,
+        contactless=contactless,
     )
 
 

@@ -1,5 +1,7 @@
 """Who may do what: the checks that every use case begins with."""
 
+from collections.abc import Sequence
+
 from opentsm.tsm.domain.operation import OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
@@ -94,6 +96,23 @@ async def check_flavor(
         f" its version {description.version_tag} or its flavor {description.flavor_id} was deleted.",
         advice="Terminate the instance, then deploy a version that exists; suspend and resume still work.",
     )
+
+
+def check_domain_free(wanted: ServiceInstance, present: Sequence[ServiceInstance]) -> None:
+    """Check that the security domain of a service is nobody else's on this secure element.
+
+    AIDs of security domains are allotted at random; a card knows them only once, whoever its providers are.
+
+    Raises:
+        ConflictError: another instance there has a domain with this AID.
+    """
+    own = wanted.description
+    taken = [one.description.sd_aid for one in present if one.description.dedicated_sd]
+    if own.dedicated_sd and own.sd_aid in taken:
+        raise ConflictError(
+            f"The AID {own.sd_aid} of the service's security domain is in use on this secure element.",
+            advice="Create the service anew: it gets another one.",
+        )
 
 
 def locked_by_issuer(instance: ServiceInstance) -> bool:

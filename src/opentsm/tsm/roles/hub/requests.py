@@ -29,7 +29,7 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
-from opentsm.tsm.roles.hub.mandate import check_state, may_see, require
+from opentsm.tsm.roles.hub.mandate import check_domain_free, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
@@ -114,6 +114,7 @@ class Requests(Renewals):
                     "This service already has an instance on this secure element.",
                     advice="Use that instance, or terminate it first.",
                 )
+            check_domain_free(instance, present)
             # of two who ask at once one moves the version on, and the other looks again
             await tx.secure_elements.save(se)
             await tx.instances.add(instance)
