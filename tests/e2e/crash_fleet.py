@@ -7,7 +7,7 @@ process is killed: a single kill is a kill at every one of these points.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -75,7 +75,7 @@ class Station:
                 await parties.import_master(known.issuer, masters[3])
                 shelf = Shelf(known.provider_door)
                 load_file, recipe = await shelf.upload_load_file(TRANSIT), await shelf.upload_recipe(TRANSIT)
-                service = await shelf.publish(TRANSIT, load_file, recipe, [PROFILE])
+                service = await shelf.publish(replace(TRANSIT, nfc=False), load_file, recipe, [PROFILE])
                 yield cls(server, client, known, service, masters)
         finally:
             await server.stop()

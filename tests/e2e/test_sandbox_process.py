@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.e2e.demo_process import require_nothing_left, start
@@ -44,9 +45,10 @@ async def deploy_everywhere(document: dict[str, object]) -> None:
         assert len((await operator.get("/v1/secure-elements"))["items"]) == 3
         provider = Caller(client, str(document["sp_token"]))
         shelf = Shelf(await provider.provider_door())
-        load_file = await shelf.upload_load_file(TRANSIT)
-        recipe = await shelf.upload_recipe(TRANSIT)
-        service = await shelf.publish(TRANSIT, load_file, recipe, ["scp03-i70", "scp03-i60"])
+        kind = replace(TRANSIT, nfc=False)
+        load_file = await shelf.upload_load_file(kind)
+        recipe = await shelf.upload_recipe(kind)
+        service = await shelf.publish(kind, load_file, recipe, ["scp03-i70", "scp03-i60"])
         bodies = [
             {"service_id": service.id, "se_id": se["id"], "data": {"label": "PASS", "limit": "100"}}
             for se in ses

@@ -121,7 +121,10 @@ def test_serve_when_told_to_stop_then_finishes_what_waits(open_data_dir: str, nu
                 target=lambda: waited.append(httpx.get(path, headers=issued, timeout=END_S, trust_env=False))
             )
             # sent to its device, which never comes, it changes no more: the poll stays open
-            while client.get(f"/v1/operations/{asked['id']}", headers=issued).json()["state"] != "AWAITING_DEVICE":
+            while (
+                client.get(f"/v1/operations/{asked['id']}", headers=issued).json()["state"]
+                != "AWAITING_DEVICE"
+            ):
                 pass
             poll.start()
             while "opentsm_http_requests_held 1.0" not in client.get("/metrics").text:

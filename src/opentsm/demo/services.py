@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 from typing import Final
 
@@ -13,7 +14,10 @@ _SCRIPT_PARTS: Final = ("scriptFilename", "scriptFile")
 
 @dataclass(frozen=True, slots=True)
 class ServiceKind:
-    """What the provider offers: its load file, recipe and instance, and whether the SD gets it afterwards."""
+    """What the provider offers: its load file, recipe and instance, and whether the SD gets it afterwards.
+
+    `nfc` says whether terminals find it, `app` is the hash of the certificate of the app that may use it.
+    """
 
     name: str
     load_file: str
@@ -22,8 +26,12 @@ class ServiceKind:
     module: str
     package: str
     extradite: bool = False
+    nfc: bool = False
+    app: str = ""
 
 
+# What a phone computes of the certificate with which the bank's app is signed.
+BANK_APP: Final = sha256(b"certificate of the demo bank's app").hexdigest().upper()
 BANK: Final = ServiceKind(
     name="Bank card",
     load_file="bank.cap",
@@ -31,6 +39,8 @@ BANK: Final = ServiceKind(
     instance="F04F54534D010101",
     module="F04F54534D0101",
     package="F04F54534D01",
+    nfc=True,
+    app=BANK_APP,
 )
 TRANSIT: Final = ServiceKind(
     name="Transit pass",
@@ -40,6 +50,7 @@ TRANSIT: Final = ServiceKind(
     module="F04F54534D0201",
     package="F04F54534D02",
     extradite=True,
+    nfc=True,
 )
 
 
@@ -78,7 +89,8 @@ class Shelf:
         self, kind: ServiceKind, load_file: Json, recipe: Json, profiles: Sequence[str]
     ) -> Service:
         """Define and publish a service for some card profiles, by their names."""
-        service = await self.door.post(f"{SPTSM_PATH}/services", {"name": kind.name})
+        apps = {"accessAuthorizedDeviceApps": [kind.app]} if kind.app else {}
+        service = await self.door.post(f"{SPTSM_PATH}/services", {"name": kind.name, **apps})
         path = f"{SPTSM_PATH}/services/{service['id']}"
         flavor = await self.door.post(f"{path}/flavors", await self._flavor(kind, load_file, recipe))
         allowed = {flavor["id"]: await self._profile_ids(profiles)}
@@ -95,6 +107,7 @@ class Shelf:
             {
                 "instanceAid": kind.instance,
                 "name": kind.name,
+                "activationConfig": {"accessibleViaNfc": kind.nfc, "accessibleViaApdu": bool(kind.app)},
                 "personalizationConfig": {"personalizationScriptId": recipe["id"]},
             },
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
+from opentsm.demo import phone
 from opentsm.demo import verification as verify
 from opentsm.demo.cards import DemoCard
 from opentsm.demo.counters import Shop, Station, money
@@ -29,8 +30,8 @@ from opentsm.demo.services import BANK, TRANSIT, Service, ServiceKind, Shelf
 from opentsm.demo.stage import Stage, open_stage
 from opentsm.demo.teller import Teller
 
-PROFILES: Final = ("scp03-i70", "scp02-i55")
-STEPS: Final = 55
+PROFILES: Final = ("scp03-nfc-i70", "scp02-nfc-i55")
+STEPS: Final = 59
 PRICE, TOP_UP, FARE = 1995, 2000, 240
 
 
@@ -84,6 +85,7 @@ class Story:
         """Deploy both services on a card and use, suspend and resume them."""
         bank, transit = await self.deploy(BANK, card), await self.deploy(TRANSIT, card)
         await self.audit(card)
+        await self.ask_the_phone(card)
         await self.go_shopping(card)
         await self.travel(transit)
         await self.suspend_and_resume(bank)
@@ -150,6 +152,12 @@ class Story:
             shown = await verify.require_agreement(issuer, card)
             notes.append(f"{len(shown['objects'])} objects, {shown['free_memory']} bytes free")
 
+    async def ask_the_phone(self, card: DemoCard) -> None:
+        """Let the phone decide which of its apps may use the bank card, by the rules on the card."""
+        text = f"the phone with {card.name} lets the bank's app use the bank card, and no other app"
+        with self.teller.doing(text) as notes:
+            notes.append(await phone.lets_only_its_app_in(card))
+
     async def go_shopping(self, card: DemoCard) -> None:
         """Pay with the bank card."""
         with self.teller.doing(f"a POS reads the bank card on {card.name} through the PPSE") as notes:
@@ -181,6 +189,8 @@ class Story:
         verify.require_locked(card, BANK.instance)
         with self.teller.doing(f"the POS no longer finds the bank card on {card.name}") as notes:
             notes.append(await shop.is_turned_away(card))
+        with self.teller.doing(f"the phone with {card.name} lets no app use it any more") as notes:
+            notes.append(await phone.lets_nobody_in(card))
         await self._change(bank, "resumptions", f"resume «Bank card» on {card.name}")
         verify.require_present(card, [BANK.instance])
         with self.teller.doing(f"the POS takes the bank card on {card.name} again") as notes:
