@@ -63,6 +63,14 @@ async def test_service_when_uploaded_configured_and_published_then_described_for
         assert await tx.load_files.block(load_file.sha256) == block
 
 
+async def test_texts_when_empty_then_taken_as_the_published_document_has_it(bench: b.Bench) -> None:
+    _, client = await bench.provider()
+    body = {"name": "", "spParameters": {"": ""}}
+    made = await b.good(await client.post("/services", json=body))
+    assert (await client.get(f"/services/{made['id']}")).json() == made
+    assert {name: made[name] for name in body} == body
+
+
 async def test_load_files_when_zipped_or_raw_then_say_the_same_about_themselves(bench: b.Bench) -> None:
     _, client = await bench.provider()
     zipped, raw = await b.upload(client, "bank.cap"), await b.upload(client, "transit.ijc")

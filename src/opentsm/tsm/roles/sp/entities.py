@@ -22,7 +22,7 @@ SERVICE = Form(
         "spId": _ASSIGNED,
         "creationDate": _ASSIGNED,
         "sdAid": _ASSIGNED,
-        "name": Attribute(f.name, mandatory=True),
+        "name": Attribute(f.text, mandatory=True),
         "accessAuthorizedDeviceApps": Attribute(f.list_of(f.device_app)),
         "sposConfigId": Attribute(f.reference),
         "spParameters": _TEXTS,

@@ -153,16 +153,6 @@ def _text(value: object, path: str) -> None:
 text = Check(_text, {"type": "string", "maxLength": MAX_TEXT})
 
 
-def _name(value: object, path: str) -> None:
-    """Check a string that is not empty."""
-    text(value, path)
-    if not value:
-        raise errors.bad_format(value, path, f"a string of 1 to {MAX_TEXT} characters")
-
-
-name = Check(_name, {"type": "string", "minLength": 1, "maxLength": MAX_TEXT})
-
-
 def _is_unicode(value: str) -> bool:
     try:
         value.encode()
@@ -304,7 +294,7 @@ def map_to(check: Check) -> Check:
         if not isinstance(value, dict) or len(value) > MAX_ITEMS:
             raise errors.bad_format(value, path, f"an object with at most {MAX_ITEMS} members")
         for key, item in value.items():
-            name(key, path)
+            text(key, path)
             check(item, f"{path}.{key}")
 
     return Check(
