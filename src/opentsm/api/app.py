@@ -2,8 +2,9 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any, Final
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 
@@ -12,13 +13,15 @@ from opentsm.api.attempts import FailedProofs
 from opentsm.api.authentication import BearerAuthentication, provide_principal
 from opentsm.api.bodies import DEVICE_BYTES, PARTY_BYTES
 from opentsm.api.container import ApiContainer, provide_container
+from opentsm.api.device_api import door, processes
+from opentsm.api.device_api import instances as instances_of_apps
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
 from opentsm.api.idempotency import Idempotency
 from opentsm.api.json_request import JsonRequest
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
-from opentsm.api.problems import problem_response
+from opentsm.api.problems import Problem, problem_response
 from opentsm.api.v1 import (
     access_tokens,
     application_keys,
@@ -34,6 +37,8 @@ from opentsm.api.v1 import (
     tokens,
 )
 
+DEVICE_API: Final = "/v1/device-api"
+
 
 def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics | None = None) -> Litestar:
     """Make the application.
@@ -45,7 +50,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     """
     drain = Drain(container.notifier)
     metrics = metrics or Metrics()
-    routers = [_v1(), _seram()]
+    routers = [_v1(), _device_api(), _seram()]
     sptsm = sptsm and find_spec(openapi.SPTSM) is not None
     if sptsm:
         routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
@@ -57,7 +62,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "principal": Provide(provide_principal),
         },
-        exception_handlers={Exception: problem_response},
+        exception_handlers={Exception: _problem},
         request_class=JsonRequest,
         openapi_config=openapi.config(),
         on_app_init=[openapi.unserved],
@@ -71,6 +76,13 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     app.state[exactness.STATE] = exactness.known_queries(app)
     app.asgi_handler = Observation(app.asgi_handler, world=container.world, metrics=metrics)
     return app
+
+
+def _problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Turn an error into a problem document, also where no route was found."""
+    if request.scope["path"].startswith(f"{DEVICE_API}/"):
+        return door.app_problem(request, error)
+    return problem_response(request, error)
 
 
 def _v1() -> Router:
@@ -122,6 +134,30 @@ def _v1() -> Router:
         middleware=[BearerAuthentication, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,
         security=[{openapi.BEARER: []}],
+    )
+
+
+def _device_api() -> Router:
+    return Router(
+        DEVICE_API,
+        route_handlers=[
+            instances_of_apps.create_service_instance,
+            instances_of_apps.get_service_instances,
+            instances_of_apps.deploy_service,
+            instances_of_apps.update_service,
+            instances_of_apps.suspend_or_resume_service,
+            instances_of_apps.terminate_service,
+            instances_of_apps.check_service_deployment_available,
+            instances_of_apps.check_service_update_available,
+            processes.show_process,
+            processes.follow_process,
+            processes.cancel_process,
+        ],
+        dependencies={"app": Provide(door.provide_app)},
+        opt={"recall": instances_of_apps.recalled},
+        middleware=[door.AppAuthentication, Idempotency, exactness.Exactness],
+        request_max_body_size=PARTY_BYTES,
+        security=[{openapi.BEARER: [], openapi.DEVICE: []}],
     )
 
 

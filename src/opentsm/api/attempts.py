@@ -36,6 +36,7 @@ class Door(StrEnum):
     ENROLMENT = "enrolment"
     ASSERTION = "assertion"
     SPTSM = "sptsm"
+    APP = "app"
 
 
 class TooManyAttemptsError(CallerError):

@@ -49,12 +49,21 @@ def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     Raises:
         UnauthenticatedError: there is none, or more than one.
     """
-    values = [value for name, value in headers if name.lower() == b"authorization"]
+    return token_of(headers, "Authorization")
+
+
+def token_of(headers: Iterable[tuple[bytes, bytes]], header: str) -> str:
+    """Return the bearer token of a header.
+
+    Raises:
+        UnauthenticatedError: there is none, or more than one.
+    """
+    values = [value for name, value in headers if name.lower() == header.lower().encode()]
     if len(values) != 1:
-        raise UnauthenticatedError("One Authorization header with a bearer token is needed.")
+        raise UnauthenticatedError(f"One {header} header with a bearer token is needed.")
     scheme, _, token = values[0].decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not 1 <= len(token.strip()) <= MAX_TOKEN:
-        raise UnauthenticatedError("The Authorization header must be: Bearer <token>.")
+        raise UnauthenticatedError(f"The {header} header must be: Bearer <token>.")
     return token.strip()
 
 

@@ -12,16 +12,16 @@ does not know. Source: draft-ietf-httpapi-idempotency-key-header.
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from litestar import Request
+from litestar import Request, Response
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -42,6 +42,7 @@ from opentsm.tsm.roles.hub.once import Claim, Deed
 HEADER = "Idempotency-Key"
 SECRET_ANSWER = {"secret_answer": True}
 STREAMED = {"streamed": True}
+Recall: TypeAlias = Callable[[ApiContainer, HTTPScope, Deed], Awaitable[Response[Any] | None]]
 LOCATED = {"located": True}  # what is made has a path of its own
 MAX_KEY = 200
 _LOOKS = 10  # for the answer of a twin that is about to be stored
@@ -174,9 +175,13 @@ class _Attempt:
 
     async def _made_anew(self, send: Send, deed: Deed) -> bool:
         options = self.scope["route_handler"].opt
-        response = await recall(
-            self._container, self._principal, deed, with_instance=bool(options.get("with_instance"))
-        )
+        own: Recall | None = options.get("recall")
+        if own is not None:
+            response = await own(self._container, self.scope, deed)
+        else:
+            response = await recall(
+                self._container, self._principal, deed, with_instance=bool(options.get("with_instance"))
+            )
         if response is None:
             return False
         response.headers["Idempotency-Replayed"] = "true"

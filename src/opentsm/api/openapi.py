@@ -23,6 +23,7 @@ from opentsm.api.idempotency import HEADER, MAX_KEY
 from opentsm.api.problems import PROBLEM_TYPE, Problem
 
 BEARER = "bearer"
+DEVICE = "device"
 SPTSM = "opentsm.api.sptsm"
 DESCRIPTION = """\
 Errors are problem documents (RFC 9457) with a stable `code` and a `request_id`. A POST that names an
@@ -74,8 +75,16 @@ def config() -> OpenAPIConfig:
         components=Components(
             security_schemes={
                 BEARER: SecurityScheme(
-                    type="http", scheme="bearer", description="a party's or device's token"
-                )
+                    type="http",
+                    scheme="bearer",
+                    description="a party's or device's token; of the device API an app's access token",
+                ),
+                DEVICE: SecurityScheme(
+                    type="apiKey",
+                    security_scheme_in="header",
+                    name="Device-Authorization",
+                    description="`Bearer` and the device's own token",
+                ),
             }
         ),
         use_handler_docstrings=True,
@@ -106,7 +115,7 @@ def describe(app: Litestar) -> dict[str, Any]:
     """Return the description, with the errors and headers that every request has in common."""
     found = app.openapi_schema.to_schema()
     _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
-    found["components"]["schemas"]["Problem"] = components["Problem"]
+    found["components"]["schemas"] |= components
     options = _options(app)
     for path, item in found["paths"].items():
         for method, operation in item.items():

@@ -61,11 +61,20 @@ _GONE = "client disconnected prematurely"
 _log = structlog.get_logger(__name__)
 
 
+class TsmErrorMember(msgspec.Struct, frozen=True):
+    """An error type of TR-03165 §4.2.4.4, with its message."""
+
+    type: int
+    name: str
+    message: str
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A problem document (RFC 9457); `code` never changes.
 
     `field` names the value at fault: a JSON pointer (RFC 6901, it begins with `/`) for a member of the body,
-    the plain name for a parameter of the query or path or for a header.
+    the plain name for a parameter of the query or path or for a header. `tsm_error` stands in the device
+    API's problems.
     """
 
     type: str
@@ -76,6 +85,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     advice: str | None = None
     field: str | None = None
+    tsm_error: TsmErrorMember | None = None
 
 
 def request_id_of(scope: Any) -> str:
@@ -236,7 +246,7 @@ def _answer(
         code=code,
         request_id=request_id_of(request.scope),
         advice=None if advice is None else veiled(advice),
-        field=None if field is None else veiled(field),
+        field=None if field is None else veiled(field, paths=True),
     )
     return Response(
         document, status_code=status, media_type=PROBLEM_TYPE, headers={"Cache-Control": "no-store"}

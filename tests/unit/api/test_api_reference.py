@@ -152,6 +152,11 @@ def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: 
         ("/v1/instances/{instance_id}/top-ups", "post"),
         ("/v1/instances/{instance_id}/{change}", "post"),
         ("/v1/operations/{operation_id}/cancellations", "post"),
+        ("/v1/device-api/processes/{process_id}/cancellations", "post"),
+        *(
+            (f"/v1/device-api/service-instances/{{service_instance_id}}/{call}", "post")
+            for call in ("deployments", "updates", "suspension", "terminations")
+        ),
     }
 
 

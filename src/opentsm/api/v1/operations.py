@@ -106,7 +106,7 @@ async def show_operation(
     structlog.contextvars.bind_contextvars(operation_id=found.id)
     seen = if_none_match or _etag(found)
     if wait and found.state not in ENDED and _etag(found) == seen:
-        found = await _changed(container, drain, principal, found, wait)
+        found = await changed(container, drain, principal, found, wait)
     headers = {"ETag": _etag(found), "Cache-Control": "no-cache"}
     if if_none_match == _etag(found):
         return Response(None, status_code=304, headers=headers)
@@ -151,12 +151,12 @@ async def _events(
         while found.version == before:
             if found.state in ENDED or drain.begun:
                 return
-            found = await _changed(container, drain, principal, found, KEEP_ALIVE_S)
+            found = await changed(container, drain, principal, found, KEEP_ALIVE_S)
             if found.version == before:
                 yield ServerSentEventMessage(comment="still here")
 
 
-async def _changed(
+async def changed(
     container: ApiContainer, drain: Drain, principal: Principal, seen: Operation, wait_s: float
 ) -> Operation:
     """Return the operation when its version has moved or it has ended, at the latest after `wait_s`."""

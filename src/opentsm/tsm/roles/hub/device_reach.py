@@ -26,7 +26,7 @@ from opentsm.tsm.kernel.errors import (
     QuarantinedError,
     StaleVersionError,
 )
-from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, TenantId
+from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.peer import TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.requesting import Origin
@@ -113,6 +113,17 @@ class DeviceReach:
         caller.require_service(found.description.service_id)
         return found
 
+    async def secure_element(self, caller: DeviceCaller, se_id: SeId) -> SecureElement:
+        """Return one of the device's secure elements.
+
+        Raises:
+            ResourceNotFoundError: it is not the device's.
+        """
+        for se in await self._reachable(caller):
+            if se.id == se_id:
+                return se
+        raise ResourceNotFoundError("There is no such secure element on this device.")
+
     async def technical_information(
         self, caller: DeviceCaller, instance: ServiceInstance
     ) -> TechnicalInformation:
@@ -120,7 +131,7 @@ class DeviceReach:
 
         Source: TR-03165 §4.2.3.13.
         """
-        se = next(one for one in await self._reachable(caller) if one.id == instance.se_id)
+        se = await self.secure_element(caller, instance.se_id)
         return await self._s.peers.catalogue().technical_information(instance.description, se.profile)
 
     async def process(self, caller: DeviceCaller, operation_id: OperationId) -> Operation:
