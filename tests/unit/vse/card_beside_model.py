@@ -199,7 +199,7 @@ class ReadBesideModel(RuleBasedStateMachine):
         self.wake()
         before, fate = self.nvm.load(), self.fate
         self.fate, self.cut, done = "", False, not reasons
-        self.card.arm(self.plan(seat, fate))
+        self.card.arm(self.plan(seat, command, fate))
         try:
             sw = seat.sw(command)
             assert sw in (reasons or {0x9000}), f"{name}: {sw:04X}, not {sorted(map(hex, reasons))}"
@@ -218,9 +218,9 @@ class ReadBesideModel(RuleBasedStateMachine):
         self.note(name, done=done)
         return done
 
-    def plan(self, seat: Seat, fate: str) -> FaultPlan:
+    def plan(self, seat: Seat, command: CommandApdu, fate: str) -> FaultPlan:
         """A power cut at the command, or at the last of its parts."""
-        at = seat.parts if "write" not in fate else 1
+        at = seat.parts(command) if "write" not in fate else 1
         return FaultPlan(**{fate: at}) if fate else FaultPlan()
 
     def note(self, name: str, *, done: bool) -> None:

@@ -1,6 +1,7 @@
 """One logical channel of the card beside its model, over the transport that the run has.
 
-Source: ISO/IEC 7816-3 §12.2 (T=0, 61xx, 6Cxx), ISO/IEC 7816-4 §5.3.3 (chaining by the class byte).
+Source: GPCS 2.3.1 §11.1.5.1 (b8 of P1); ISO/IEC 7816-3 §12.2 (T=0, 61xx, 6Cxx); ISO/IEC 7816-4 §5.3.3
+(chaining by the class byte).
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from tests.unit.vse.card_model import ISD
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.gp.session_commands import CHAINABLE, in_parts
 
 CHAINING = 0x10
 SHORT = 256
@@ -23,7 +25,8 @@ class Transport(StrEnum):
 
     WHOLE = "T=1"
     T0 = "T=0"
-    CHAINED = "T=1, in parts"
+    CHAINED = "T=1, in parts by the class byte"
+    SERIES = "T=1, in parts by b8 of P1"
 
     @property
     def protocol(self) -> str:
@@ -38,10 +41,23 @@ class Seat(CardHost):
     aid: Aid = ISD
     transport: Transport = Transport.WHOLE
 
-    @property
-    def parts(self) -> int:
+    def parts(self, command: CommandApdu) -> int:
         """How many APDUs bring a protected command."""
-        return 2 if self.transport is Transport.CHAINED else 1
+        return 2 if self.transport is Transport.CHAINED or self.comes_in_series(command) else 1
+
+    def comes_in_series(self, command: CommandApdu) -> bool:
+        known = command.ins in CHAINABLE and len(command.data) > 1
+        return self.transport is Transport.SERIES and known and self.channel is not None
+
+    def send(self, command: CommandApdu) -> ResponseApdu:
+        """§11.1.5.1: protected as a whole, then cut; only the last part is answered."""
+        if self.channel is None or not self.comes_in_series(command):
+            return super().send(command)
+        chain = self.channel.wrap_in_parts(command)
+        data = b"".join(part.data for part in chain.apdus)
+        first, last = in_parts(replace(chain.apdus[-1], data=data, extended=False), len(data) // 2 + 1)
+        assert self.raw(first) == ResponseApdu(b"", 0x9000)
+        return self.channel.unwrap(self.whole(self.raw(last)), chain.link)
 
     def raw(self, apdu: CommandApdu | bytes | str) -> ResponseApdu:
         data = apdu.to_bytes() if isinstance(apdu, CommandApdu) else apdu
