@@ -34,6 +34,7 @@ class CardObject(Record, frozen=True, kw_only=True):
 
 
 UNKNOWN = "?"
+STALE = "!"
 ACTIVATED, DEACTIVATED, NON_ACTIVATABLE = "ACTIVATED", "DEACTIVATED", "NON_ACTIVATABLE"
 
 
@@ -57,10 +58,13 @@ class ObservedContent(Record, frozen=True, kw_only=True):
 
     `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
     domain (hex AID) to the key versions it holds; a domain that is missing is not known. `personalization`
-    maps an application (hex AID) to its personalisation version, or UNKNOWN. `transactions` maps a value
-    transaction id to "applied", "absent" or UNKNOWN, and `credits` to what was to be credited where: both
-    hold the transaction of the operation in work only, all are kept as `Credit`. `free_memory` is in bytes
-    of non-volatile memory. `contactless` maps an application (hex AID) to its state in the contactless
+    maps an application (hex AID) to its personalisation version, to UNKNOWN, or to STALE: it holds other
+    data than it should, or a part of them, and must be made anew. `built` maps a load file to the digest of
+    its content, an application to that of all it was built from, or either to UNKNOWN; one that is missing
+    is what its claim and its description say. `transactions` maps a value transaction id to "applied",
+    "absent" or UNKNOWN, and `credits` to what was to be credited where: both hold the transaction of the
+    operation in work only, all are kept as `Credit`. `free_memory` is in bytes of non-volatile memory.
+    `contactless` maps an application (hex AID) to its state in the contactless
     registry; that of one that is missing is not known. `access` are the card's access rules, None when they
     must be read; `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
     """
@@ -70,6 +74,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     keys: dict[str, tuple[int, ...]] = {}
     unproven: tuple[str, ...] = ()
     personalization: dict[str, str] = {}
+    built: dict[str, str] = {}
     transactions: dict[str, str] = {}
     credits: dict[str, str] = {}
     free_memory: int | None = None
@@ -238,10 +243,16 @@ class ValueTransaction(Record, frozen=True, kw_only=True):
 
 
 class DesiredContent(Record, frozen=True, kw_only=True):
-    """What should be on the card for one instance."""
+    """What should be on the card for one instance.
+
+    `stages` are those of the description that should be there, INSTALL always among them; `final` is False
+    when the instance is to be completed by a later operation: then nothing is locked or unlocked.
+    """
 
     instance_id: InstanceId
     description: ServiceDescription
     goal: Goal
     key_version: int
+    stages: frozenset[Stage] = frozenset(ALL_STAGES)
+    final: bool = True
     transaction: ValueTransaction | None = None

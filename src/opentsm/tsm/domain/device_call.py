@@ -166,6 +166,7 @@ class InternalCallError(DeviceCallError):
 
 
 _BY_CODE: Mapping[str, TsmErrorType] = {
+    **{error.code: error.type for error in DeviceCallError.__subclasses__()},
     "cancelled": TsmErrorType.EXECUTION_INTERRUPTED,
     "expired": TsmErrorType.EXECUTION_INTERRUPTED,
     "no_progress": TsmErrorType.SC_INACCESSIBLE,
@@ -179,7 +180,6 @@ _BY_CODE: Mapping[str, TsmErrorType] = {
     "peer_fault": TsmErrorType.ISSUER_ERROR,
     "orphaned": TsmErrorType.ORPHANED_SERVICE_INSTANCE,
     "conflict": TsmErrorType.NOT_ALLOWED,
-    "not_found": TsmErrorType.NOT_FOUND,
     "invalid_input": TsmErrorType.INVALID_ARGUMENT,
 }
 
@@ -214,7 +214,7 @@ _DEPLOYMENTS: Mapping[InstanceState, tuple[Commands, ...]] = {
     _S.PERSONALIZED: ((_A,), ()),
     _S.ACTIVATED: ((_P,), ()),
     # §3.2.2: "missing steps shall be performed to reach the targeted life-cycle state"
-    _S.IN_ERROR: (*_FROM_NOTHING, (_A, _P), (_P, _A), (_A,), (_P,), ()),
+    _S.IN_ERROR: (*_FROM_NOTHING, (_A, _P), (_P, _A), (_A,), (_P,)),
 }
 _DEPLOYED = (_S.OPERATIONAL, _S.SUSPENDED)
 
@@ -303,7 +303,9 @@ def target_state(state: InstanceState, request: Request) -> InstanceState | None
             f"A deployment cannot be finalised in state {reached.name if reached else 'gone'}.",
             advice="Personalise or activate the service first.",
         )
-    return _S.SUSPENDED if request.suspension_control else _S.OPERATIONAL
+    # only an `Activate` without suspension control takes a suspension back
+    kept = state is _S.SUSPENDED and Stage.ACTIVATE not in request.commands
+    return _S.SUSPENDED if request.suspension_control or kept else _S.OPERATIONAL
 
 
 def _check_form(request: Request) -> None:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import Enum
 
+from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.kernel.transitions import TransitionTable
@@ -107,7 +108,8 @@ class Operation(Record, frozen=True, kw_only=True):
 
     `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index
     of the session in work. `refused_step` is the step a card refused, to tell a second refusal from a first.
-    `parameters` hold only what may be shown.
+    `parameters` hold only what may be shown. `start_state` and `end_state` are its instance's when it began
+    to work and when it ended; `changed_card` is True when the card was, or may have been, changed.
     """
 
     id: OperationId
@@ -125,6 +127,8 @@ class Operation(Record, frozen=True, kw_only=True):
     attempts: int = 0
     refused: Failure | None = None
     changed_card: bool = False
+    start_state: InstanceState | None = None
+    end_state: InstanceState | None = None
     cancel_requested: bool = False
     device_id: DeviceId | None = None
     traffic: Traffic = Traffic()

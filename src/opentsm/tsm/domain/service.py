@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import Enum
 
-from opentsm.tsm.domain.card_content import Goal, ServiceDescription
+from opentsm.tsm.domain.card_content import ALL_STAGES, Goal, ServiceDescription, Stage
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.kernel.transitions import TransitionTable
@@ -28,6 +28,7 @@ class InstanceEvent(Enum):
     """What moves an instance."""
 
     BEGIN = "BEGIN"
+    UPDATE = "UPDATE"
     INSTALL = "INSTALL"
     PERSONALIZE = "PERSONALIZE"
     ACTIVATE = "ACTIVATE"
@@ -47,6 +48,8 @@ INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable
         (_S.NOT_DEPLOYED, _E.BEGIN): _S.INITIALIZED,
         (_S.INITIALIZED, _E.BEGIN): _S.INITIALIZED,
         (_S.IN_ERROR, _E.BEGIN): _S.INITIALIZED,
+        (_S.OPERATIONAL, _E.UPDATE): _S.INITIALIZED,
+        (_S.SUSPENDED, _E.UPDATE): _S.INITIALIZED,
         (_S.INITIALIZED, _E.INSTALL): _S.INSTALLED,
         (_S.INSTALLED, _E.PERSONALIZE): _S.PERSONALIZED,
         (_S.INSTALLED, _E.ACTIVATE): _S.ACTIVATED,
@@ -98,6 +101,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
 
     `suspended_by` is who asked for the suspension: what an issuer locked, its provider cannot unlock.
     `key_version` is the version of the provider's own key set that its security domain should hold.
+    `stages` are those of the description that were reached, or that a deployment as a whole is to reach.
     `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
     has proved that it is personalised.
     """
@@ -109,9 +113,22 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     state: InstanceState = InstanceState.NOT_DEPLOYED
     goal: Goal = Goal.ACTIVE
     key_version: int
+    stages: tuple[Stage, ...] = ALL_STAGES
     sealed_data: bytes = b""
     suspended_by: TenantId | None = None
     renewal: Renewal | None = None
     last_operation: ServiceOperation = ServiceOperation.NO_OPERATION
     created_at: datetime
     version: int = 0
+
+    def data_for(self, operation_id: OperationId) -> bytes:
+        """Return the sealed data that an operation personalises with: its own, if it brought some."""
+        renewal = self.renewal
+        brought = renewal is not None and renewal.operation_id == operation_id and renewal.sealed_data
+        return brought or self.sealed_data
+
+    def description_for(self, operation_id: OperationId) -> ServiceDescription:
+        """Return what the card is to hold when an operation has succeeded."""
+        renewal = self.renewal
+        renewed = renewal is not None and renewal.operation_id == operation_id
+        return renewal.description if renewal is not None and renewed else self.description

@@ -22,6 +22,7 @@ from opentsm.tsm.domain.card_content import (
     DesiredContent,
     Goal,
     ObservedContent,
+    Stage,
 )
 from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.engine import steps as s
@@ -40,7 +41,7 @@ class Activation:
         self._applications = desired.description.applications
         self._observed = observed
         self._topology = topology
-        self._active = desired.goal is Goal.ACTIVE
+        self._active = desired.goal is Goal.ACTIVE and Stage.ACTIVATE in desired.stages
 
     def refuse_impossible(self) -> None:
         """Refuse what this kind of card cannot do.

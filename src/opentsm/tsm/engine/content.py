@@ -1,12 +1,13 @@
 """How observed content changes: by what the card confirmed, by what became doubtful, by what was read."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import (
+    STALE,
     UNKNOWN,
     CardObject,
     Claim,
@@ -17,7 +18,8 @@ from opentsm.tsm.domain.card_content import (
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import LOCKED
+from opentsm.tsm.engine.identity import build_of
+from opentsm.tsm.engine.view import LOCKED
 from opentsm.tsm.kernel.ids import InstanceId
 
 replace = msgspec.structs.replace
@@ -118,7 +120,7 @@ def _loaded(observed: ObservedContent, step: s.Load, through: Aid) -> ObservedCo
         security_domain=step.security_domain,
         seen_through=through,
     )
-    return _put(observed, entry)
+    return replace(_put(observed, entry), built=_with(observed.built, entry.aid, step.load_file.sha256))
 
 
 def _installed(observed: ObservedContent, step: s.Install, through: Aid) -> ObservedContent:
@@ -134,7 +136,8 @@ def _installed(observed: ObservedContent, step: s.Install, through: Aid) -> Obse
         seen_through=through,
     )
     versions = _without(observed.personalization, app.instance_aid)
-    return replace(_put(observed, entry), personalization=versions)
+    built = _note(observed.built, app.instance_aid, step.build)
+    return replace(_put(observed, entry), personalization=versions, built=built)
 
 
 def _transaction(observed: ObservedContent, step: s.TopUp, outcome: str) -> ObservedContent:
@@ -153,6 +156,7 @@ def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
             keys=_without(observed.keys, aid),
             personalization=_without(observed.personalization, aid),
             contactless=_without(observed.contactless, aid),
+            built=_without(observed.built, aid),
         )
     return observed
 
@@ -169,8 +173,39 @@ def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
             return _transaction(observed, step, UNKNOWN)
         case a.GrantAccess() | a.RevokeAccess() | a.SetContactless():
             return activation.doubted(observed, step)
+        case s.Load():
+            return _built_in_doubt(observed, step.load_file.aid, step.load_file.sha256)
+        case s.Install():
+            return _built_in_doubt(observed, step.application.instance_aid, step.build)
         case _:
             return replace(observed, fresh=False) if step.changes else observed
+
+
+def _built_in_doubt(observed: ObservedContent, aid: Aid, digest: str) -> ObservedContent:
+    """What is on the card next time is what was sent, unless something was there before and may still be."""
+    found = UNKNOWN if observed.find(aid) is not None else digest
+    return replace(observed, fresh=False, built=_note(observed.built, aid, found))
+
+
+def _note(built: dict[str, str], aid: Aid, digest: str) -> dict[str, str]:
+    return _with(built, aid, digest) if digest else _without(built, aid)
+
+
+def adopt(
+    observed: ObservedContent, description: ServiceDescription, claims: tuple[Claim, ...]
+) -> ObservedContent:
+    """Return the content with what present objects were built from, where it was not noted.
+
+    Args:
+        observed: what is on the card; the objects of the instance are those of its description.
+        description: what the instance is made of at present.
+        claims: which content the load files have.
+    """
+    known = {c.aid.hex().upper(): c.sha256 for c in claims if c.kind is ObjectKind.LOAD_FILE}
+    known |= {app.instance_aid.hex().upper(): build_of(description, app) for app in description.applications}
+    present = {entry.aid.hex().upper() for entry in observed.objects}
+    noted = {aid: digest for aid, digest in known.items() if aid in present} | observed.built
+    return replace(observed, built=noted)
 
 
 def read(
@@ -206,6 +241,27 @@ def personalized(description: ServiceDescription, content: ObservedContent) -> b
     )
 
 
+def stale(observed: ObservedContent, description: ServiceDescription) -> ObservedContent:
+    """Return the content when other personalisation data are wanted than those on the card."""
+    return _personalization_is(observed, description, lambda _: STALE)
+
+
+def not_stale(observed: ObservedContent, description: ServiceDescription) -> ObservedContent:
+    """Return the content when the data on the card are to stay after all."""
+    return _personalization_is(observed, description, lambda version: version)
+
+
+def _personalization_is(
+    observed: ObservedContent, description: ServiceDescription, of: Callable[[str], str]
+) -> ObservedContent:
+    known = {
+        app.instance_aid.hex().upper(): of(app.personalization)
+        for app in description.applications
+        if app.personalization is not None
+    }
+    return replace(observed, personalization={**observed.personalization, **known})
+
+
 def used_by(steps: Iterable[s.Step], description: ServiceDescription) -> list[tuple[Aid, ObjectKind, str]]:
     """Return the objects that steps bring into being, and the load files that they need on the card.
 
@@ -231,14 +287,46 @@ def used_by(steps: Iterable[s.Step], description: ServiceDescription) -> list[tu
 def claim(
     claims: tuple[Claim, ...], instance_id: InstanceId, objects: Iterable[tuple[Aid, ObjectKind, str]]
 ) -> tuple[Claim, ...]:
-    """Return the claims after an instance announced the objects that it is about to create or use."""
+    """Return the claims after an instance announced the objects that it is about to create or use.
+
+    Its only holder may claim a load file with other content: what is on the card is removed first.
+    """
     by_aid = {c.aid: c for c in claims}
     for aid, kind, sha256 in objects:
         known = by_aid.get(aid)
         holders = known.instance_ids if known else ()
         if instance_id not in holders:
             by_aid[aid] = Claim(aid=aid, kind=kind, instance_ids=(*holders, instance_id), sha256=sha256)
+        elif known is not None and holders == (instance_id,) and known.sha256 != sha256:
+            by_aid[aid] = replace(known, sha256=sha256)
     return tuple(by_aid.values())
+
+
+def keep(
+    claims: tuple[Claim, ...],
+    instance_id: InstanceId,
+    description: ServiceDescription,
+    observed: ObservedContent,
+) -> tuple[Claim, ...]:
+    """Return the claims without those of an instance to what its description does not name.
+
+    What only this instance claims and the card still shows is kept: it is still to be removed.
+    """
+    wanted = named(description)
+    given_up = tuple(
+        c
+        for c in claims
+        if c.aid not in wanted and (c.instance_ids != (instance_id,) or observed.find(c.aid) is None)
+    )
+    kept = tuple(c for c in claims if c not in given_up)
+    return (*kept, *release(given_up, instance_id))
+
+
+def named(description: ServiceDescription) -> frozenset[Aid]:
+    """Return the AIDs of all objects that a description puts on a card."""
+    own = {app.instance_aid for app in description.applications}
+    own |= {file.aid for file in description.load_files}
+    return frozenset(own | {description.sd_aid} if description.dedicated_sd else own)
 
 
 def release(claims: tuple[Claim, ...], instance_id: InstanceId) -> tuple[Claim, ...]:

@@ -22,7 +22,10 @@ def build_of(description: ServiceDescription, app: ApplicationSpecification) -> 
         app.privileges,
         app.install_parameters,
         app.make_selectable,
+        app.protocols,
+        app.memory,
         app.recipe_id,
+        app.attestation,
         description.extradite,
         description.sd_aid if description.dedicated_sd else None,
     )

@@ -7,7 +7,6 @@ first; what OpenTSM did not put on the card is never touched.
 from collections.abc import Iterable
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.gp.lifecycle import ApplicationState
 from opentsm.card.profiles import FirstKeys
 from opentsm.tsm.domain.card_content import (
     UNKNOWN,
@@ -19,13 +18,16 @@ from opentsm.tsm.domain.card_content import (
     LoadFileReference,
     ObjectKind,
     ObservedContent,
+    Stage,
 )
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.identity import build_of
+from opentsm.tsm.engine.ownership import refuse_foreign_objects
+from opentsm.tsm.engine.removal import obsolete, removals
 from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind, Topology
+from opentsm.tsm.engine.view import LOCKED, View
 from opentsm.tsm.kernel.errors import PlanRefusedError
-
-LOCKED = 0x80
 
 
 def plan(
@@ -51,7 +53,10 @@ def plan(
         return Plan(sessions=(_manager(topology, [s.ReadRegistry(pages=observed.status_pages)]), *beside))
     if desired is None:
         return Plan()
-    return _Planner(desired, observed, topology, claims).plan()
+    view = View(desired, observed, topology, claims)
+    if desired.goal is Goal.ABSENT:
+        return _closed(view, [*activation.revocations(desired, observed), *removals(view)])
+    return _Planner(view).plan()
 
 
 def _manager(topology: Topology, steps: Iterable[s.Step]) -> PlannedSession:
@@ -65,29 +70,29 @@ def _manager(topology: Topology, steps: Iterable[s.Step]) -> PlannedSession:
     )
 
 
+def _closed(view: View, steps: list[s.Step]) -> Plan:
+    if not steps:
+        return Plan()
+    reading = s.ReadRegistry(pages=view.observed.status_pages)
+    return Plan(sessions=(_manager(view.topology, [*steps, reading]),))
+
+
 class _Planner:
     """The planning of one instance; every method reads, none changes what was given."""
 
-    def __init__(
-        self,
-        desired: DesiredContent,
-        observed: ObservedContent,
-        topology: Topology,
-        claims: tuple[Claim, ...],
-    ) -> None:
-        self.desired = desired
-        self.description = desired.description
-        self.observed = observed
-        self.topology = topology
-        self.claims = {claim.aid: claim for claim in claims}
-        self.domain = observed.find(self.description.sd_aid)
-        self.activation = activation.Activation(desired, observed, topology)
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.desired = view.desired
+        self.description = view.description
+        self.observed = view.observed
+        self.topology = view.topology
+        self.obsolete = obsolete(view)
+        self.gone = {step.aid for step in self.obsolete if isinstance(step, s.Delete)}
+        self.domain = self._find(self.description.sd_aid)
+        self.activation = activation.Activation(self.desired, self.observed, self.topology)
 
     def plan(self) -> Plan:
-        if self.desired.goal is Goal.ABSENT:
-            revocations = activation.revocations(self.desired, self.observed)
-            return self._closed([*revocations, *self._removals()])
-        self._refuse_foreign_objects()
+        refuse_foreign_objects(self.view)
         self.activation.refuse_impossible()
         self._refuse_used_transaction()
         probes = self._probes()
@@ -97,48 +102,9 @@ class _Planner:
             return self._value_plan()
         return self._content_plan()
 
-    # --- ownership -------------------------------------------------------------------------------------
-
-    def _ours(self, aid: Aid) -> bool:
-        claim = self.claims.get(aid)
-        return claim is not None and self.desired.instance_id in claim.instance_ids
-
-    def _refuse_foreign_objects(self) -> None:
-        own = [app.instance_aid for app in self.description.applications]
-        if self.description.dedicated_sd:
-            own.append(self.description.sd_aid)
-        shared = [lf.aid for lf in self.description.load_files]
-        for aid in (*own, *shared):
-            if self.observed.find(aid) is not None and aid not in self.claims:
-                raise PlanRefusedError(
-                    f"The secure element already holds {aid}, which this TSM did not put there.",
-                    advice="Remove it through whoever owns it, or give this service other AIDs.",
-                )
-        for aid in own:
-            if self.observed.find(aid) is not None and not self._ours(aid):
-                raise PlanRefusedError(
-                    f"{aid} on this secure element belongs to another service instance.",
-                    advice="Terminate that instance first, or give this service other AIDs.",
-                )
-        for load_file in self.description.load_files:
-            self._refuse_other_code(load_file)
-
-    def _refuse_other_code(self, load_file: LoadFileReference) -> None:
-        """A load file that somebody else loaded can be used if it is the same and can be reached."""
-        entry, claim = self.observed.find(load_file.aid), self.claims.get(load_file.aid)
-        if entry is None or claim is None:
-            return
-        if claim.sha256 != load_file.sha256:
-            raise PlanRefusedError(
-                f"The secure element holds another load file under the AID {load_file.aid}.",
-                advice="Terminate the services that use it, or give this load file another AID.",
-            )
-        if not self._ours(load_file.aid) and entry.security_domain != self._loads_into():
-            raise PlanRefusedError(
-                f"The load file {load_file.aid} lies in the security domain {entry.security_domain} of"
-                " another service.",
-                advice="Publish the services that share it with the option extradite.",
-            )
+    def _find(self, aid: Aid) -> CardObject | None:
+        """Return an entry that is there and stays."""
+        return None if aid in self.gone else self.observed.find(aid)
 
     # --- what must be known first ------------------------------------------------------------------------
 
@@ -148,7 +114,8 @@ class _Planner:
         if self.domain is not None and domain.hex().upper() not in self.observed.keys:
             probes.append(self._plain(domain, s.ProbeKeys(domain=domain)))
         for app in self.description.applications:
-            if self._personalization(app) == UNKNOWN and self._can_probe(app):
+            unknown = self.view.personalization(app) == UNKNOWN and app.instance_aid not in self.gone
+            if unknown and self.view.can_probe(app):
                 probes.append(
                     self._plain(
                         app.instance_aid,
@@ -164,16 +131,6 @@ class _Planner:
                 )
             )
         return probes
-
-    def _can_probe(self, app: ApplicationSpecification) -> bool:
-        entry = self.observed.find(app.instance_aid)
-        selectable = (
-            entry is not None and entry.state & ApplicationState.SELECTABLE == ApplicationState.SELECTABLE
-        )
-        return app.probe is not None and selectable and entry is not None and not entry.state & LOCKED
-
-    def _personalization(self, app: ApplicationSpecification) -> str | None:
-        return self.observed.personalization.get(app.instance_aid.hex().upper())
 
     # --- value -----------------------------------------------------------------------------------------
 
@@ -223,20 +180,13 @@ class _Planner:
             final = [*last.steps, *final]
         return Plan(sessions=(*sessions, _manager(self.topology, final), *crs))
 
-    def _closed(self, steps: list[s.Step]) -> Plan:
-        if not steps:
-            return Plan()
-        return Plan(
-            sessions=(_manager(self.topology, [*steps, s.ReadRegistry(pages=self.observed.status_pages)]),)
-        )
-
     def _preparation(self) -> tuple[list[PlannedSession], set[Aid]]:
         """Return the manager's first sessions, and the applications that are (re)built in them."""
         sessions: list[PlannedSession] = []
-        steps: list[s.Step] = []
+        steps: list[s.Step] = list(self.obsolete)
         if self.description.dedicated_sd:
             self._domain_steps(sessions, steps)
-        steps += [self._load(lf) for lf in self.description.load_files if self.observed.find(lf.aid) is None]
+        steps += [self._load(lf) for lf in self.description.load_files if self._find(lf.aid) is None]
         rebuilt: set[Aid] = set()
         for app in self.description.applications:
             built = self._application_steps(app)
@@ -284,36 +234,28 @@ class _Planner:
         return self.observed.keys.get(self.description.sd_aid.hex().upper(), ())
 
     def _load(self, load_file: LoadFileReference) -> s.Step:
-        return s.Load(load_file=load_file, security_domain=self._loads_into())
-
-    def _loads_into(self) -> Aid:
-        return self.topology.manager_sd if self._loads_under_manager() else self.description.sd_aid
-
-    def _loads_under_manager(self) -> bool:
-        return self.description.extradite or not self.description.dedicated_sd
+        return s.Load(load_file=load_file, security_domain=self.view.loads_into())
 
     def _application_steps(self, app: ApplicationSpecification) -> list[s.Step]:
-        entry = self.observed.find(app.instance_aid)
+        entry = self._find(app.instance_aid)
         steps: list[s.Step] = []
-        if entry is not None and not self._usable(app, entry):
+        if entry is not None and not self.view.usable(app):
             steps.append(s.Delete(aid=app.instance_aid, kind=ObjectKind.APPLICATION))
             entry = None
         if entry is None:
-            at_once = app.make_selectable and app.personalization is None and not self.description.extradite
-            steps.append(s.Install(application=app, make_selectable=at_once))
+            at_once = self._selectable_at_once(app)
+            build = build_of(self.description, app)
+            steps.append(s.Install(application=app, make_selectable=at_once, build=build))
         if self.description.extradite and self._away_from_domain(entry):
             steps.append(s.Extradite(application=app.instance_aid, security_domain=self.description.sd_aid))
         return steps
 
+    def _selectable_at_once(self, app: ApplicationSpecification) -> bool:
+        wanted = app.make_selectable and self.view.wants(Stage.ACTIVATE)
+        return wanted and app.personalization is None and not self.description.extradite
+
     def _away_from_domain(self, entry: CardObject | None) -> bool:
         return entry is None or entry.security_domain != self.description.sd_aid
-
-    def _usable(self, app: ApplicationSpecification, entry: CardObject) -> bool:
-        """Say whether an existing instance can be kept: its personalisation is right, or not begun."""
-        found = self._personalization(app)
-        if app.personalization is None or found == app.personalization:
-            return True
-        return found is None and not entry.state & 0x04
 
     def _provider_sessions(self, rebuilt: set[Aid]) -> list[PlannedSession]:
         if not self.description.dedicated_sd:
@@ -335,7 +277,8 @@ class _Planner:
             )
             for app in self.description.applications
             if app.personalization is not None
-            and (app.instance_aid in rebuilt or self._personalization(app) != app.personalization)
+            and self.view.wants(Stage.PERSONALIZE)
+            and (app.instance_aid in rebuilt or self.view.personalization(app) != app.personalization)
         ]
         if personalize or proof:
             sessions.append(self._provider(wanted, personalize or proof))
@@ -343,36 +286,17 @@ class _Planner:
 
     def _final_steps(self, rebuilt: set[Aid]) -> Iterable[s.Step]:
         for app in self.description.applications:
-            entry = None if app.instance_aid in rebuilt else self.observed.find(app.instance_aid)
-            at_once = app.personalization is None and not self.description.extradite
-            if app.make_selectable and (
-                (entry is None and not at_once) or (entry is not None and not entry.state & 0x04)
-            ):
+            entry = None if app.instance_aid in rebuilt else self._find(app.instance_aid)
+            selectable = self._selectable_at_once(app) if entry is None else bool(entry.state & 0x04)
+            if app.make_selectable and self.view.wants(Stage.ACTIVATE) and not selectable:
                 yield s.MakeSelectable(application=app.instance_aid)
+            if not self.desired.final:
+                continue
             locked = entry is not None and bool(entry.state & LOCKED)
             if self.desired.goal is Goal.SUSPENDED and not locked:
                 yield s.Lock(application=app.instance_aid)
             if self.desired.goal is Goal.ACTIVE and locked:
                 yield s.Unlock(application=app.instance_aid)
-
-    # --- removal ---------------------------------------------------------------------------------------
-
-    def _removals(self) -> list[s.Step]:
-        steps: list[s.Step] = []
-        for app in self.description.applications:
-            self._remove(steps, app.instance_aid, ObjectKind.APPLICATION)
-        for load_file in self.description.load_files:
-            self._remove(steps, load_file.aid, ObjectKind.LOAD_FILE)
-        if self.description.dedicated_sd:
-            self._remove(steps, self.description.sd_aid, ObjectKind.SECURITY_DOMAIN)
-        return steps
-
-    def _remove(self, steps: list[s.Step], aid: Aid, kind: ObjectKind) -> None:
-        claim = self.claims.get(aid)
-        if self.observed.find(aid) is None or claim is None:
-            return
-        if set(claim.instance_ids) == {self.desired.instance_id}:
-            steps.append(s.Delete(aid=aid, kind=kind))
 
     # --- sessions --------------------------------------------------------------------------------------
 

@@ -81,11 +81,12 @@ class Load(Record, frozen=True, kw_only=True, tag="load"):
 
 
 class Install(Record, frozen=True, kw_only=True, tag="install"):
-    """Create an instance of a module."""
+    """Create an instance of a module; `build` is the digest of all it is built from (`engine.identity`)."""
 
     changes: ClassVar[bool] = True
     application: ApplicationSpecification
     make_selectable: bool
+    build: str = ""
 
     def describe(self) -> str:
         app = self.application

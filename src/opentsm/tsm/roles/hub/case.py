@@ -12,27 +12,23 @@ from opentsm.tsm.domain.card_content import (
     DesiredContent,
     Goal,
     ObservedContent,
+    ServiceDescription,
+    Stage,
     ValueTransaction,
 )
 from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
-from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.service import Renewal, ServiceInstance
 from opentsm.tsm.engine.sessions import Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.credits import find_credit, with_credit
 from opentsm.tsm.roles.hub.topology import topology
+from opentsm.tsm.roles.hub.wanted import goal_of, is_final, stages_of
 
 replace = msgspec.structs.replace
-
-_GOALS = {
-    OperationType.DEPLOY: Goal.ACTIVE,
-    OperationType.SUSPEND: Goal.SUSPENDED,
-    OperationType.RESUME: Goal.ACTIVE,
-    OperationType.TERMINATE: Goal.ABSENT,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +107,28 @@ class Case:
         """Return who manages this card."""
         return topology(self.se, profile, self.provider_id)
 
+    @property
+    def renewal(self) -> Renewal | None:
+        """Return what this operation is to make of its instance, if it is to be made anything else."""
+        renewal = None if self.instance is None else self.instance.renewal
+        return renewal if renewal is not None and renewal.operation_id == self.operation.id else None
+
+    def description(self) -> ServiceDescription:
+        """Return what the card is to hold for the instance when this operation has succeeded."""
+        return self._instance().description_for(self.operation.id)
+
     def goal(self) -> Goal:
         """Return what the instance should be when this operation has succeeded."""
+        return goal_of(self.operation, self._instance())
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of the description that should be on the card then."""
+        return stages_of(self.operation, self._instance())
+
+    def _instance(self) -> ServiceInstance:
         if self.instance is None:
             raise InvariantError("This operation concerns no instance.")
-        return _GOALS.get(self.operation.type, self.instance.goal)
+        return self.instance
 
     def desired(self) -> DesiredContent | None:
         """Return what should be on the card; None when the operation only reads it."""
@@ -131,9 +144,11 @@ class Case:
             )
         return DesiredContent(
             instance_id=self.instance.id,
-            description=self.instance.description,
+            description=self.description(),
             goal=self.goal(),
             key_version=int(parameters.get("key_version", self.instance.key_version)),
+            stages=frozenset(self.stages()),
+            final=is_final(self.operation),
             transaction=transaction,
         )
 

@@ -18,8 +18,8 @@ from opentsm.tsm.domain.operation import (
     OperationState,
     OperationType,
 )
-from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent, SeState
-from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent
+from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent
+from opentsm.tsm.domain.service import InstanceEvent
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
@@ -28,7 +28,6 @@ from opentsm.tsm.engine.sessions import Plan, SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
     ApplicationFaultError,
-    ConflictError,
     InvalidInputError,
     KeyMaterialError,
     NotFoundError,
@@ -40,21 +39,18 @@ from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
-from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
+from opentsm.tsm.roles.hub.milestones import begun, milestone
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
-from opentsm.tsm.roles.hub.settling import card_failure, milestone, refusal, settle
-from opentsm.tsm.roles.hub.topology import next_key_version
+from opentsm.tsm.roles.hub.services import HubServices
+from opentsm.tsm.roles.hub.settling import card_failure, changed, refusal, settle
+from opentsm.tsm.roles.hub.starting import Starting
+from opentsm.tsm.roles.hub.wanted import request_of
 
 replace = msgspec.structs.replace
 
 MAX_ATTEMPTS = 8
 AUTHENTICATION = "authenticate to the card"
-_ADVICE = {
-    SeState.QUARANTINED: "Find out why; correct wrong key sets by PUT /v1/secure-elements/{id}/key-sets."
-    " Then reinstate it.",
-    SeState.RETIRED: "It is out of use for good; register it anew if it should be used again.",
-}
+_BEGINNINGS = {OperationType.DEPLOY: InstanceEvent.BEGIN, OperationType.UPDATE: InstanceEvent.UPDATE}
 
 
 class Conductor:
@@ -64,6 +60,7 @@ class Conductor:
         self._s = services
         self._ledger = Ledger(services)
         self._endings = Endings(services, self._ledger)
+        self._starting = Starting(services, self._endings)
 
     async def advance(self, operation_id: OperationId) -> None:
         """Do whatever is the TSM's turn to do; nothing when it is not.
@@ -76,7 +73,7 @@ class Conductor:
         if case.operation.state in ENDED:
             return
         if case.operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
-            await self._start(case)
+            await self._starting.start(case)
             return
         in_flight = case.order is not None and case.order.state is OrderState.IN_FLIGHT
         if in_flight and not self._endings.withdrawable(case):
@@ -87,66 +84,6 @@ class Conductor:
             await self._endings.quarantine(case, error)
         except (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError) as error:
             await self._endings.fail(case, failure_of(error))
-
-    # --- taking turns ----------------------------------------------------------------------------------
-
-    async def _start(self, case: Case) -> None:
-        operation, se = case.operation, case.se
-        if self._endings.expired(case):
-            await self._endings.stop(case)
-            return
-        try:
-            check_state(case.instance, operation.type, operation.tenant_id)
-            await check_flavor(self._s.peers.catalogue(), case.instance, operation.type)
-        except ConflictError as error:
-            # the instance, or its service, changed while this operation waited for its turn
-            await self._endings.fail(case, failure_of(error))
-            return
-        if se.state in (SeState.QUARANTINED, SeState.RETIRED):
-            await self._endings.fail(
-                case,
-                Failure(
-                    code="secure_element_" + se.state.value.lower(),
-                    detail=f"The secure element is {se.state.value.lower()}; nothing is sent to it.",
-                    advice=_ADVICE[se.state],
-                ),
-            )
-            return
-        async with self._s.storage.transaction() as tx:
-            first = await tx.operations.next_queued(se.id)
-            if se.active_operation_id not in (None, operation.id):
-                if operation.state is OperationState.REQUESTED:
-                    await tx.operations.save(moved(operation, OperationEvent.WAIT))
-                    await tx.commit()
-                return
-            if first is not None and first.id != operation.id:
-                await tx.outbox.publish(ADVANCE, first.id, {"operation": first.id})
-                if operation.state is OperationState.REQUESTED:
-                    await tx.operations.save(moved(operation, OperationEvent.WAIT))
-                await tx.commit()
-                return
-            started = replace(
-                moved(operation, OperationEvent.START),
-                started_at=self._s.world.now(),
-                parameters=self._parameters(case),
-            )
-            await tx.operations.save(started)
-            await tx.secure_elements.save(replace(se, active_operation_id=operation.id))
-            if operation.type is OperationType.AUDIT:
-                await tx.secure_elements.save_content(se.id, replace(case.content, fresh=False))
-            await tx.audit.append(
-                operation.tenant_id, actor="tsm", action="operation.started", subject=str(operation.id)
-            )
-            await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
-            await tx.commit()
-
-    def _parameters(self, case: Case) -> dict[str, str | int]:
-        """Return the parameters with what only the start of an operation can tell."""
-        parameters = dict(case.operation.parameters)
-        if case.operation.type is OperationType.ROTATE_KEYS and case.instance is not None:
-            version = next_key_version(self._profile(case), case.instance.key_version)
-            parameters["key_version"] = version
-        return parameters
 
     # --- working ---------------------------------------------------------------------------------------
 
@@ -208,8 +145,11 @@ class Conductor:
         case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=(case.se.isd_kvn,))
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
-        if case.instance is not None:
-            case.instance = milestone(case.instance, case.content)
+        if changed(session, report, stopped):
+            case.operation = replace(case.operation, changed_card=True)
+        request = request_of(case.operation)
+        if case.instance is not None and request is not None:
+            case.instance = milestone(case.instance, case.content, case.description(), request.commands)
 
     async def _not_authenticated(self, case: Case, answer: OrderAnswer) -> None:
         """EXTERNAL AUTHENTICATE was refused: the card lost the session, or somebody else opened one.
@@ -354,7 +294,7 @@ class Conductor:
         )
         if case.instance is not None:
             steps = [step for session in made.sessions for step in session.steps]
-            used = c.used_by(steps, case.instance.description)
+            used = c.used_by(steps, case.description())
             case.claims = c.claim(case.claims, case.instance.id, used)
             case.content = activation.claim(case.content, case.instance.id, steps)
         await self._ledger.send(case, await self._prepare(case, made, 0), 0)
@@ -362,11 +302,9 @@ class Conductor:
     # --- small things ----------------------------------------------------------------------------------
 
     def _touched(self, case: Case) -> None:
-        case.operation = replace(case.operation, changed_card=True)
-        instance = case.instance
-        if instance is not None and INSTANCE_STATES.accepts(instance.state, InstanceEvent.BEGIN):
-            state = INSTANCE_STATES.next(instance.state, InstanceEvent.BEGIN)
-            case.instance = replace(instance, state=state)
+        event = _BEGINNINGS.get(case.operation.type)
+        if case.instance is not None and event is not None:
+            case.instance = begun(case.instance, event)
 
     def _proved(self, case: Case) -> None:
         """The card's cryptogram verified: the secure element is what it says, and the device reaches it."""

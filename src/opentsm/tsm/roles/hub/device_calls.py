@@ -105,6 +105,7 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             provider_id=caller.provider_id,
             se_id=se.id,
             description=description,
+            stages=(),
             key_version=first_key_version(self._s.profiles[se.profile]),
             created_at=self._s.world.now(),
         )

@@ -2,10 +2,11 @@
 
 import msgspec
 
-from opentsm.tsm.domain.card_content import Goal, ObservedContent
+from opentsm.tsm.domain.card_content import Goal, ObservedContent, ServiceDescription
+from opentsm.tsm.domain.device_call import service_operation
 from opentsm.tsm.domain.operation import Failure, Operation, OperationEvent, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent
-from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.service import ServiceInstance, ServiceOperation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.documents import from_json
@@ -14,9 +15,9 @@ from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import locked_by_issuer
+from opentsm.tsm.roles.hub.milestones import broken, commands_done, finish
 from opentsm.tsm.roles.hub.services import HubServices
-from opentsm.tsm.roles.hub.settling import broken, commands_done, finish
-from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_staged, request_of
+from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_final, is_staged, request_of
 
 replace = msgspec.structs.replace
 
@@ -42,6 +43,8 @@ class Endings:
             session = from_json(Plan, case.operation.plan_document).sessions[case.operation.session]
             for step in session.steps:
                 case.content = c.doubt(case.content, step)
+            if any(step.changes for step in session.steps):
+                case.operation = replace(case.operation, changed_card=True)
         case.operation = moved(case.operation, OperationEvent.DOUBT)
         await self.stop(case)
 
@@ -59,6 +62,7 @@ class Endings:
         if case.operation.cancel_requested and not case.operation.changed_card:
             if case.operation.state is OperationState.IN_DOUBT:
                 case.operation = moved(case.operation, OperationEvent.RESOLVE)
+            _leave(case)
             await self._ledger.end(case, OperationEvent.CANCEL, None)
             return
         code = "cancelled" if case.operation.cancel_requested else "expired"
@@ -77,35 +81,58 @@ class Endings:
     async def succeed(self, case: Case) -> None:
         """End the operation: the card is as it should be."""
         if case.instance is not None:
-            goal = case.goal()
-            version = int(case.operation.parameters.get("key_version", case.instance.key_version))
-            case.instance = replace(
-                finish(case.instance, goal, case.content),
-                key_version=version,
-                suspended_by=_suspended_by(case.instance, case.operation),
-                # what the card has proved to hold is not kept here
-                sealed_data=b"" if goal is Goal.ACTIVE else case.instance.sealed_data,
-            )
-            if goal is Goal.ABSENT:
-                await self._forget(case)
+            await self._complete(case, case.instance)
         await self._ledger.end(case, OperationEvent.SUCCEED, None)
+
+    async def _complete(self, case: Case, instance: ServiceInstance) -> None:
+        goal, description, stages = case.goal(), case.description(), case.stages()
+        request, update = request_of(case.operation), case.operation.type is OperationType.UPDATE
+        done = finish(
+            instance,
+            goal,
+            commands=() if request is None else request.commands,
+            final=is_final(case.operation),
+            update=update,
+        )
+        data = instance.data_for(case.operation.id)
+        case.instance = replace(
+            done,
+            description=description,
+            stages=stages,
+            key_version=int(case.operation.parameters.get("key_version", instance.key_version)),
+            suspended_by=_suspended_by(done, case.operation),
+            # what the card has proved to hold is not kept here
+            sealed_data=b"" if c.personalized(description, case.content) else data,
+            renewal=None if case.renewal is not None else instance.renewal,
+            last_operation=_last_operation(instance, case.operation),
+        )
+        if goal is Goal.ABSENT:
+            await self._forget(case)
+        elif update:
+            case.claims = c.keep(case.claims, instance.id, description, case.content)
+            if instance.description.dedicated_sd and not description.dedicated_sd:
+                await self._forget_domain(case, instance)
 
     async def _forget(self, case: Case) -> None:
         assert case.instance is not None
         case.claims = c.release(case.claims, case.instance.id)
-        domain = case.instance.description.sd_aid
         if case.instance.description.dedicated_sd:
-            for owner in (case.se.issuer_id, case.instance.provider_id):
-                await self._s.peers.segment_owner(owner).forget_domain(case.se.id, domain)
-        case.instance = replace(case.instance, sealed_data=b"")
+            await self._forget_domain(case, case.instance)
+        case.instance = replace(case.instance, sealed_data=b"", renewal=None)
+
+    async def _forget_domain(self, case: Case, instance: ServiceInstance) -> None:
+        for owner in (case.se.issuer_id, instance.provider_id):
+            await self._s.peers.segment_owner(owner).forget_domain(case.se.id, instance.description.sd_aid)
 
     async def fail(self, case: Case, failure: Failure) -> None:
         """End the operation; what it changed on the card leaves its instance broken."""
         # a top-up that failed leaves the service as usable as it was
-        breaks = case.operation.changed_card and case.operation.type is not OperationType.TOP_UP
         if case.instance is not None:
-            case.operation = _with_commands_done(case.operation, case.instance, case.content)
-            case.instance = broken(case.instance) if breaks else case.instance
+            case.operation = _with_commands_done(case.operation, case.description(), case.content)
+        if case.operation.changed_card and case.operation.type is not OperationType.TOP_UP:
+            _break(case)
+        else:
+            _leave(case)
         await self._ledger.end(case, OperationEvent.FAIL, failure)
 
     async def quarantine(self, case: Case, error: WrongCardError | KeyMaterialError) -> None:
@@ -118,24 +145,62 @@ class Endings:
 
 
 def _with_commands_done(
-    operation: Operation, instance: ServiceInstance, content: ObservedContent
+    operation: Operation, description: ServiceDescription, content: ObservedContent
 ) -> Operation:
     """Note how far a device's call came: its commands have results of their own (TR-03165 §4.2.3.10)."""
     request = request_of(operation)
     if request is None or not is_staged(operation) or not operation.changed_card:
         return operation
-    renewal = instance.renewal
-    renewed = renewal is not None and renewal.operation_id == operation.id
-    description = renewal.description if renewal is not None and renewed else instance.description
     done = commands_done(request.commands, description, content)
     return replace(operation, result={**operation.result, COMMANDS_DONE: done})
 
 
+def _break(case: Case) -> None:
+    """The card was changed: the instance is what the operation was to make of it, in parts."""
+    instance, renewal = case.instance, case.renewal
+    if instance is None:
+        return
+    instance = replace(broken(instance), last_operation=_last_operation(instance, case.operation))
+    if renewal is not None:
+        data = instance.data_for(case.operation.id)
+        instance = replace(instance, description=renewal.description, sealed_data=data, renewal=None)
+    if case.operation.type is OperationType.UPDATE:
+        instance = replace(instance, stages=())
+    case.instance = instance
+
+
+def _leave(case: Case) -> None:
+    """The card was not changed: the instance stays what it was before the operation.
+
+    Source: BSI TR-03165 §3.2.2, In Error.
+    """
+    instance, operation = case.instance, case.operation
+    if instance is None:
+        return
+    if operation.start_state is not None and operation.type in (OperationType.DEPLOY, OperationType.UPDATE):
+        instance = replace(instance, state=operation.start_state)
+    if case.renewal is not None:
+        instance = replace(instance, renewal=None)
+        case.claims = c.keep(case.claims, instance.id, instance.description, case.content)
+        if operation.type is OperationType.PERSONALIZE:
+            case.content = c.not_stale(case.content, instance.description)
+    case.instance = instance
+
+
+def _last_operation(instance: ServiceInstance, operation: Operation) -> ServiceOperation:
+    request = request_of(operation)
+    return instance.last_operation if request is None else service_operation(request)
+
+
 def _suspended_by(instance: ServiceInstance, operation: Operation) -> TenantId | None:
     """Return who holds the instance suspended after an operation succeeded: an issuer's lock stays."""
-    if operation.type is OperationType.SUSPEND and not locked_by_issuer(instance):
+    if instance.goal is Goal.ACTIVE:
+        return None
+    if instance.goal is Goal.ABSENT or locked_by_issuer(instance):
+        return instance.suspended_by
+    if operation.type is OperationType.SUSPEND or instance.suspended_by is None:
         return operation.tenant_id
-    return None if operation.type is OperationType.RESUME else instance.suspended_by
+    return instance.suspended_by
 
 
 def failure_of(error: TsmError) -> Failure:

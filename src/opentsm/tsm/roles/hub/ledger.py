@@ -76,6 +76,7 @@ class Ledger:
         case.operation = replace(
             moved(case.operation, event),
             failure=failure,
+            end_state=None if case.instance is None else case.instance.state,
             ended_at=self._s.world.now(),
             plan_document=b"",
         )

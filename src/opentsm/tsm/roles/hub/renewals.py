@@ -200,6 +200,13 @@ class Renewals(Requesting):
                 advice="Wait for its end, or cancel it.",
             )
 
+    async def _drop_renewal(self, tx: UnitOfWork, operation: Operation) -> None:
+        """Forget what a cancelled operation was to make of its instance, data included."""
+        instance = await tx.instances.get(operation.instance_id) if operation.instance_id else None
+        if instance is None or instance.renewal is None or instance.renewal.operation_id != operation.id:
+            return
+        await tx.instances.save(replace(instance, renewal=None))
+
     async def _unmoved(self, tx: UnitOfWork, instance: ServiceInstance) -> ServiceInstance:
         """Return the instance if nobody changed it since it was read; data are sealed for what it was."""
         present = await tx.instances.get(instance.id)

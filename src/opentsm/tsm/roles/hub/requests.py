@@ -237,6 +237,7 @@ class Requests(Renewals):
             if operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
                 moved = OPERATION_STATES.next(operation.state, OperationEvent.CANCEL)
                 changed = replace(operation, state=moved, ended_at=self._s.world.now())
+                await self._drop_renewal(tx, operation)
             else:
                 changed = replace(operation, cancel_requested=True)
             changed = await tx.operations.save(changed)

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import msgspec
 
 from opentsm.card.gp.status_words import look_up
-from opentsm.tsm.domain.card_content import UNKNOWN, Goal, ObservedContent, ServiceDescription, Stage
+from opentsm.tsm.domain.card_content import STALE, UNKNOWN, ObservedContent
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
-from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, InstanceState, ServiceInstance
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import LOCKED
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.ports.peer import SegmentReport, StepReport
 
@@ -84,11 +82,9 @@ def _probed(
                 content, keys={**content.keys, _hex(step.domain): own}, unproven=tuple(set(unproven))
             )
         if isinstance(step, s.ProbePersonalization) and report.personalization is not None:
-            found = dict(content.personalization)
-            found.pop(_hex(step.application), None)
-            if report.personalization:
-                found[_hex(step.application)] = report.personalization
-            content = replace(content, personalization=found)
+            # asked only when a run is in doubt: no version means that it was begun and did not end
+            found = {_hex(step.application): report.personalization or STALE}
+            content = replace(content, personalization={**content.personalization, **found})
         if isinstance(step, s.ProbeTransaction) and report.transaction is not None:
             content = replace(
                 content, transactions={**content.transactions, step.transaction: report.transaction}
@@ -132,80 +128,21 @@ def _words(status_word: str) -> tuple[str, str]:
     return word.name, word.advice
 
 
-def milestone(instance: ServiceInstance, content: ObservedContent) -> ServiceInstance:
-    """Return the instance moved along as far as the card's content shows (TR-03165 states 10 to 14)."""
-    state = instance.state
-    for event, reached in (
-        (InstanceEvent.INSTALL, _installed(instance.description, content)),
-        (InstanceEvent.PERSONALIZE, _personalized(instance.description, content)),
-        (InstanceEvent.ACTIVATE, _activated(instance.description, content)),
-    ):
-        if reached and INSTANCE_STATES.accepts(state, event) and _forward(state, event):
-            state = INSTANCE_STATES.next(state, event)
-    return replace(instance, state=state)
+def changed(session: PlannedSession, report: SegmentReport, stopped: StopReason | None) -> bool:
+    """Say whether a session changed the card, or may have changed it.
 
-
-def commands_done(
-    commands: Sequence[Stage], description: ServiceDescription, content: ObservedContent
-) -> int:
-    """Return how many of a call's commands, from the first on, the card's content shows as carried out."""
-    shown = {
-        Stage.INSTALL: _installed(description, content),
-        Stage.PERSONALIZE: _personalized(description, content),
-        Stage.ACTIVATE: _activated(description, content),
-    }
-    return next((number for number, stage in enumerate(commands) if not shown[stage]), len(commands))
-
-
-def _forward(state: InstanceState, event: InstanceEvent) -> bool:
-    return not (state is InstanceState.ACTIVATED and event is InstanceEvent.PERSONALIZE)
-
-
-def _installed(description: ServiceDescription, content: ObservedContent) -> bool:
-    return all(content.find(app.instance_aid) is not None for app in description.applications)
-
-
-def _personalized(description: ServiceDescription, content: ObservedContent) -> bool:
-    wanted = [app for app in description.applications if app.personalization is not None]
-    found = content.personalization
-    return bool(wanted) and all(found.get(_hex(a.instance_aid)) == a.personalization for a in wanted)
-
-
-def _activated(description: ServiceDescription, content: ObservedContent) -> bool:
-    return _installed(description, content) and all(
-        not app.make_selectable
-        or bool(
-            (entry := content.find(app.instance_aid))
-            and entry.state & _SELECTABLE
-            # what is locked is not to be found by anybody, and was not activated for that
-            and (entry.state & LOCKED or activation.activated(app, content, description.device_apps))
-        )
-        for app in description.applications
-    )
-
-
-def finish(instance: ServiceInstance, goal: Goal, content: ObservedContent) -> ServiceInstance:
-    """Return the instance after its operation succeeded."""
-    if goal is Goal.ABSENT:
-        return replace(
-            instance, goal=goal, state=INSTANCE_STATES.next(instance.state, InstanceEvent.TERMINATE)
-        )
-    if INSTANCE_STATES.accepts(instance.state, InstanceEvent.BEGIN):
-        # nothing had to be changed: an earlier operation had done it all, although it failed
-        instance = replace(instance, state=INSTANCE_STATES.next(instance.state, InstanceEvent.BEGIN))
-    instance = milestone(instance, content)
-    state = instance.state
-    if INSTANCE_STATES.accepts(state, InstanceEvent.FINALIZE):
-        state = INSTANCE_STATES.next(state, InstanceEvent.FINALIZE)
-    event = InstanceEvent.SUSPEND if goal is Goal.SUSPENDED else InstanceEvent.RESUME
-    if INSTANCE_STATES.accepts(state, event):
-        state = INSTANCE_STATES.next(state, event)
-    return replace(instance, goal=goal, state=state)
-
-
-def broken(instance: ServiceInstance) -> ServiceInstance:
-    """Return the instance after an operation failed with the card changed."""
-    return replace(instance, state=INSTANCE_STATES.next(instance.state, InstanceEvent.BREAK))
+    A step that the card refused changed nothing, unless it has more than one command that changes.
+    """
+    first_open = True
+    for step, outcome in zip(session.steps, report.steps, strict=True):
+        if outcome.done and step.changes:
+            return True
+        sent = first_open or stopped not in _NOTHING_SENT_AFTER
+        whole = outcome.status_word is not None and not isinstance(step, s.Personalize | s.PutFirstKeys)
+        if not outcome.done and step.changes and sent and not whole:
+            return True
+        first_open = first_open and outcome.done
+    return False
 
 
 def unknown_transactions(content: ObservedContent) -> bool:

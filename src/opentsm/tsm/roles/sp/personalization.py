@@ -278,22 +278,24 @@ class RecipePersonalization:
             return token
         if recipe.version != step.personalization:
             raise InvariantError("The recipe on record has another version than the plan.")
-        clear = await evaluate(recipe, await self._values(instance), self._key_of)
+        clear = await evaluate(recipe, await self._values(instance, request), self._key_of)
         return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear])
 
-    async def _values(self, instance: ServiceInstance) -> dict[str, str]:
-        if not instance.sealed_data:
+    async def _values(self, instance: ServiceInstance, request: SegmentRequest) -> dict[str, str]:
+        data = instance.data_for(request.operation_id)
+        if not data:
             raise InvalidInputError(
                 "This instance's personalisation data were erased when its card had proved to hold them.",
                 advice="Terminate the instance and deploy the service anew, with its data.",
             )
-        sealed = await self._keystore.open(instance.sealed_data, context=context_of(instance.id))
+        sealed = await self._keystore.open(data, context=context_of(instance.id))
         return from_json(dict[str, str], sealed)
 
     async def _token(
         self, request: SegmentRequest, instance: ServiceInstance, step: s.Personalize, keys: KeySet
     ) -> tuple[AttestationToken, ...]:
-        wanted = {app.instance_aid: app.attestation for app in instance.description.applications}
+        description = instance.description_for(request.operation_id)
+        wanted = {app.instance_aid: app.attestation for app in description.applications}
         attestation = wanted.get(step.application, Attestation.NONE)
         if attestation is Attestation.NONE:
             return ()
@@ -302,7 +304,7 @@ class RecipePersonalization:
         token = await self._attestation.token(
             self._provider_id,
             process=request.operation_id,
-            flavor=instance.description.flavor_id,
+            flavor=description.flavor_id,
             keys=keys,
             diversification=attestation is Attestation.DIVERSIFICATION,
         )

@@ -5,17 +5,15 @@ from datetime import UTC, datetime
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import (
     ApplicationSpecification,
-    CardObject,
     Goal,
-    ObjectKind,
-    ObservedContent,
     ServiceDescription,
 )
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
 from opentsm.tsm.ports.peer import StepReport
-from opentsm.tsm.roles.hub.settling import card_failure, finish, refusal
+from opentsm.tsm.roles.hub.milestones import finish
+from opentsm.tsm.roles.hub.settling import card_failure, refusal
 
 PURSE = Aid.from_hex("F04F54534D020101")
 
@@ -59,6 +57,4 @@ def test_finish_when_a_failed_operation_had_done_everything_leaves_no_error_behi
         key_version=0x34,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    there = CardObject(aid=PURSE, kind=ObjectKind.APPLICATION, state=0x07)
-    content = ObservedContent(objects=(there,), fresh=True)
-    assert finish(instance, Goal.ACTIVE, content).state is InstanceState.OPERATIONAL
+    assert finish(instance, Goal.ACTIVE).state is InstanceState.OPERATIONAL
