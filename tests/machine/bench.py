@@ -43,11 +43,13 @@ from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, Tenant, TenantKind
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import Conductor
+from opentsm.tsm.roles.hub.device_calls import DeviceCaller, DeviceCalls
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink
 from opentsm.tsm.roles.hub.expiry import sweep_expired
 from opentsm.tsm.roles.hub.order_answers import Report
@@ -94,10 +96,15 @@ class PursePersonalization:
 
 
 class NoCatalogue:
-    """Instances are made by the bench itself; what they are of exists until a test says otherwise."""
+    """Instances are made by the bench itself; what they are of exists until a test says otherwise.
+
+    `versions` are those that a card can get, by their tags; `sealed` what was given as personalisation data.
+    """
 
     def __init__(self) -> None:
         self.deleted = False
+        self.versions: dict[str, ServiceDescription] = {}
+        self.sealed: list[dict[str, str]] = []
 
     async def holds(self, description: ServiceDescription) -> bool:
         return not self.deleted
@@ -105,17 +112,30 @@ class NoCatalogue:
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
     ) -> ServiceDescription:
-        raise AssertionError("not asked for here")
+        found = self.versions.get(version_tag or "")
+        if found is None or (found.provider_id, found.service_id) != (provider_id, service_id):
+            raise NotFoundError(f"The service has no version {version_tag}.")
+        return found
 
     async def deployable_versions(
         self, provider_id: TenantId, service_id: str, profile_id: str
     ) -> tuple[str, ...]:
-        raise AssertionError("not asked for here")
+        mine = {tag for tag, one in self.versions.items() if one.provider_id == provider_id}
+        mine &= {tag for tag, one in self.versions.items() if one.service_id == service_id}
+        if not mine:
+            raise NotFoundError("There is no such service.")
+        return tuple(sorted(mine, reverse=True))
 
     async def technical_information(
         self, description: ServiceDescription, profile_id: str
     ) -> TechnicalInformation:
-        raise AssertionError("not asked for here")
+        return TechnicalInformation(
+            service_id=description.service_id,
+            service_version_tag=description.version_tag,
+            flavor_id=description.flavor_id,
+            flavor_name="",
+            profile_id=profile_id,
+        )
 
     async def seal_personalization_data(
         self,
@@ -124,7 +144,8 @@ class NoCatalogue:
         instance_id: InstanceId,
         data: dict[str, str],
     ) -> bytes:
-        raise AssertionError("not asked for here")
+        self.sealed.append(data)
+        return b"sealed " + bytes([len(self.sealed)])
 
 
 class CrashError(Exception):
@@ -228,7 +249,13 @@ class Bench:
             tenant_id=self.issuer, kind=TenantKind.SE_ISSUER, device_id=self.device_id
         )
         self.master = Secret(self.world.random(16))
+        self.catalogue = NoCatalogue()
         self.wrap_storage: Callable[[Storage], Storage] = lambda storage: storage
+
+    @property
+    def caller(self) -> DeviceCaller:
+        """Return the provider's app on the device."""
+        return DeviceCaller(self.provider, self.device_id, "ab" * 32)
 
     # --- life -------------------------------------------------------------------------------------------
 
@@ -238,7 +265,6 @@ class Bench:
         await self.database.open()
         self.storage = self.wrap_storage(self.database)
         self.ring = KeystoreRing(self.directory)
-        self.catalogue = NoCatalogue()
         peers = LocalPeers(self._owner, self.catalogue)
         services = HubServices(
             storage=self.storage,
@@ -251,6 +277,7 @@ class Bench:
         self.conductor = Conductor(services)
         self.link = DeviceLink(services)
         self.requests = Requests(services)
+        self.calls = DeviceCalls(services)
 
     def _owner(self, tenant: TenantId) -> SegmentOwner:
         keystore = self.ring.of(tenant)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from opentsm.tsm.domain.card_content import Stage
+from opentsm.tsm.domain.device_call import LEGAL_CALLS
 from opentsm.tsm.domain.operation import OPERATION_STATES, OperationState
 from opentsm.tsm.domain.secure_element import SE_STATES, SeState
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceState
@@ -39,11 +41,35 @@ def test_page_when_a_state_exists_says_what_it_means(name: str) -> None:
     assert {state.name for state in TABLES[name][1]} <= described
 
 
+def calls() -> str:
+    """Return the table of the calls that an app may make."""
+    rows = ["| state | call | commands, and the state that each leads to before the end |", "|---|---|---|"]
+    for state, call in dict.fromkeys((state, call) for state, call, _ in LEGAL_CALLS):
+        lists = {xs: to for (s, c, xs), to in LEGAL_CALLS.items() if (s, c) == (state, call)}
+        rows.append(f"| `{state.name}` | `{call.value}` | {', '.join(map(shown, lists, lists.values()))} |")
+    return "\n".join(rows) + "\n"
+
+
+def shown(commands: tuple[Stage, ...], reached: InstanceState | None) -> str:
+    name = "gone" if reached is None else str(reached.value)
+    return f"[{', '.join(stage.name[0] for stage in commands)}] → {name}"
+
+
+CALLS = re.compile(r"(?<=<!-- calls -->\n).*?(?=<!-- end of calls -->)", re.DOTALL)
+
+
+def test_calls_when_compared_with_their_table_are_the_same() -> None:
+    found = CALLS.search(PAGE.read_text("utf-8"))
+    assert found is not None
+    assert found.group() == calls()
+
+
 def write() -> None:
     """Put the tables' diagrams into the page."""
     text = PAGE.read_text("utf-8")
     for name, (table, _) in TABLES.items():
         text = block(name).sub(table.mermaid(), text, count=1)
+    text = CALLS.sub(calls(), text, count=1)
     PAGE.write_text(text, "utf-8")
 
 
