@@ -14,8 +14,8 @@ from opentsm.vse.status import SW_INTERNAL
 
 # Normal, warnings, and what the toolkit has waiting: all else is a refusal.
 _ACCEPTED: Final = frozenset({0x90, 0x61, 0x62, 0x63, 0x91})
-# Of applets: retry counter of the badge, its uses, the application transaction counter of the bank card.
-_APPLET_COUNTERS: Final = frozenset({"tries", "uses", "atc"})
+# Of applets: retry counters of badge and cardholder, uses, the bank card's transaction counter.
+_APPLET_COUNTERS: Final = frozenset({"tries", "cvm/tries", "uses", "atc"})
 _SELECT_DEFAULT: Final = bytes.fromhex("00A4040000")
 
 

@@ -71,6 +71,13 @@ def _plain() -> list[Conversation]:
             commands.select(desk.BADGE).to_bytes(),
             *_hex(challenge, "0082000020" + "00" * 32, "0088000000", "80CA9F1700"),
         ),
+        # the cardholder's PIN, at the badge and where it is kept
+        (
+            commands.select(desk.BADGE).to_bytes(),
+            *_hex("002000010431323334", "002C0300", "002401010435363738"),
+            commands.select(desk.PIN).to_bytes(),
+            *_hex("0020000100", "0020000202123F", "0020FF00", "80CADF3100"),
+        ),
         _coded([commands.select(contactless.CRS_AID), contactless.crs_status()]),
         _coded([commands.select(_OTHER), access_rules.get_configuration(), access_rules.get_clients()]),
         # SCP11: PERFORM SECURITY OPERATION, INTERNAL and MUTUAL AUTHENTICATE
@@ -104,7 +111,7 @@ def _managed() -> list[Conversation]:
         [commands.put_key(0x31, fields), commands.put_key(0x31, fields, replace_kvn=0x31)],
         [commands.put_key(0x02, fields[:1]), commands.delete_key(1, 0x02), commands.delete_key(None, 0x31)],
         [commands.install_for_personalization(desk.DOMAIN), _store(b"\x00\xb9\x00")],
-        *[desk.personalization(aid, _DEK) for aid in (desk.BANK, desk.PURSE, desk.BADGE)],
+        *[desk.personalization(aid, _DEK) for aid in (desk.BANK, desk.PURSE, desk.BADGE, desk.PIN)],
         [_store(encode_tlv(0x42, b"\x01\x02")), _store(encode_tlv(0x66, bytes(20)))],
         [
             commands.install_for_registry_update(

@@ -29,7 +29,7 @@ KEY = bytes.fromhex("404142434445464748494A4B4C4D4E4F")
 SD_PACKAGE = Aid.from_hex("A0000001515350")
 SD_MODULE = Aid.from_hex("A000000151535041")
 DOMAIN = Aid.from_hex("A0000001510000AA01")
-BANK, PURSE, BADGE = (Aid.from_hex(f"F04F54534D0{n}0001") for n in (1, 2, 3))
+BANK, PURSE, BADGE, PIN = (Aid.from_hex(f"F04F54534D0{n}0001") for n in (1, 2, 3, 4))
 _DEFAULT_SCP02_OPTION = 0x15
 _BLOCK = 200
 
@@ -115,15 +115,17 @@ def load_file(package: bytes, module: bytes) -> bytes:
 def deployment(instance: Aid) -> list[CommandApdu]:
     """Return the commands that load a package and install its applet; the AIDs count their levels."""
     package, module = Aid(instance[:6]), Aid(instance[:6] + b"\x01")
+    privileges = Privilege.GLOBAL_SERVICE if instance == PIN else Privilege.NONE
     return [
         commands.install_for_load(package, None),
         *commands.load_blocks(load_file(package, module), block_size=_BLOCK),
         commands.install_for_install(
-            package, module, instance, Privilege.NONE, application_parameters(b""), make_selectable=True
+            package, module, instance, privileges, application_parameters(b""), make_selectable=True
         ),
     ]
 
 
+_PIN_VALUE = b"\x01\x041234".ljust(16, b"\x00")
 _PDOL = bytes.fromhex("9F66049F02069F03069F1A0295055F2A029A039C019F3704")
 _PERSONAL: dict[Aid, tuple[list[tuple[int, bytes]], list[int]]] = {
     BANK: (
@@ -148,9 +150,16 @@ _PERSONAL: dict[Aid, tuple[list[tuple[int, bytes]], list[int]]] = {
         [0x8001, 0x8002, 0x8003],
     ),
     BADGE: (
-        [(0x6001, b"\x0b\xad\x6e\x01"), (0x6002, b"\x03"), (0x6003, b"FLOOR-3"), (0xDF01, b"badge-1")],
+        [
+            (0x6001, b"\x0b\xad\x6e\x01"),
+            (0x6002, b"\x03"),
+            (0x6003, b"FLOOR-3"),
+            (0x6004, b"\x11"),
+            (0xDF01, b"badge-1"),
+        ],
         [0x8001, 0x8002],
     ),
+    PIN: ([(0x7001, b"\x11"), (0x7002, b"\x03"), (0xDF01, b"pin-1")], [0x8001]),
 }
 
 
@@ -158,7 +167,8 @@ def personalization(instance: Aid, dek: Dek) -> list[CommandApdu]:
     """Return the commands that personalise an applet of the demo."""
     plain, keys = _PERSONAL[instance]
     groups = b"".join(encode_dgi(*group) for group in plain)
-    secret = b"".join(encode_dgi(group, dek.encrypt(KEY)) for group in keys)
+    value = _PIN_VALUE if instance == PIN else KEY
+    secret = b"".join(encode_dgi(group, dek.encrypt(value)) for group in keys)
     encrypted, dgi = StoreDataEncryption.ENCRYPTED, StoreDataStructure.DGI
     return [
         commands.install_for_personalization(instance),
