@@ -31,6 +31,11 @@ _GENERAL: dict[int, StatusWord] = {
         "authentication of the host failed",
         "The host cryptogram was wrong: stop, do not try again with the same keys; the card counts failures.",
     ),
+    0x6320: StatusWord(
+        "not all of them could be activated",
+        "Another active application is in the way: deactivate it, then resume or deploy again.",
+    ),
+    0x6381: StatusWord("stored beside another rule for the same target"),
     0x6310: StatusWord("more data is available", "Send GET STATUS again with P2 = 03."),
     0x6400: StatusWord("no specific diagnosis; nothing was changed", "Refused without a reason."),
     0x6581: StatusWord("memory failure", "A write failed: read the card back before going on."),
