@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.scenario.sptsm_bench import pem
 
 from opentsm.agent.device_key import DeviceKey
 from opentsm.tsm.domain.exchange import Command, Expected
+from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.kernel.ids import DeviceId, SeId
 from opentsm.tsm.roles.hub.services import device_topic
 
@@ -38,10 +40,11 @@ OWN = {
     "other-provider": {
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances"),
         *("PUT /v1/application-keys/{name:str}", f"POST {SPTSM}/auth", "GET /v1/tokens"),
+        *("GET /v1/prepared-data", "POST /v1/prepared-data/import"),
     },
     "other-shelf": {
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances", "PUT /v1/application-keys/{name:str}"),
-        "GET /v1/tokens",
+        *("GET /v1/tokens", "GET /v1/prepared-data", "POST /v1/prepared-data/import"),
         *(f"GET {SPTSM}/service-providers/current", f"GET {SPTSM}/serviceproviders/current"),
         *(f"GET {SPTSM}/secure-component-profiles", f"GET {SPTSM}/secure-component-profiles/{{scpId:str}}"),
         *(f"GET {SPTSM}/services", f"GET {SPTSM}/executable-load-files"),
@@ -205,6 +208,18 @@ async def furnish(api: ApiBench) -> Belongings:
         await tx.commit()
     instance = await api.instance(str(se["id"]))
     operation = await api.operation(str(se["id"]))
+    async with api.storage.transaction() as tx:
+        await tx.prepared_data.add(
+            PreparedData(
+                id="prepared",
+                provider_id=instance.provider_id,
+                service_id="transit",
+                name=f"reference:{MARK}",
+                created_at=api.world.now(),
+                expires_at=api.world.now() + timedelta(days=1),
+            )
+        )
+        await tx.commit()
     api.tokens["shelf"] = await shelf_token(api, "provider")
     elf = await upload(api, "executable-load-files", "elf", "bank.cap", (CAPS / "caps/bank.cap").read_bytes())
     script = await upload(
@@ -251,6 +266,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "applicationConfigId": config,
             "personalizationScriptId": script,
             "device_id": device_id,
+            "prepared_id": "prepared",
             "token_id": str(token["id"]),
             "party_id": api.ids["provider"],
         },

@@ -33,6 +33,7 @@ from opentsm.api.v1 import (
     master_keys,
     operations,
     parties,
+    prepared_data,
     secure_elements,
     tokens,
 )
@@ -126,6 +127,9 @@ def _v1() -> Router:
             instances.show_instance,
             instances.top_up,
             instances.change_instance,
+            prepared_data.import_prepared_data,
+            prepared_data.list_prepared_data,
+            prepared_data.remove_prepared_data,
             operations.list_operations,
             operations.show_operation,
             operations.follow_operation,

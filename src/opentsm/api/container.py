@@ -17,6 +17,7 @@ from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
+from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 
 CLAIM = "claim"  # where the state of a request's scope holds it
@@ -58,6 +59,11 @@ class ApiContainer(Protocol):
     @property
     def onboarding(self) -> Onboarding:
         """Return the hub's use cases before any operation."""
+        ...
+
+    @property
+    def prepared_data(self) -> PreparedDesk:
+        """Return the hub's use cases about data that wait for their instance."""
         ...
 
     @property

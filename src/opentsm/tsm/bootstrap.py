@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from importlib.resources import files
 
@@ -30,6 +31,7 @@ from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
+from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
@@ -54,6 +56,7 @@ class Container:
     device_calls: DeviceCalls
     device_link: DeviceLink
     onboarding: Onboarding
+    prepared_data: PreparedDesk
     catalogue: SpCatalogue
     master_keys: MasterKeys
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
@@ -135,6 +138,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         profiles=profiles,
         requests=Requests(hub),
         device_calls=DeviceCalls(hub),
+        prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),
         device_link=DeviceLink(hub),
         onboarding=Onboarding(
             storage=storage,

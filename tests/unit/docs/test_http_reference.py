@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 
 from opentsm.api import bodies, problems
+from opentsm.api.json_lines import MAX_LINE
 from opentsm.api.sptsm.exchange import MAX_BODY_BYTES
-from opentsm.api.v1.secure_elements import MAX_LINE
 from opentsm.tsm.config import load_settings
 from opentsm.tsm.kernel.errors import InternalError, TsmError
 from opentsm.tsm.roles.sp.errors import CatalogueError

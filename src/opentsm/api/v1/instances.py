@@ -72,6 +72,7 @@ async def deploy(
         service_id=data.service_id,
         version=data.version,
         data=data.data,
+        reference=data.reference,
         valid_until=data.valid_until,
     )
     return deployed(instance, operation)

@@ -1,6 +1,5 @@
 """Secure elements: registration, import, look-up, content, audits, mending, retirement."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
@@ -8,11 +7,9 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from opentsm.api.authentication import Caller
-from opentsm.api.bodies import check_announced, too_large
 from opentsm.api.container import ApiContainer, Services
 from opentsm.api.idempotency import LOCATED, STREAMED
-from opentsm.api.json_members import refuse_repeated_members
-from opentsm.api.problems import split_path
+from opentsm.api.json_lines import MAX_REFUSED, REFUSALS, numbered_lines, read_line, refused, refused_length
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.operations import accepted
@@ -25,14 +22,11 @@ from opentsm.tsm.domain.secure_element import (
     WrappedKeys,
 )
 from opentsm.tsm.domain.tenant import Principal, TenantKind
-from opentsm.tsm.kernel.disclosure import veiled
-from opentsm.tsm.kernel.errors import CallerError, ForbiddenError
+from opentsm.tsm.kernel.errors import ForbiddenError
 from opentsm.tsm.kernel.ids import KeyHandle, SeId
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.registration import NewKeySet, NewSecureElement
 
-MAX_LINE = 65_536
-MAX_REFUSED = 1_000
 _TAG = ["secure elements"]
 _LINE = msgspec.json.Decoder(m.NewSecureElementBody)
 IdentifierQuery = Annotated[
@@ -72,8 +66,7 @@ async def import_secure_elements(
     report = m.ImportReport(lines=0, registered=[], refused=[])
     number = 0
     limit = container.settings.limits.import_bytes
-    check_announced(request.content_length, limit)
-    async for number, line in _lines(request, limit):
+    async for number, line in numbered_lines(request, limit, "what they registered stays"):
         if len(report.refused) >= MAX_REFUSED:
             break
         if line is not None and not line.strip():
@@ -182,51 +175,12 @@ async def _import_line(
     container: ApiContainer, principal: Principal, number: int, line: bytes | None
 ) -> m.ImportedLine | m.RefusedLine:
     if line is None:
-        return m.RefusedLine(line=number, code="too_large", detail=f"The line has over {MAX_LINE} bytes.")
+        return refused_length(number)
     try:
-        se = await container.onboarding.register_secure_element(principal, _new(_line(line)))
-    except msgspec.ValidationError as error:
-        pointer, text = split_path(str(error))
-        return _refused(number, "invalid_input", f"{text}.", pointer or None)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        words = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
-        return _refused(number, "malformed_json", f"The line is not JSON: {words}.")
-    except CallerError as error:
-        return _refused(number, error.code, error.detail, error.field)
+        se = await container.onboarding.register_secure_element(principal, _new(read_line(_LINE, line)))
+    except REFUSALS as error:
+        return refused(number, error)
     return m.ImportedLine(line=number, id=se.id)
-
-
-def _line(line: bytes) -> m.NewSecureElementBody:
-    found = _LINE.decode(line)
-    refuse_repeated_members(line.decode())
-    return found
-
-
-def _refused(number: int, code: str, detail: str, field: str | None = None) -> m.RefusedLine:
-    field = None if field is None else veiled(field)
-    return m.RefusedLine(line=number, code=code, detail=veiled(detail), field=field)
-
-
-async def _lines(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Cut a streamed body into numbered lines; None stands for a line that is too long.
-
-    Raises:
-        TooLargeError: the body goes on beyond the limit.
-    """
-    number, rest, skipping, size = 0, b"", False, 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit, f" Its first {number} lines were read, and what they registered stays.")
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            number += 1
-            yield number, None if skipping or len(line) > MAX_LINE else line
-            skipping = False
-        if len(rest) > MAX_LINE:
-            rest, skipping = b"", True
-    if rest or skipping:
-        yield number + 1, None if skipping else rest
 
 
 def _new(data: m.NewSecureElementBody) -> NewSecureElement:

@@ -105,6 +105,7 @@ class RetentionSettings:
     exchange_days: float
     idempotency_days: float
     credential_days: float
+    prepared_days: float
     interval_s: float
     checkpoint_interval_s: float
 
@@ -242,6 +243,9 @@ def _retention(get: Getter) -> RetentionSettings:
         ),
         credential_days=get(
             "retention.credential_days", days, 7.0, "days that expired codes, sessions and tokens stay"
+        ),
+        prepared_days=get(
+            "retention.prepared_days", days, 90.0, "days that prepared data wait for their use"
         ),
         interval_s=get("retention.interval_s", seconds, 3600.0, "time between two removals"),
         checkpoint_interval_s=get(

@@ -144,6 +144,22 @@ class ServiceCatalogue(Protocol):
         """Check the data against the service's recipes and seal it for the instance."""
         ...
 
+    async def check_personalization_data(
+        self, provider_id: TenantId, description: ServiceDescription, data: dict[str, str]
+    ) -> None:
+        """Check the data against the service's recipes."""
+        ...
+
+    async def seal_prepared_data(self, provider_id: TenantId, record_id: str, data: dict[str, str]) -> bytes:
+        """Seal data that wait for their instance."""
+        ...
+
+    async def open_prepared_data(
+        self, provider_id: TenantId, record_id: str, sealed: bytes
+    ) -> dict[str, str]:
+        """Open data that waited for their instance."""
+        ...
+
 
 class Peers(Protocol):
     """Finds the other parties."""

@@ -15,6 +15,7 @@ from opentsm.tsm.domain.card_content import Claim, Credit, ObservedContent
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode, Trial, Turn
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
+from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.domain.secure_element import KeySet, SecureElement, SeIdentifierType
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
@@ -175,6 +176,27 @@ class Instances(Protocol):
     async def list(self, page: Page, wanted: InstanceFilter) -> Sequence[ServiceInstance]: ...
 
 
+class PreparedDataRecords(Protocol):
+    """Personalisation data that wait for their instance; every query names the provider."""
+
+    async def add(self, data: PreparedData) -> None:
+        """Raise StaleVersionError when there are others of this name."""
+        ...
+
+    async def use(self, data: PreparedData) -> None:
+        """Store that data were used; raise StaleVersionError when they are gone or were used before."""
+        ...
+
+    async def get(self, provider_id: TenantId, id_: str) -> PreparedData | None: ...
+    async def named(
+        self, provider_id: TenantId, service_id: str, names: Sequence[str]
+    ) -> Sequence[PreparedData]: ...
+    async def list(
+        self, provider_id: TenantId, page: Page, service_id: str | None = None
+    ) -> Sequence[PreparedData]: ...
+    async def remove(self, provider_id: TenantId, id_: str) -> bool: ...
+
+
 class Operations(Protocol):
     async def add(self, operation: Operation) -> None: ...
     async def get(self, operation_id: OperationId) -> Operation | None: ...
@@ -332,6 +354,7 @@ class Expendable(Enum):
     DEVICE_SESSIONS = "device_sessions"
     DEVICE_ASSERTIONS = "device_assertions"
     ACCESS_TOKENS = "access_tokens"
+    PREPARED_DATA = "prepared_data"
 
 
 class Retention(Protocol):

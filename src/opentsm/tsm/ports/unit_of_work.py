@@ -25,6 +25,7 @@ class UnitOfWork(Protocol):
     audit: r.AuditLog
     audit_record: r.AuditRecord
     idempotency: r.IdempotencyKeys
+    prepared_data: r.PreparedDataRecords
     retention: r.Retention
 
     async def commit(self) -> None:

@@ -16,6 +16,7 @@ from opentsm.tsm.adapters.storage.instances import PostgresInstances
 from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
 from opentsm.tsm.adapters.storage.operations import PostgresOperations
 from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
+from opentsm.tsm.adapters.storage.prepared_data import PostgresPreparedData
 from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
@@ -52,6 +53,7 @@ class PostgresUnitOfWork:
         self.audit: r.AuditLog = self._audit
         self.audit_record: r.AuditRecord = PostgresAuditRecord(session)
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
+        self.prepared_data: r.PreparedDataRecords = PostgresPreparedData(session)
         self.retention: r.Retention = PostgresRetention(session)
 
     async def commit(self) -> None:

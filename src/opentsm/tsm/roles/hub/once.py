@@ -106,6 +106,7 @@ class _ClaimingWork:
         self.audit_record = tx.audit_record
         self.retention = tx.retention
         self.turns = tx.turns
+        self.prepared_data = tx.prepared_data
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

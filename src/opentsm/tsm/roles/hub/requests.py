@@ -19,6 +19,7 @@ from opentsm.tsm.domain.operation import (
     OperationState,
     OperationType,
 )
+from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import (
@@ -31,6 +32,7 @@ from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 from opentsm.tsm.roles.hub.mandate import check_domain_free, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
+from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
@@ -57,6 +59,8 @@ class Requests(Renewals):
         service_id: str,
         version: str | None = None,
         data: dict[str, str] | None = None,
+        reference: str | None = None,
+        prepared_id: str | None = None,
         valid_until: datetime | None = None,
     ) -> tuple[ServiceInstance, Operation]:
         """Create an instance of a service on a secure element and ask for its deployment.
@@ -66,24 +70,30 @@ class Requests(Renewals):
             se_id: where.
             service_id: the provider's service.
             version: version tag; None for the newest that is allowed for the card's profile.
-            data: personalisation data by field name; sealed at once.
+            data: personalisation data by field name; sealed at once. Without them prepared data are taken.
+            reference: the reference of prepared data; None for those of this secure element.
+            prepared_id: the prepared data that it must be.
             valid_until: when to give up.
 
         Raises:
             NotFoundError: the secure element or the service does not exist for this caller.
             InvalidInputError: personalisation data is missing or malformed.
-            ConflictError: the service is already on this secure element.
+            ConflictError: the service is already on this secure element, or it is not clear which data wait.
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
         async with self._s.storage.transaction() as tx:
             se = await self._usable(tx, se_id)
-        description = await self._s.peers.catalogue().describe(
-            principal.tenant_id, service_id, version, se.profile
-        )
+        catalogue, owner = self._s.peers.catalogue(), principal.tenant_id
+        if data and reference is not None:
+            raise InvalidInputError("Give data or the reference of prepared data.", field="/reference")
+        prepared = None if data else await find_prepared(self._s, owner, se, service_id, reference)
+        if prepared_id is not None and (prepared is None or prepared.id != prepared_id):
+            raise ConflictError("Other prepared data wait for this secure element.")
+        if prepared is not None:
+            data, version = await open_prepared(catalogue, prepared), version or prepared.version_tag
+        description = await catalogue.describe(owner, service_id, version, se.profile)
         instance_id = InstanceId(self._s.world.new_id())
-        sealed = await self._s.peers.catalogue().seal_personalization_data(
-            principal.tenant_id, description, instance_id, data or {}
-        )
+        sealed = await catalogue.seal_personalization_data(owner, description, instance_id, data or {})
         instance = ServiceInstance(
             id=instance_id,
             provider_id=principal.tenant_id,
@@ -96,16 +106,19 @@ class Requests(Renewals):
         operation = self._operation(
             principal, OperationType.DEPLOY, se_id, instance_id, valid_until=valid_until
         )
+        used = None if prepared is None else await spent(catalogue, prepared, data or {}, operation)
         for attempt in range(_TRIES):
             try:
-                await self._add_instance(instance, operation)
+                await self._add_instance(instance, operation, used)
                 break
             except StaleVersionError:
                 if attempt == _TRIES - 1:
                     raise
         return instance, operation
 
-    async def _add_instance(self, instance: ServiceInstance, operation: Operation) -> None:
+    async def _add_instance(
+        self, instance: ServiceInstance, operation: Operation, used: PreparedData | None
+    ) -> None:
         async with self._s.storage.transaction() as tx:
             se = await self._usable(tx, instance.se_id)
             present = await tx.instances.on_secure_element(se.id)
@@ -118,6 +131,8 @@ class Requests(Renewals):
             # of two who ask at once one moves the version on, and the other looks again
             await tx.secure_elements.save(se)
             await tx.instances.add(instance)
+            if used is not None:
+                await tx.prepared_data.use(used)
             await self._request(tx, operation)
             await tx.commit()
 

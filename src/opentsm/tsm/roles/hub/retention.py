@@ -35,6 +35,7 @@ class RetentionPolicy:
             Expendable.DEVICE_SESSIONS: credentials,
             Expendable.DEVICE_ASSERTIONS: credentials,
             Expendable.ACCESS_TOKENS: credentials,
+            Expendable.PREPARED_DATA: now,  # they carry their own time
         }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.domain.prepared import context_of
+from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
 from opentsm.tsm.ports.peer import TechnicalInformation
@@ -166,13 +168,42 @@ class SpCatalogue:
         Raises:
             InvalidInputError: a datum is unknown, missing or malformed; its name is told, never its value.
         """
-        recipes: list[Recipe] = []
-        async with self._storage.transaction() as tx:
-            for application in description.applications:
-                if application.recipe_id is not None:
-                    recipes.append(await load_recipe(tx, provider_id, application.recipe_id))
+        recipes = await self._recipes(provider_id, description)
         values = await complete(recipes, data, self._world.random)
         return await seal(self._keystore_of(provider_id), instance_id, values)
+
+    async def check_personalization_data(
+        self, provider_id: TenantId, description: ServiceDescription, data: dict[str, str]
+    ) -> None:
+        """Check the data against the service's recipes.
+
+        Raises:
+            InvalidInputError: a datum is unknown, missing or malformed; its name is told, never its value.
+        """
+        await complete(await self._recipes(provider_id, description), data, self._world.random)
+
+    async def seal_prepared_data(self, provider_id: TenantId, record_id: str, data: dict[str, str]) -> bytes:
+        """Seal data that wait for their instance."""
+        return await self._keystore_of(provider_id).seal(to_json(data), context=context_of(record_id))
+
+    async def open_prepared_data(
+        self, provider_id: TenantId, record_id: str, sealed: bytes
+    ) -> dict[str, str]:
+        """Open data that waited for their instance.
+
+        Raises:
+            KeystoreError: they were sealed for another record, or changed.
+        """
+        opened = await self._keystore_of(provider_id).open(sealed, context=context_of(record_id))
+        return from_json(dict[str, str], opened)
+
+    async def _recipes(self, provider_id: TenantId, description: ServiceDescription) -> list[Recipe]:
+        async with self._storage.transaction() as tx:
+            return [
+                await load_recipe(tx, provider_id, application.recipe_id)
+                for application in description.applications
+                if application.recipe_id is not None
+            ]
 
     def _profile(self, name: str) -> Document:
         try:

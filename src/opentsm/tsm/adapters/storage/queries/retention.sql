@@ -95,3 +95,15 @@ DELETE FROM access_tokens t USING old WHERE t.digest = old.digest
 -- name: due_access_tokens
 SELECT count(*) AS found FROM access_tokens t
 WHERE t.expires_at IS NOT NULL AND t.expires_at < $1
+
+-- name: prune_prepared_data
+WITH old AS MATERIALIZED (
+    SELECT t.provider_id, t.id FROM prepared_data t
+    WHERE t.expires_at < $1
+    ORDER BY t.expires_at, t.provider_id, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM prepared_data t USING old WHERE t.provider_id = old.provider_id AND t.id = old.id
+
+-- name: due_prepared_data
+SELECT count(*) AS found FROM prepared_data t
+WHERE t.expires_at < $1
