@@ -8,13 +8,13 @@ import pytest
 from tests.scenario.api_bench import ApiBench, Json
 
 from opentsm.demo.http_api import Caller
-from opentsm.demo.services import TRANSIT, Shelf
+from opentsm.demo.services import BADGE, Shelf
 
 API = "/v1/device-api"
 INSTANCES = f"{API}/service-instances"
 ALL: list[Json] = [
     {"type": "install"},
-    {"type": "personalize", "personalizationData": {"label": "PASS", "limit": "100"}},
+    {"type": "personalize", "personalizationData": {"rights": "PASS"}},
     {"type": "activate", "suspensionControl": False},
 ]
 
@@ -52,8 +52,8 @@ class App:
 async def app(api: ApiBench) -> App:
     provider = Caller(api.client, await api.party("provider"))
     shelf = Shelf(await provider.provider_door())
-    load_file, recipe = await shelf.upload_load_file(TRANSIT), await shelf.upload_recipe(TRANSIT)
-    service = await shelf.publish(TRANSIT, load_file, recipe, ["scp03-i70"])
+    load_file, recipe = await shelf.upload_load_file(BADGE), await shelf.upload_recipe(BADGE)
+    service = await shelf.publish(BADGE, load_file, recipe, ["scp03-i70"])
     cin = api.world.new_id()
     await api.element(cin)
     device_id, _ = await api.device()

@@ -113,6 +113,22 @@ class DeviceIdentity:
     key: DeviceKey
 
 
+def read_identity(path: Path) -> DeviceIdentity:
+    """Return the enrolled device of a state directory, which an agent may be using meanwhile.
+
+    Args:
+        path: the directory; nothing in it is made or changed.
+
+    Raises:
+        NotEnrolledError: it holds no enrolled device.
+        StateError: a file in it cannot be read.
+    """
+    enrolled = _read_enrolled(path)
+    if enrolled is None or not (path / "key.json").exists():
+        raise NotEnrolledError(f"{path} holds no enrolled device")
+    return DeviceIdentity(enrolled.id, DeviceKey.load(path / "key.json"))
+
+
 class StateDirectory:
     """The agent's files: `key.json`, `device.json`, `journal/`, `lock`. One process at a time.
 
@@ -191,13 +207,19 @@ class StateDirectory:
         return FileStore(journal_path(self.path / "journal", se_id))
 
     def _enrolled(self) -> _Enrolled | None:
-        path = self.path / "device.json"
-        try:
-            return decode_json(path.read_bytes(), _Enrolled)
-        except FileNotFoundError:
-            return None
-        except msgspec.DecodeError as error:
-            raise StateError(f"{path} cannot be read: {error}") from error
+        return _read_enrolled(self.path)
+
+
+def _read_enrolled(directory: Path) -> _Enrolled | None:
+    path = directory / "device.json"
+    try:
+        return decode_json(path.read_bytes(), _Enrolled)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error}") from error
+    except msgspec.DecodeError as error:
+        raise StateError(f"{path} cannot be read: {error}") from error
 
 
 def _digest(code: str) -> str:

@@ -210,6 +210,17 @@ class ServerLink:
         except msgspec.DecodeError as error:
             raise LinkError(f"the server's answer is not JSON: {error}") from error
 
+    async def device_token(self, observer: Observer | None = None) -> str:
+        """Return the device's own token, for what else on this device speaks to the server for it.
+
+        It is kept and renewed in time, so this may be called for every request.
+
+        Raises:
+            DeviceRefusedError: the server gives this device none.
+            ServerUnreachableError: patience is at its end.
+        """
+        return await self._bearer(observer or SilentObserver())
+
     async def _call(
         self, path: str, body: msgspec.Struct, session: SessionId | None, observer: Observer
     ) -> Reply:

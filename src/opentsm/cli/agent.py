@@ -128,6 +128,41 @@ def run(
         print_json(summary)
 
 
+@agent_app.command("token")
+def token(
+    *,
+    server: Annotated[str, typer.Option(help="URL of the server.", envvar="OPENTSM_SERVER")],
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Directory of this device's key.", envvar="OPENTSM_AGENT_STATE"),
+    ] = None,
+    ca: Annotated[
+        str | None, typer.Option(help="File of certificates to trust instead of the system's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a short-lived token of this device, for the header Device-Authorization; an agent may run."""
+    try:
+        found = asyncio.run(_token(server, state or default_state(), ca))
+    except AgentError as error:
+        raise cli_error(error) from error
+    if as_json:
+        print_json({"token": found})
+    else:
+        typer.echo(found)
+
+
+async def _token(server: str, state: Path, ca_file: str | None) -> str:
+    from opentsm.agent.backoff import Patience
+    from opentsm.agent.device_key import read_identity
+    from opentsm.agent.http_exchange import http_client
+    from opentsm.agent.server_link import LinkSettings, ServerLink
+
+    settings = LinkSettings(patience=Patience(give_up_after_s=10.0))
+    async with http_client(server, ca_file=ca_file) as client:
+        return await ServerLink(client, read_identity(state), settings=settings).device_token()
+
+
 def secure_elements(readers: list[NamedReader], names: list[str]) -> list[SecureElement]:
     """Say which secure element is in which reader.
 

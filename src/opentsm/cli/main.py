@@ -53,6 +53,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("card", "card", "card_app", "Card tools without a server, for a card in a reader or none."),
     CommandEntry("vse", "vse", "vse_app", "Make, show and serve virtual secure elements."),
     CommandEntry("agent", "agent", "agent_app", "Run a Local Agent on this device."),
+    CommandEntry("app", "app", "app_app", "Make the calls of an app on this device."),
     CommandEntry("db", "db", "db_app", "Migrate, show and prune the database."),
     CommandEntry("audit", "audit", "audit_app", "Verify the audit's hash chains and checkpoints."),
     CommandEntry("config", "config_command", "config_app", "Show the settings and their sources."),

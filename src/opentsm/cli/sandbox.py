@@ -30,6 +30,7 @@ sandbox_app = typer.Typer(no_args_is_help=False)
 
 DEFAULT_PROFILE: Final = "scp03-i70"
 MAX_SES: Final = 1000
+_SHOWN: Final = ("base_url", "sptsm_url", "sp_token", "issuer_token", "operator_token", "device_state")
 
 
 @sandbox_app.command("sandbox")
@@ -49,7 +50,8 @@ def sandbox(
 ) -> None:
     """Serve with demo tenants and virtual secure elements with agents, until SIGTERM or Ctrl-C.
 
-    With --json one line on stdout: base_url, sptsm_url, sp_token, issuer_token, operator_token, ses[].id.
+    With --json one line on stdout: base_url, sptsm_url, sp_token, issuer_token, operator_token, device_state,
+    ses[].id.
     The virtual cards are not kept.
     """
     from opentsm.api.logs import configure_logs
@@ -138,7 +140,7 @@ class _Sandbox:
             sys.stdout.write(json.dumps(document) + "\n")
             sys.stdout.flush()
             return
-        for name in ("base_url", "sptsm_url", "sp_token", "issuer_token", "operator_token"):
+        for name in _SHOWN:
             stdout_console().print(f"{name:15} {document[name]}", soft_wrap=True)
         print_table(("id", "identifier", "profile"), document["ses"])
         say(f"documentation: {playground.base_url}/docs; Ctrl-C ends the sandbox")

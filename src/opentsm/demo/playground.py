@@ -38,6 +38,7 @@ class Playground:
     operator_token: str
     parties: Parties
     cards: tuple[DemoCard, ...]
+    device_state: Path
 
     def document(self) -> Json:
         """Return what a user needs to know; the tokens are those of this sandbox only."""
@@ -47,6 +48,7 @@ class Playground:
             "sp_token": self.parties.provider_token,
             "issuer_token": self.parties.issuer_token,
             "operator_token": self.operator_token,
+            "device_state": str(self.device_state),
             "ses": [
                 {"id": card.id, "identifier": card.se_id, "profile": card.profile.name} for card in self.cards
             ],
@@ -84,7 +86,7 @@ async def furnished(
             await register_card(parties.issuer, card)
         code = await enrolment_code(parties.issuer)
         async with _agents(base_url, code, cards, state, reader_of):
-            yield Playground(base_url, operator_token, parties, cards)
+            yield Playground(base_url, operator_token, parties, cards, state)
 
 
 @asynccontextmanager

@@ -52,6 +52,14 @@ TRANSIT: Final = ServiceKind(
     extradite=True,
     nfc=True,
 )
+BADGE: Final = ServiceKind(
+    name="Access badge",
+    load_file="badge.cap",
+    recipe="badge.json",
+    instance="F04F54534D030101",
+    module="F04F54534D0301",
+    package="F04F54534D03",
+)
 
 
 @dataclass(frozen=True, slots=True)
