@@ -53,6 +53,7 @@ AccessOption = Annotated[
         show_default=False,
     ),
 ]
+VersionArgument = Annotated[str, typer.Argument(help="1.3.0, 1.3.x, 1.x.x or x.x.x.")]
 CommandsOption = Annotated[
     str, typer.Option("--commands", help="Of install, personalize, activate, in this order; or none.")
 ]
@@ -84,7 +85,7 @@ class _Tokens:
 @app_app.command("create")
 def create(
     service: str,
-    version: str = "x.x.x",
+    version: VersionArgument = "x.x.x",
     *,
     state: StateOption = None,
     access: AccessOption = None,
@@ -188,7 +189,7 @@ def terminate(
 @app_app.command("check")
 def check(
     service: Annotated[str, typer.Argument(help="A service; with --update one of its instances.")],
-    version: str = "x.x.x",
+    version: VersionArgument = "x.x.x",
     *,
     for_update: Annotated[bool, typer.Option("--update", help="Look for an update of an instance.")] = False,
     state: StateOption = None,
