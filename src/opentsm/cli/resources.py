@@ -34,7 +34,8 @@ _OPERATION: Final = (
     "created_at",
 )
 _SE: Final = ("id", "identifier", "profile", "state", "device_id")
-_OBJECT: Final = ("aid", "kind", "state_name", "security_domain", "load_file", "owned")
+_OBJECT: Final = ("aid", "kind", "state_name", "contactless", "security_domain", "load_file", "owned")
+_ACCESS_RULE: Final = ("aid", "device_app", "apdu", "nfc", "limited", "owned")
 _SERVICE: Final = ("id", "name", "sdAid", "creationDate")
 _INSTANCE: Final = ("id", "state", "se_id", "version", "sd_aid", "created_at")
 
@@ -105,6 +106,8 @@ def show_se(se_id: SeArgument, as_json: JsonOption = False) -> None:
         return
     print_table(_SE, [_named(se)])
     print_table(_OBJECT, content["objects"])
+    if content["access_rules"]:
+        print_table(_ACCESS_RULE, content["access_rules"])
     say(
         f"free memory: {content['free_memory']} bytes{'' if content['fresh'] else '; may have changed since'}"
     )
