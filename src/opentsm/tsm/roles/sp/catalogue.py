@@ -29,6 +29,7 @@ from opentsm.tsm.roles.sp.scripts import RECIPE, KeystoreOf, ScriptDesk
 from opentsm.tsm.roles.sp.services import ServiceDesk
 from opentsm.tsm.roles.sp.shelf import Shelf, find
 from opentsm.tsm.roles.sp.spos_configs import SposConfigDesk
+from opentsm.tsm.roles.sp.user_form import UserForm, form_of
 from opentsm.tsm.roles.sp.versions import VersionDesk
 
 
@@ -169,7 +170,7 @@ class SpCatalogue:
             InvalidInputError: a datum is unknown, missing or malformed; its name is told, never its value.
         """
         recipes = await self._recipes(provider_id, description)
-        values = await complete(recipes, data, self._world.random)
+        values = await complete(recipes, data, self._world.random, description.sp_parameters)
         return await seal(self._keystore_of(provider_id), instance_id, values)
 
     async def check_personalization_data(
@@ -180,7 +181,8 @@ class SpCatalogue:
         Raises:
             InvalidInputError: a datum is unknown, missing or malformed; its name is told, never its value.
         """
-        await complete(await self._recipes(provider_id, description), data, self._world.random)
+        recipes = await self._recipes(provider_id, description)
+        await complete(recipes, data, self._world.random, description.sp_parameters)
 
     async def seal_prepared_data(self, provider_id: TenantId, record_id: str, data: dict[str, str]) -> bytes:
         """Seal data that wait for their instance."""
@@ -196,6 +198,17 @@ class SpCatalogue:
         """
         opened = await self._keystore_of(provider_id).open(sealed, context=context_of(record_id))
         return from_json(dict[str, str], opened)
+
+    async def form(
+        self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
+    ) -> UserForm:
+        """Return what the end user is asked for before a service gets on a card of this kind.
+
+        Raises:
+            NotFoundError: as `describe`, and so are InvalidInputError and ConflictError.
+        """
+        description = await self.describe(provider_id, service_id, version_tag, profile_id)
+        return form_of(description, await self._recipes(provider_id, description))
 
     async def _recipes(self, provider_id: TenantId, description: ServiceDescription) -> list[Recipe]:
         async with self._storage.transaction() as tx:

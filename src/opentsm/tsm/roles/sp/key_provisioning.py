@@ -76,7 +76,7 @@ class DomainKeyProvisioner:
             instance = await tx.instances.get(request.instance_id) if request.instance_id else None
         if instance is None or instance.provider_id != self.provider_id:
             raise NotFoundError("There is no such service instance to make keys for.")
-        return instance.description.key_provisioning
+        return instance.description_for(request.operation_id).key_provisioning
 
     async def _diversified(self, index: str, profile: SeProfile, context: str) -> ProvisionedKeySet:
         async with self.storage.transaction() as tx:

@@ -6,6 +6,7 @@ No message here holds a value; a fault is named by its field or by its place in 
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from opentsm.card.codec.tlv import encode_tlv
@@ -25,11 +26,13 @@ from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.roles.sp import recipes as r
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.attestation import AttestationDesk
+from opentsm.tsm.roles.sp.recipe_fields import fault_in
 from opentsm.tsm.roles.sp.recipe_format import MAX_VALUE, read_recipe
 
 CIPHER_BLOCK = 16
 _KEY_BYTES = 16
 Values = Mapping[str, str]
+NOTHING: Values = MappingProxyType({})
 Random = Callable[[int], bytes]
 KeySource = Callable[[r.DerivedKey, bytes], Awaitable[Secret]]
 
@@ -42,13 +45,16 @@ def context_of(instance_id: InstanceId) -> str:
 # --- checking ----------------------------------------------------------------------------------
 
 
-async def complete(recipes: Sequence[r.Recipe], data: Values, random: Random) -> dict[str, str]:
+async def complete(
+    recipes: Sequence[r.Recipe], data: Values, random: Random, parameters: Values = NOTHING
+) -> dict[str, str]:
     """Return the data of an instance, generated fields filled in.
 
     Args:
         recipes: of all applications of the service; fields of the same name are the same datum.
         data: by field name.
         random: gives random bytes.
+        parameters: of the service and its flavor (spParameters).
 
     Raises:
         InvalidInputError: a field is unknown, missing or malformed, or its value does not fit a grouping.
@@ -66,7 +72,7 @@ async def complete(recipes: Sequence[r.Recipe], data: Values, random: Random) ->
             values[field.name] = _generate(field, random)
         _check_field(field, values[field.name])
     for recipe in recipes:
-        await evaluate(recipe, values, _no_key)
+        await evaluate(recipe, values, _no_key, parameters)
     return values
 
 
@@ -80,46 +86,9 @@ def _refused(name: str, why: str) -> InvalidInputError:
 
 
 def _check_field(field: r.Field, value: str) -> None:
-    wanted, measure = _FORMATS[field.type]
-    length = measure(value)
-    if length is None:
-        raise _refused(field.name, f"must be {wanted}")
-    if not field.low <= length <= field.high:
-        span = f"{field.low}" if field.low == field.high else f"{field.low} to {field.high}"
-        raise _refused(field.name, f"must be {wanted}, {_UNITS[field.type]} {span}")
-
-
-def _hex_length(value: str) -> int | None:
-    try:
-        return len(bytes.fromhex(value)) if value.isascii() else None
-    except ValueError:
-        return None
-
-
-def _digits_length(value: str) -> int | None:
-    return len(value) if value.isascii() and (value.isdigit() or not value) else None
-
-
-def _ascii_length(value: str) -> int | None:
-    return len(value) if value.isascii() and (value.isprintable() or not value) else None
-
-
-def _integer_value(value: str) -> int | None:
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 20 else None
-
-
-_FORMATS: Mapping[r.FieldType, tuple[str, Callable[[str], int | None]]] = {
-    r.FieldType.HEX: ("bytes in hex", _hex_length),
-    r.FieldType.DIGITS: ("decimal digits", _digits_length),
-    r.FieldType.ASCII: ("printable ASCII characters", _ascii_length),
-    r.FieldType.INTEGER: ("a whole number in decimal digits", _integer_value),
-}
-_UNITS = {
-    r.FieldType.HEX: "this many bytes:",
-    r.FieldType.DIGITS: "this many:",
-    r.FieldType.ASCII: "this many:",
-    r.FieldType.INTEGER: "in the range",
-}
+    fault = fault_in(field, value)
+    if fault is not None:
+        raise _refused(field.name, fault)
 
 
 def _generate(field: r.Field, random: Random) -> str:
@@ -142,19 +111,22 @@ class ClearGrouping:
     value: Secret
 
 
-async def evaluate(recipe: r.Recipe, values: Values, key_of: KeySource) -> tuple[ClearGrouping, ...]:
+async def evaluate(
+    recipe: r.Recipe, values: Values, key_of: KeySource, parameters: Values = NOTHING
+) -> tuple[ClearGrouping, ...]:
     """Return the data groupings of a recipe, in order, not yet encrypted.
 
     Args:
         recipe: what to make.
         values: every field, checked.
         key_of: derives a card's key from a name and a diversifier.
+        parameters: of the service and its flavor.
 
     Raises:
         InvalidInputError: a value is too long, is not whole cipher blocks although it is to be encrypted, or
             a diversifier does not have the length that its derivation needs.
     """
-    evaluation = _Evaluation(recipe, values, key_of)
+    evaluation = _Evaluation(recipe, values, key_of, parameters)
     return tuple([await evaluation.grouping(grouping) for grouping in recipe.groupings])
 
 
@@ -163,6 +135,7 @@ class _Evaluation:
     recipe: r.Recipe
     values: Values = dataclasses.field(repr=False)
     key_of: KeySource
+    parameters: Values
 
     async def grouping(self, grouping: r.GroupingRecipe) -> ClearGrouping:
         value = await self._join(grouping.parts)
@@ -189,6 +162,8 @@ class _Evaluation:
                 return self._nibbles(part)
             case r.Wrapped():
                 return encode_tlv(part.tag, await self._join(part.parts))
+            case r.SpParameter():
+                return self._parameter(part)
             case r.RecipeVersion():
                 return self.recipe.version.encode("ascii")
             case r.DerivedKey():
@@ -201,11 +176,29 @@ class _Evaluation:
                 return bytes.fromhex(value)
             case r.Encoding.ASCII:
                 return value.encode("ascii")
+            case r.Encoding.UTF8:
+                return value.encode()
             case r.Encoding.CN:
                 return _left_justified(value)
             case r.Encoding.BINARY:
                 return _binary(field, value)
         return self._bcd(field, value)
+
+    def _parameter(self, part: r.SpParameter) -> bytes:
+        value = self.parameters.get(part.name)
+        if value is None:
+            raise InvalidInputError(
+                f"The recipe needs the service's parameter {part.name}, which is not there.",
+                advice="Add it to the spParameters of the service or of the flavor.",
+            )
+        try:
+            if part.encoding is r.Encoding.HEX:
+                return bytes.fromhex(value)
+            return value.encode("ascii" if part.encoding is r.Encoding.ASCII else "utf-8")
+        except ValueError:
+            raise InvalidInputError(
+                f"The service's parameter {part.name} is not {part.encoding.value}, as the recipe takes it."
+            ) from None
 
     def _bcd(self, field: r.Field, value: str) -> bytes:
         if field.type is r.FieldType.DIGITS:
@@ -278,7 +271,9 @@ class RecipePersonalization:
             return token
         if recipe.version != step.personalization:
             raise InvariantError("The recipe on record has another version than the plan.")
-        clear = await evaluate(recipe, await self._values(instance, request), self._key_of)
+        parameters = instance.description_for(request.operation_id).sp_parameters
+        values = await self._values(instance, request)
+        clear = await evaluate(recipe, values, self._key_of, parameters)
         return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear])
 
     async def _values(self, instance: ServiceInstance, request: SegmentRequest) -> dict[str, str]:

@@ -4,7 +4,7 @@ The JSON form is read by `recipe_format`; docs/reference/personalization.md desc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -15,6 +15,7 @@ class FieldType(Enum):
     HEX = "hex"
     DIGITS = "digits"
     ASCII = "ascii"
+    TEXT = "text"
     INTEGER = "integer"
 
 
@@ -25,6 +26,7 @@ class Encoding(Enum):
     BCD = "bcd"
     CN = "cn"
     ASCII = "ascii"
+    UTF8 = "utf8"
     BINARY = "binary"
 
 
@@ -32,6 +34,7 @@ ENCODINGS: Final[Mapping[FieldType, tuple[Encoding, ...]]] = {
     FieldType.HEX: (Encoding.HEX, Encoding.BINARY),
     FieldType.DIGITS: (Encoding.BCD, Encoding.CN, Encoding.ASCII),
     FieldType.ASCII: (Encoding.ASCII,),
+    FieldType.TEXT: (Encoding.UTF8,),
     FieldType.INTEGER: (Encoding.BINARY, Encoding.BCD),
 }
 
@@ -44,12 +47,21 @@ class Derivation(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the values that a field may have, with its title by language (none: the value itself)."""
+
+    value: str
+    title: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One datum that a personalisation needs.
 
     `low` and `high` bound the length (hex: bytes; digits, ascii: characters) or an integer's value; `size`
     is an integer's length in bytes. `generated` is the number of random bytes or digits, None for a datum
-    that must be given.
+    that must be given. `user` says that the end user is asked for it: then `title` and `hint` are what it is
+    told, by language. `characters` are those that are allowed (none: all), `choices` the only values.
     """
 
     name: str
@@ -59,6 +71,11 @@ class Field:
     size: int = 0
     secret: bool = False
     generated: int | None = None
+    user: bool = False
+    title: Mapping[str, str] = field(default_factory=dict)
+    hint: Mapping[str, str] = field(default_factory=dict)
+    characters: str = ""
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +119,19 @@ class DerivedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SpParameter:
+    """A parameter of the service or of its flavor (spParameters), as hex, ASCII or UTF-8."""
+
+    name: str
+    encoding: Encoding
+
+
+@dataclass(frozen=True, slots=True)
 class RecipeVersion:
     """The recipe's own version, as ASCII."""
 
 
-Part = Constant | FieldValue | Nibbles | Wrapped | DerivedKey | RecipeVersion
+Part = Constant | FieldValue | Nibbles | Wrapped | DerivedKey | SpParameter | RecipeVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +152,7 @@ class Recipe:
     fields: Mapping[str, Field]
     groupings: tuple[GroupingRecipe, ...]
     probe: int | None
+    messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> frozenset[str]:

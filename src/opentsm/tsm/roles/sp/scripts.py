@@ -13,7 +13,8 @@ from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, forms, shelf
 from opentsm.tsm.roles.sp.desk import FileDesk
 from opentsm.tsm.roles.sp.forms import Document
-from opentsm.tsm.roles.sp.recipe_format import FORMAT, MAX_BYTES, RecipeError, is_key_name, read_recipe
+from opentsm.tsm.roles.sp.recipe_format import FORMAT, MAX_BYTES, is_key_name, read_recipe
+from opentsm.tsm.roles.sp.recipe_values import RecipeError
 from opentsm.tsm.roles.sp.recipes import Recipe
 from opentsm.tsm.roles.sp.references import configurations_with
 from opentsm.tsm.roles.sp.shelf import find, shown

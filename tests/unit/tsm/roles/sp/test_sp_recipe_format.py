@@ -36,6 +36,9 @@ PURSE: dict[str, Any] = {
 }
 
 
+TITLE = {"en": "Name", "de": "Name", "zh-Hans": "姓名"}
+
+
 def changed(**members: Any) -> bytes:
     return json.dumps({**PURSE, **members}).encode()
 
@@ -98,7 +101,28 @@ FAULTS = {
     changed(probe=7): "probe: must be an object",
     with_field(0, name="9"): r"fields\[0\].name:",
     with_field(0, name="label"): r"fields\[1\].name: 'label' occurs twice",
-    with_field(0, type="text"): r"fields\[0\].type: must be one of hex, digits, ascii, integer",
+    with_field(0, type="date"): r"fields\[0\].type: must be one of hex, digits, ascii, text, integer",
+    with_field(0, **{"from": "card"}): r"fields\[0\].from: must be provider or user",
+    with_field(1, **{"from": "user"}): r"fields\[1\].title: is missing",
+    with_field(1, title=TITLE): r"fields\[1\].title: the end user is not asked",
+    with_field(1, hint=TITLE): r"fields\[1\].hint: the end user is not asked",
+    with_field(0, **{"from": "user", "title": TITLE}): r"fields\[0\].generated: the end user is asked",
+    with_field(1, **{"from": "user", "title": {"de": "x"}}): r"fields\[1\].title: en is missing",
+    with_field(1, **{"from": "user", "title": {"en": ""}}): r"fields\[1\].title.en: must be 1 to",
+    with_field(1, **{"from": "user", "title": {"en": "a\nb"}}): r"fields\[1\].title.en: must be 1 to",
+    with_field(1, **{"from": "user", "title": {"english": "x"}}): "is no language tag",
+    with_field(1, **{"from": "user", "title": "x"}): r"fields\[1\].title: must be an object",
+    with_field(0, characters="AB"): r"fields\[0\].characters: only for a field of type ascii",
+    with_field(1, characters="ä"): r"fields\[1\].characters: must be 1 to 95",
+    with_field(1, choices=[]): r"fields\[1\].choices: must not be empty",
+    with_field(1, choices=[{"value": "x" * 17}]): r"fields\[1\].choices\[0\].value: must be printable",
+    with_field(1, choices=[{"value": "a"}, {"value": "a"}]): r"choices\[1\].value: occurs twice",
+    with_field(1, characters="a", choices=[{"value": "b"}]): r"choices\[0\].value: holds a character",
+    with_field(1, choices=[{"title": TITLE}]): r"choices\[0\].value: must be ascii",
+    changed(messages={"done": TITLE}): "messages: there is no member 'done'",
+    changed(messages={"success": {"de": "x"}}): "messages.success: en is missing",
+    with_grouping(0, value=[{"sp_parameter": ""}]): r"value\[0\].sp_parameter: must be a name",
+    with_grouping(0, value=[{"sp_parameter": "a", "encoding": "bcd"}]): "a service parameter allows hex",
     with_field(0, min=1): r"fields\[0\]: length stands for min and max",
     with_field(0, length=None, generated=None): r"fields\[0\]: give length, or max",
     with_field(0, length=0): r"fields\[0\].length:",

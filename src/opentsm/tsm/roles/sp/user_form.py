@@ -1,0 +1,99 @@
+"""What the end user is asked for before a service gets on a card, and what it is told afterwards.
+
+It comes from the recipes of the applications that a card would get: a service whose recipes ask the end user
+for all that they need works without any system of its provider.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.roles.sp.recipes import Field, Recipe
+
+
+class FormChoice(Record, frozen=True, kw_only=True):
+    """A value that a field may have; `title` by language tag, empty: show the value."""
+
+    value: str
+    title: Mapping[str, str]
+
+
+class FormField(Record, frozen=True, kw_only=True):
+    """One field: what it must be, and its words by language tag.
+
+    `min` and `max` bound the length (hex, text: bytes; digits, ascii: characters) or an integer's value.
+    """
+
+    name: str
+    type: str
+    min: int
+    max: int
+    secret: bool
+    title: Mapping[str, str]
+    hint: Mapping[str, str]
+    characters: str
+    choices: tuple[FormChoice, ...]
+
+
+class UserForm(Record, frozen=True, kw_only=True):
+    """The form of a service's version on one kind of card.
+
+    `complete`: nothing is needed beside what the end user gives. `messages` by outcome (success, failure)
+    and language tag.
+    """
+
+    service_id: str
+    version: str
+    flavor_id: str
+    fields: tuple[FormField, ...]
+    messages: Mapping[str, Mapping[str, str]]
+    complete: bool
+
+
+def form_of(description: ServiceDescription, recipes: Sequence[Recipe]) -> UserForm:
+    """Return the form of a description; fields of the same name are one, bounded by all of them."""
+    fields: dict[str, Field] = {}
+    for field in (field for recipe in recipes for field in recipe.fields.values()):
+        fields[field.name] = _both(fields[field.name], field) if field.name in fields else field
+    messages: dict[str, Mapping[str, str]] = {}
+    for recipe in recipes:
+        messages = {**recipe.messages, **messages}
+    return UserForm(
+        service_id=description.service_id,
+        version=description.version_tag,
+        flavor_id=description.flavor_id,
+        fields=tuple(_shown(field) for field in fields.values() if field.user),
+        messages=messages,
+        complete=_complete(fields.values()),
+    )
+
+
+def _both(one: Field, other: Field) -> Field:
+    asked, second = (one, other) if one.user else (other, one)
+    return replace(
+        asked,
+        low=max(one.low, other.low),
+        high=min(one.high, other.high),
+        secret=one.secret or other.secret,
+        characters=asked.characters or second.characters,
+        choices=asked.choices or second.choices,
+    )
+
+
+def _complete(fields: Iterable[Field]) -> bool:
+    return all(field.user or field.generated is not None for field in fields)
+
+
+def _shown(field: Field) -> FormField:
+    return FormField(
+        name=field.name,
+        type=field.type.value,
+        min=field.low,
+        max=field.high,
+        secret=field.secret,
+        title=field.title,
+        hint=field.hint,
+        characters=field.characters,
+        choices=tuple(FormChoice(value=one.value, title=one.title) for one in field.choices),
+    )
