@@ -33,6 +33,8 @@ def _instance(entry: Instance) -> dict[str, object]:
         "module": _hex(entry.module),
         "bytes": memory.instance_cost(entry),
     }
+    if entry.unique_services:
+        described["services"] = [_hex(name) for name in entry.unique_services]
     if entry.domain is not None:
         described["domain"] = _domain(entry.domain)
     return described

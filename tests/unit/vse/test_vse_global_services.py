@@ -1,5 +1,6 @@
 """Global Services, and the cardholder's PIN for all applications of the card (GPCS 2.3.1 §8.1, §8.2)."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -14,6 +15,7 @@ from opentsm.card.gp.install_params import SystemParameters, application_paramet
 from opentsm.card.gp.instructions import StatusTarget, StoreDataEncryption, StoreDataStructure
 from opentsm.card.gp.privileges import Privilege
 from opentsm.vse import services
+from opentsm.vse.description import describe
 from opentsm.vse.environment import Environment
 from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.state import Instance
@@ -272,6 +274,9 @@ def test_pin_value_when_stored_is_kept_once_and_not_in_the_description() -> None
     kept = desk.host.card.image().instance(PIN)
     assert kept is not None
     assert not any(b"80726354" in value for value in kept.store.values())
+    described = describe(desk.host.card.image(), 1 << 20)
+    assert b"5678".hex() not in json.dumps(described)
+    assert '"services": ["8211"]' in json.dumps(described)
 
 
 # --- registration -------------------------------------------------------------------------------
