@@ -15,6 +15,7 @@ from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import uuid7
 from opentsm.tsm.bootstrap import Container, assemble
 from opentsm.tsm.config import load_settings
+from opentsm.tsm.ports.world import World
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PATIENCE_S = 60
@@ -54,8 +55,8 @@ class Served:
 
 
 @contextmanager
-def serving(dsn: str, directory: Path, seed: int = 0) -> Iterator[Served]:
-    """Serve a TSM over a migrated database until the context ends."""
+def serving(dsn: str, directory: Path, world: World | None = None) -> Iterator[Served]:
+    """Serve a TSM over a migrated database until the context ends; its world repeats unless one is given."""
     ready = threading.Event()
     found: list[Served] = []
 
@@ -63,7 +64,9 @@ def serving(dsn: str, directory: Path, seed: int = 0) -> Iterator[Served]:
         found.append(served)
         ready.set()
 
-    thread = threading.Thread(target=lambda: run(_serve(dsn, directory, seed, tell)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: run(_serve(dsn, directory, world or RepeatableWorld(0), tell)), daemon=True
+    )
     thread.start()
     if not ready.wait(PATIENCE_S):
         raise RuntimeError("The server did not start.")
@@ -74,9 +77,9 @@ def serving(dsn: str, directory: Path, seed: int = 0) -> Iterator[Served]:
         thread.join(PATIENCE_S)
 
 
-async def _serve(dsn: str, directory: Path, seed: int, tell: Callable[[Served], None]) -> None:
+async def _serve(dsn: str, directory: Path, world: World, tell: Callable[[Served], None]) -> None:
     settings = load_settings({"data_dir": str(directory), **_SETTINGS}, environment={})
-    world, notifier = RepeatableWorld(seed), LocalNotifier()
+    notifier = LocalNotifier()
     storage = PostgresStorage(dsn, world=world, notifier=notifier, max_connections=4)
     await storage.open()
     try:

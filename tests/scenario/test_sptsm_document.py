@@ -41,6 +41,7 @@ def document() -> Path:
     return found
 
 
+@pytest.mark.timeout(900)  # thousands of requests, on a machine that may be busy
 def test_document_when_all_operations_are_called_then_every_promise_is_kept(
     document: Path, scenario_dsn: str, tmp_path: Path
 ) -> None:

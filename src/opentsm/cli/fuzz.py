@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opentsm.fuzz.campaign import Result
 
 _ALL = "all"
+_HTTP = "http"
 _ADVICE = "for coverage guidance install atheris into this environment: pip install atheris"
 
 fuzz_app = typer.Typer(no_args_is_help=True, help="Feed every reader and the card what nobody would send.")
@@ -38,14 +39,24 @@ def fuzz(
     replay: Annotated[Path | None, typer.Option(help="Run one saved input instead.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a campaign; exit with a failure when it finds anything."""
+    """Run a campaign; exit with a failure when it finds anything.
+
+    `http` starts a sandbox of its own and sends it requests; `all` leaves it out.
+    """
     from opentsm.fuzz.catalogue import TARGETS
     from opentsm.fuzz.results import document, save_findings
 
     if target == "list":
         print_table(
-            ("target", "feeds"), [{"target": one.name, "feeds": one.help} for one in TARGETS.values()]
+            ("target", "feeds"),
+            [{"target": one.name, "feeds": one.help} for one in TARGETS.values()]
+            + [{"target": _HTTP, "feeds": "every operation of a server of its own, with broken requests"}],
         )
+        return
+    if target == _HTTP:
+        from opentsm.cli.fuzz_http import feed_server
+
+        feed_server(inputs, seed, as_json=as_json)
         return
     names = list(TARGETS) if target == _ALL else [target]
     if not set(names) <= TARGETS.keys():
