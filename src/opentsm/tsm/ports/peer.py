@@ -109,6 +109,13 @@ class TechnicalInformation(Record, frozen=True, kw_only=True):
     sp_parameters: dict[str, str] = {}
 
 
+class OnlineSystem(Record, frozen=True, kw_only=True):
+    """A service provider's online system (SPOS): where it is, and the certificate it must prove to hold."""
+
+    url: str
+    certificate: bytes
+
+
 class ServiceCatalogue(Protocol):
     """What the hub asks a service provider's TSM about its services."""
 
@@ -132,6 +139,10 @@ class ServiceCatalogue(Protocol):
 
     async def holds(self, description: ServiceDescription) -> bool:
         """Say whether service, version and flavor of an earlier description still exist."""
+        ...
+
+    async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
+        """Return who hears how processes of a service ended; None when nobody does."""
         ...
 
     async def seal_personalization_data(

@@ -355,6 +355,7 @@ class Expendable(Enum):
     DEVICE_ASSERTIONS = "device_assertions"
     ACCESS_TOKENS = "access_tokens"
     PREPARED_DATA = "prepared_data"
+    DELIVERIES = "deliveries"
 
 
 class Retention(Protocol):
@@ -368,7 +369,8 @@ class Retention(Protocol):
         """Remove at most `limit` rows, and return how many that were.
 
         Orders and segments go when their operation has ended and was requested before `before`, answers
-        to idempotency keys when they were given before it, all else when it expired before it.
+        to idempotency keys when they were given before it, deliveries when they ended before it, all else
+        when it expired before it.
         """
         ...
 

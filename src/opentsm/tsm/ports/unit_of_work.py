@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 
 
@@ -27,6 +28,8 @@ class UnitOfWork(Protocol):
     idempotency: r.IdempotencyKeys
     prepared_data: r.PreparedDataRecords
     retention: r.Retention
+    webhooks: d.Webhooks
+    deliveries: d.Deliveries
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

@@ -9,6 +9,7 @@ from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
+from opentsm.tsm.adapters.storage.deliveries import PostgresDeliveries, PostgresWebhooks
 from opentsm.tsm.adapters.storage.devices import PostgresDevices
 from opentsm.tsm.adapters.storage.exchange import PostgresOrders, PostgresSegments
 from opentsm.tsm.adapters.storage.idempotency import PostgresIdempotencyKeys
@@ -23,8 +24,10 @@ from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
+from opentsm.tsm.ports.sender import DELIVERY_TOPIC
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.ports.world import World
 
@@ -55,13 +58,21 @@ class PostgresUnitOfWork:
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
         self.prepared_data: r.PreparedDataRecords = PostgresPreparedData(session)
         self.retention: r.Retention = PostgresRetention(session)
+        self.webhooks: d.Webhooks = PostgresWebhooks(session)
+        self._deliveries = PostgresDeliveries(session)
+        self.deliveries: d.Deliveries = self._deliveries
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""
         await self._audit.write()
+        woken = await self._deliveries.wake()
         await self._session.commit()
-        if self._notifier is not None and self._outbox.published:
+        if self._notifier is None:
+            return
+        if self._outbox.published:
             self._notifier.notify(OUTBOX_TOPIC)
+        if woken:
+            self._notifier.notify(DELIVERY_TOPIC)
 
 
 class PostgresStorage:

@@ -107,6 +107,8 @@ class _ClaimingWork:
         self.retention = tx.retention
         self.turns = tx.turns
         self.prepared_data = tx.prepared_data
+        self.webhooks = tx.webhooks
+        self.deliveries = tx.deliveries
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

@@ -107,3 +107,15 @@ DELETE FROM prepared_data t USING old WHERE t.provider_id = old.provider_id AND 
 -- name: due_prepared_data
 SELECT count(*) AS found FROM prepared_data t
 WHERE t.expires_at < $1
+
+-- name: prune_deliveries
+WITH old AS MATERIALIZED (
+    SELECT t.id FROM deliveries t
+    WHERE t.ended_at IS NOT NULL AND t.ended_at < $1
+    ORDER BY t.ended_at, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM deliveries t USING old WHERE t.id = old.id
+
+-- name: due_deliveries
+SELECT count(*) AS found FROM deliveries t
+WHERE t.ended_at IS NOT NULL AND t.ended_at < $1
