@@ -46,7 +46,7 @@ from opentsm.tsm.engine.compile import Grouping
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext
-from opentsm.tsm.ports.peer import SegmentOwner, SegmentRequest, TechnicalInformation
+from opentsm.tsm.ports.peer import OnlineSystem, SegmentOwner, SegmentRequest, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_calls import DeviceCaller, DeviceCalls
@@ -105,9 +105,13 @@ class NoCatalogue:
         self.deleted = False
         self.versions: dict[str, ServiceDescription] = {}
         self.sealed: list[dict[str, str]] = []
+        self.online: OnlineSystem | None = None
 
     async def holds(self, description: ServiceDescription) -> bool:
         return not self.deleted
+
+    async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
+        return self.online
 
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str

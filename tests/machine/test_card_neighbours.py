@@ -37,6 +37,9 @@ class OneDescription:
     async def holds(self, description: ServiceDescription) -> bool:
         return True
 
+    async def online_system(self, provider_id: TenantId, service_id: str) -> None:
+        return None
+
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
     ) -> ServiceDescription:

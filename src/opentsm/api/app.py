@@ -37,6 +37,7 @@ from opentsm.api.v1 import (
     prepared_data,
     secure_elements,
     tokens,
+    webhooks,
 )
 
 DEVICE_API: Final = "/v1/device-api"
@@ -136,6 +137,7 @@ def _v1() -> Router:
             operations.show_operation,
             operations.follow_operation,
             operations.cancel_operation,
+            *webhooks.HANDLERS,
         ],
         middleware=[BearerAuthentication, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,

@@ -19,6 +19,7 @@ from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.hub.webhooks import Webhooks
 
 CLAIM = "claim"  # where the state of a request's scope holds it
 
@@ -69,6 +70,11 @@ class ApiContainer(Protocol):
     @property
     def profiles(self) -> Mapping[str, SeProfile]:
         """Return the known kinds of cards."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Return the use cases about webhooks and deliveries."""
         ...
 
     def once(self, claim: Claim) -> "ApiContainer":

@@ -1,5 +1,6 @@
 """Is it alive, is it ready, what does it count."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -69,11 +70,18 @@ async def _count_stored(container: ApiContainer, metrics: Metrics) -> None:
         async with container.storage.transaction() as tx:
             operations = await tx.operations.count_open()
             due = await tx.outbox.oldest_due(now)
+            pending = await tx.deliveries.count_pending()
+            ready = await tx.deliveries.oldest_ready(now)
     except Exception as error:  # the process's own counters are still worth having
         _log.warning("database.away", error=type(error).__name__)
         metrics.unknown()
         return
-    metrics.stored(operations, 0.0 if due is None else max(0.0, (now - due).total_seconds()))
+    metrics.stored(operations, _lag_s(now, due))
+    metrics.deliveries(pending, _lag_s(now, ready))
+
+
+def _lag_s(now: datetime, due: datetime | None) -> float:
+    return 0.0 if due is None else max(0.0, (now - due).total_seconds())
 
 
 async def _database(container: ApiContainer) -> str | None:

@@ -5,10 +5,17 @@ from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from opentsm.tsm.domain.delivery import Delivery, DeliveryState
 from opentsm.tsm.domain.operation import OperationState
 from opentsm.tsm.ports.repositories import Expendable
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+
+_OUTCOMES = {
+    DeliveryState.SENT: "sent",
+    DeliveryState.FAILED: "failed",
+    DeliveryState.PENDING: "pending",
+}
 
 
 class Metrics:
@@ -43,6 +50,28 @@ class Metrics:
             "opentsm_outbox_lag_seconds", "How long the oldest due message has waited", registry=registry
         )
 
+        self._deliveries = Counter(
+            "opentsm_delivery_attempts",
+            "Attempts at deliveries by what became of them: sent, failed for good, or pending again",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+        self._pending = Gauge(
+            "opentsm_deliveries_pending", "Deliveries to be sent, up to 100,000", registry=registry
+        )
+        self._delivery_lag = Gauge(
+            "opentsm_delivery_lag_seconds", "How long the oldest due delivery has waited", registry=registry
+        )
+
+    def delivery(self, delivery: Delivery) -> None:
+        """Count an attempt at a delivery."""
+        self._deliveries.labels(delivery.kind.value, _OUTCOMES[delivery.state]).inc()
+
+    def deliveries(self, pending: int, lag_s: float) -> None:
+        """Take in what the database counts of deliveries."""
+        self._pending.set(pending)
+        self._delivery_lag.set(lag_s)
+
     def held(self, requests: int) -> None:
         """Take in how many requests wait."""
         self._held.set(requests)
@@ -62,6 +91,7 @@ class Metrics:
         """Forget what the database counted: it cannot be read."""
         self._operations.clear()
         self._outbox_lag.set(nan)
+        self.deliveries(0, nan)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""

@@ -22,6 +22,7 @@ from opentsm.tsm.adapters.storage.migrate import check_schema, connected, migrat
 from opentsm.tsm.bootstrap import Container, container
 from opentsm.tsm.kernel.errors import TsmError, UnauthenticatedError
 from opentsm.tsm.roles.hub.expiry import sweep_expired
+from opentsm.workers.deliveries import DeliveryWorker
 from opentsm.workers.housekeeping import duties
 from opentsm.workers.outbox import OutboxWorker
 
@@ -164,9 +165,12 @@ async def _background(parts: Container, settings: Settings, metrics: Metrics) ->
     works = [_again_and_again("sweeper", lambda: _sweep(parts, ended), ended)]
     if settings.server.worker:
         outbox = OutboxWorker(parts.storage, parts.handlers, parts.world, parts.notifier)
+        sending = DeliveryWorker(parts.dispatch, parts.notifier, metrics.delivery)
         if settings.database.url is None:
             await outbox.release_leases()
+            await parts.dispatch.release_leases()
         works.append(_again_and_again("worker", lambda: outbox.run(ended), ended))
+        works.append(_again_and_again("deliveries", lambda: sending.run(ended), ended))
         works += [
             _again_and_again(duty.name, partial(duty.run, ended), ended)
             for duty in duties(parts, metrics.pruned)

@@ -10,12 +10,15 @@ from importlib.resources import files
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.deliveries.http_sender import HttpSender, SenderRules
+from opentsm.tsm.adapters.deliveries.trust import Identity
 from opentsm.tsm.adapters.keystores.ring import KeystoreRing
 from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import RetentionSettings, Settings
+from opentsm.tsm.config.deliveries import DeliverySettings
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody, transport_handle
 from opentsm.tsm.custody.plain import PlainSessions
@@ -28,6 +31,7 @@ from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, 
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
+from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
@@ -35,6 +39,7 @@ from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.key_provisioning import DomainKeyProvisioner
@@ -59,6 +64,8 @@ class Container:
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
     master_keys: MasterKeys
+    webhooks: Webhooks
+    dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
     verify_audit: Callable[[], Awaitable[AuditVerdict]]
@@ -70,6 +77,7 @@ class Container:
             requests=self.requests.once(claim),
             device_calls=self.device_calls.once(claim),
             onboarding=self.onboarding.once(claim),
+            webhooks=self.webhooks.once(claim),
         )
 
 
@@ -130,6 +138,12 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         profiles=profiles,
     )
     conductor = Conductor(hub)
+    calls = DeliveryServices(
+        storage=storage,
+        keystore=hub.keystore,
+        world=world,
+        sender=HttpSender(rules_of(settings.deliveries)),
+    )
     return Container(
         settings=settings,
         storage=storage,
@@ -151,6 +165,8 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         ),
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
+        webhooks=Webhooks(calls),
+        dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
         write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),
         verify_audit=lambda: verify_audit(storage, hub.keystore),
@@ -163,6 +179,26 @@ def policy_of(settings: RetentionSettings) -> RetentionPolicy:
         exchange_days=settings.exchange_days,
         idempotency_days=settings.idempotency_days,
         credential_days=settings.credential_days,
+        delivery_days=settings.delivery_days,
+    )
+
+
+def rules_of(settings: DeliverySettings) -> SenderRules:
+    """Return whom the TSM may call."""
+    certificate, key = settings.client_certificate, settings.client_key
+    identity = Identity(certificate, key) if certificate and key else None
+    return SenderRules(
+        allowed=settings.allowed_networks,
+        allow_http=settings.allow_http,
+        timeout_s=settings.timeout_s,
+        identity=identity,
+    )
+
+
+def patience_of(settings: DeliverySettings) -> Patience:
+    """Return how long deliveries are tried."""
+    return Patience(
+        give_up=timedelta(seconds=settings.give_up_s), disable=timedelta(seconds=settings.disable_after_s)
     )
 
 

@@ -6,10 +6,11 @@ from litestar import Response
 
 from opentsm.api.container import ApiContainer
 from opentsm.api.v1 import views
+from opentsm.api.v1.delivery_views import delivery_view
 from opentsm.api.v1.operations import accepted, deployed
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
-from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId
+from opentsm.tsm.kernel.ids import DeliveryId, DeviceId, OperationId, SeId
 from opentsm.tsm.roles.hub.once import Deed
 
 _OF_SECURE_ELEMENTS = ("secure-element.registered", "secure-element.reinstated", "secure-element.retired")
@@ -41,6 +42,9 @@ async def recall(
             status_code=201 if created else 200,
             headers={"Location": f"/v1/secure-elements/{se.id}"} if created else {},
         )
+    if deed.action in ("delivery.pinged", "delivery.retried"):
+        delivery = await container.webhooks.delivery(principal, DeliveryId(deed.subject))
+        return Response(delivery_view(delivery), status_code=201 if deed.action == "delivery.pinged" else 200)
     if deed.action == "device.revoked":
         return Response(
             views.device(await container.onboarding.device(principal, DeviceId(deed.subject))),

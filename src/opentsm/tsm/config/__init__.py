@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opentsm.tsm.adapters.postgres import DatabaseSettings
 from opentsm.tsm.adapters.postgres.places import default_state_dir
+from opentsm.tsm.config.deliveries import DeliverySettings, delivery_settings
 from opentsm.tsm.config.limits import LimitSettings, limit_settings
 from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
 
@@ -106,6 +107,7 @@ class RetentionSettings:
     idempotency_days: float
     credential_days: float
     prepared_days: float
+    delivery_days: float
     interval_s: float
     checkpoint_interval_s: float
 
@@ -145,6 +147,7 @@ class Settings:
     device: DeviceSettings
     retention: RetentionSettings
     limits: LimitSettings
+    deliveries: DeliverySettings
     client: ClientSettings
     values: tuple[SettingValue, ...] = dataclass_field(repr=False)
     unknown_variables: tuple[str, ...] = ()
@@ -214,6 +217,7 @@ def _build(resolver: _Resolver) -> Settings:
     )
     retention = _retention(get)
     limits = limit_settings(get)
+    deliveries = delivery_settings(get, resolver.optional)
     client = ClientSettings(
         base_url=get("client.base_url", str, server.base_url, "server that the command line talks to"),
         token=resolver.optional("client.token", str, "access token of the command line", secret=True),
@@ -227,6 +231,7 @@ def _build(resolver: _Resolver) -> Settings:
         device=device,
         retention=retention,
         limits=limits,
+        deliveries=deliveries,
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),
@@ -247,6 +252,7 @@ def _retention(get: Getter) -> RetentionSettings:
         prepared_days=get(
             "retention.prepared_days", days, 90.0, "days that prepared data wait for their use"
         ),
+        delivery_days=get("retention.delivery_days", days, 30.0, "days that ended deliveries stay"),
         interval_s=get("retention.interval_s", seconds, 3600.0, "time between two removals"),
         checkpoint_interval_s=get(
             "audit.checkpoint_interval_s", seconds, 3600.0, "time between two checkpoints of the audit"
@@ -258,6 +264,12 @@ class Getter(Protocol):
     """Gives a setting that always has a value."""
 
     def __call__(self, name: str, parse: Callable[[str], T], default: T, about: str) -> T: ...
+
+
+class OptionalGetter(Protocol):
+    """Gives a setting that may have no value."""
+
+    def __call__(self, name: str, parse: Callable[[str], T], about: str) -> T | None: ...
 
 
 class _Resolver:
@@ -370,6 +382,8 @@ def _flattened(path: Path, prefix: str, table: dict[str, object]) -> list[tuple[
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

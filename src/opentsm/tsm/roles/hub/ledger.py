@@ -11,6 +11,7 @@ from opentsm.tsm.kernel.documents import to_json
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.credits import keep_credits
+from opentsm.tsm.roles.hub.herald import case_events, has_online_system, report, tell
 from opentsm.tsm.roles.hub.services import (
     ADVANCE,
     HubServices,
@@ -85,11 +86,14 @@ class Ledger:
             details["code"] = failure.code
         case.note(f"operation.{case.operation.state.value.lower()}", details)
         active = case.se.active_operation_id
+        reported = await has_online_system(self._s.peers.catalogue(), case.operation, case.instance)
         async with self._s.storage.transaction() as tx:
             case.se = await tx.secure_elements.save(
                 replace(case.se, active_operation_id=None if active == case.operation.id else active)
             )
             await self._store(tx, case)
+            if reported:
+                await report(tx, self._s.world, case.operation, case.instance)
             following = await tx.operations.next_queued(case.se.id)
             if following is not None and following.id != case.operation.id:
                 await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
@@ -118,6 +122,7 @@ class Ledger:
         await tx.secure_elements.save_content(case.se.id, content)
         await tx.secure_elements.save_claims(case.se.id, case.claims)
         await self._store_turns(tx, case)
+        await tell(tx, self._s.world, case_events(case))
         for note in case.changes():
             await tx.audit.append(
                 note.tenant_id,

@@ -7,6 +7,7 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import SeId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.herald import se_event, tell
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.registration import NewKeySet, Registration
 
@@ -86,6 +87,7 @@ class Mending(Registration):
                 subject=se_id,
                 details={"was": se.state.value},
             )
+            await tell(tx, self._s.world, [se_event(saved)])
             await tx.commit()
         return saved
 

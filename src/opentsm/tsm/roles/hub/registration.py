@@ -27,6 +27,7 @@ from opentsm.tsm.kernel.ids import SeId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.herald import se_event, tell
 from opentsm.tsm.roles.hub.mandate import may_see, require
 from opentsm.tsm.roles.hub.parties import OnboardingServices
 from opentsm.tsm.roles.hub.topology import reserved_key_versions
@@ -120,6 +121,7 @@ class Registration:
                 action="secure-element.reinstated",
                 subject=se_id,
             )
+            await tell(tx, self._s.world, [se_event(saved)])
             await tx.commit()
         return saved
 

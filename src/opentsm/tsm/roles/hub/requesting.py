@@ -10,6 +10,7 @@ from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, QuarantinedError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.herald import has_online_system
 from opentsm.tsm.roles.hub.mandate import check_flavor, check_state, may_see
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 
@@ -104,6 +105,15 @@ class Requesting:
             instance = await self._instance(tx, principal, instance_id, type_)
         check_state(instance, type_, principal.tenant_id)
         await check_flavor(self._s.peers.catalogue(), instance, type_)
+
+    async def _reported(self, principal: Principal, operation_id: OperationId) -> bool:
+        """Say whether the operation's end is told to an online system; asked before the transaction."""
+        async with self._s.storage.transaction() as tx:
+            operation = await tx.operations.get(operation_id)
+            if operation is None or not await self._may_touch(tx, principal, operation):
+                raise NotFoundError("There is no such operation.")
+            instance = await tx.instances.get(operation.instance_id) if operation.instance_id else None
+        return await has_online_system(self._s.peers.catalogue(), operation, instance)
 
     async def _may_touch(self, tx: UnitOfWork, principal: Principal, operation: Operation) -> bool:
         if operation.tenant_id == principal.tenant_id:

@@ -30,6 +30,7 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
+from opentsm.tsm.roles.hub.herald import tell_cancelled
 from opentsm.tsm.roles.hub.mandate import check_domain_free, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
@@ -243,6 +244,7 @@ class Requests(Renewals):
             NotFoundError: there is no such operation for this caller.
             ConflictError: it has ended.
         """
+        reported = await self._reported(principal, operation_id)
         async with self._s.storage.transaction() as tx:
             operation = await tx.operations.get(operation_id)
             if operation is None or not await self._may_touch(tx, principal, operation):
@@ -256,6 +258,8 @@ class Requests(Renewals):
             else:
                 changed = replace(operation, cancel_requested=True)
             changed = await tx.operations.save(changed)
+            if changed.state in ENDED:
+                await tell_cancelled(tx, self._s.world, changed, reported=reported)
             await tx.audit.append(
                 principal.tenant_id,
                 actor=principal.tenant_id,

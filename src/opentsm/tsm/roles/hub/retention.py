@@ -15,17 +15,23 @@ BATCH = 500
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
     """Days: of exchanges since their operation was requested, of answers to idempotency keys since they
-    were given, of codes, sessions and tokens since they expired."""
+    were given, of codes, sessions and tokens since they expired, of deliveries since they ended."""
 
     exchange_days: float
     idempotency_days: float
     credential_days: float
+    delivery_days: float = 30.0
 
     def before(self, now: datetime) -> dict[Expendable, datetime]:
         """Return before when each kind is removed."""
-        exchange, answers, credentials = (
+        exchange, answers, credentials, deliveries = (
             now - timedelta(days=days)
-            for days in (self.exchange_days, self.idempotency_days, self.credential_days)
+            for days in (
+                self.exchange_days,
+                self.idempotency_days,
+                self.credential_days,
+                self.delivery_days,
+            )
         )
         return {
             Expendable.ORDERS: exchange,
@@ -36,6 +42,7 @@ class RetentionPolicy:
             Expendable.DEVICE_ASSERTIONS: credentials,
             Expendable.ACCESS_TOKENS: credentials,
             Expendable.PREPARED_DATA: now,  # they carry their own time
+            Expendable.DELIVERIES: deliveries,
         }
 
 

@@ -6,9 +6,9 @@ from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
 from opentsm.tsm.domain.prepared import context_of
 from opentsm.tsm.kernel.documents import from_json, to_json
-from opentsm.tsm.kernel.errors import NotFoundError
+from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
-from opentsm.tsm.ports.peer import TechnicalInformation
+from opentsm.tsm.ports.peer import OnlineSystem, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.sp import shelf
@@ -156,6 +156,24 @@ class SpCatalogue:
                 if await tx.catalogue.get(description.provider_id, entity, id_) is None:
                     return False
         return True
+
+    async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
+        """Return who hears how processes of a service ended; None when nobody does.
+
+        Source: BSI TR-03165 §4.1.4.2 (sposConfigId), §4.1.4.18.
+        """
+        async with self._storage.transaction() as tx:
+            service = await tx.catalogue.get(provider_id, shelf.SERVICE, service_id)
+            id_ = None if service is None else service.get("sposConfigId")
+            if id_ is None:
+                return None
+            config = await find(tx, provider_id, shelf.SPOS_CONFIG, str(id_))
+            certificate = await tx.catalogue.file(
+                provider_id, shelf.CERTIFICATE, str(config["certificateId"])
+            )
+        if certificate is None:
+            raise InvariantError("An SPOS configuration's certificate is missing.")
+        return OnlineSystem(url=str(config["url"]), certificate=certificate)
 
     async def seal_personalization_data(
         self,
