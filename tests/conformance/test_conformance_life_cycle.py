@@ -110,6 +110,20 @@ def test_case_031_hierarchy_lock_passes_over_what_is_locked_already() -> None:
     assert (states[SSD], states[SSD2], states[INSTANCE]) == (0x0F, 0x0F, 0x07)
 
 
+@pytest.mark.parametrize("privilege", [NO_PRIVILEGES, Privilege.GLOBAL_LOCK])
+def test_hierarchy_when_its_own_domain_unlocks_it_by_its_name_then_refused(privilege: Privilege) -> None:
+    """§9.6.2: nobody unlocks itself; what is below it has names of its own."""
+    host = host_with_session()
+    privileged_domain(host, SSD, privilege, KEYS)
+    host.load(sd=SSD)
+    host.install()
+    host.select(SSD)
+    host.authenticate(KEYS)
+    host.ok(commands.lock(INSTANCE))
+    assert host.sw(commands.unlock(SSD, with_applications=True)) == 0x6985
+    assert host.sw(commands.unlock(INSTANCE)) == 0x9000
+
+
 def test_case_032_c0_is_not_the_hierarchy() -> None:
     host = installed()
     assert host.sw(CommandApdu(0x80, 0xF0, 0xC0, 0x80, bytes(INSTANCE))) == 0x6A86

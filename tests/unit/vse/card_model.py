@@ -211,6 +211,8 @@ class Model:
         above = (
             actor in self.above(aid) or self.holds(actor, Privilege.GLOBAL_LOCK) or (aid == actor and lock)
         )
+        # §9.6.2: nobody unlocks itself, whatever its privileges, nor its hierarchy by its own name.
+        above &= lock or aid != actor
         reasons = set() if above and not entry.privileges & Privilege.FINAL_APPLICATION else {REFUSED}
         if tree:
             return reasons | ({WRONG} if entry.kind != "domain" else set())
