@@ -42,7 +42,7 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, Tenant, TenantKind
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.compile import Grouping
+from opentsm.tsm.engine.compile import Grouping, PersonalizationCommand
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext
@@ -93,6 +93,11 @@ class PursePersonalization:
             *(Grouping(tag, value, encrypted=True) for tag, value in secret),
             *(Grouping(tag, value, encrypted=False) for tag, value in ending),
         )
+
+    async def commands(
+        self, request: SegmentRequest, step: s.RunCommands
+    ) -> tuple[PersonalizationCommand, ...]:
+        return ()
 
 
 class NoCatalogue:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.machine.provider_bench import BADGE, Json, ProviderBench
@@ -15,21 +16,23 @@ from tests.unit.vse.card_host import CardHost
 from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.secret import Secret
 from opentsm.demo.terminals import door
-from opentsm.tsm.domain.operation import OperationState
+from opentsm.tsm.domain.operation import OperationState, OperationType
+from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.vse.faults import TornError
 
 PAGE = Path(__file__).parents[2] / "docs/reference/personalization.md"
 MASTER = bytes(range(16))
 DATA = {"door": "MAIN", "name": "Zoë 张"}
 
 
-def documented(title: str) -> Json:
+def documented(title: str) -> Any:
     """The recipe in the page's section of this title."""
     section = PAGE.read_text("utf-8").split(f"## {title}\n", 1)[1]
-    found = re.search(r"```json\n(.*?)```", section, re.DOTALL)
+    found = re.search(r"```(?:json|text)\n(.*?)```", section, re.DOTALL)
     assert found is not None
-    return dict(json.loads(found[1]))
+    return json.loads(found[1])
 
 
 @pytest.fixture
@@ -110,3 +113,49 @@ async def test_parameter_when_the_service_has_none_then_refused_before_anything_
     with pytest.raises(InvalidInputError, match="the service's parameter site"):
         await bench.deploy_service(made, DATA)
     assert bench.device.sent == 0
+
+
+async def with_commands(bench: ProviderBench, *commands: Json) -> Json:
+    recipe = documented("A service without a provider's system") | {"commands": list(commands)}
+    return await bench.publish(recipe=recipe, service={"spParameters": {"site": "B", "floor": "1"}})
+
+
+async def test_commands_when_a_recipe_has_them_then_sent_and_their_answers_kept(bench: ProviderBench) -> None:
+    instance, operation = await bench.deploy_service(
+        await with_commands(bench, *documented("Commands")), DATA
+    )
+    assert operation.state is OperationState.SUCCEEDED, operation.failure
+    assert [(one.application, one.tag, one.command, one.response) for one in instance.kept_answers] == [
+        (BADGE, "limit", "80E2880007600201057FFF00", "9000"),
+        (BADGE, "tries", "80CA9F1700", "9F1701059000"),
+    ]
+    again = await bench.requests.change(bench.principal, instance.id, OperationType.ROTATE_KEYS)
+    asked = [ins for ins, _ in bench.device.trace].count(0xCA)
+    assert (await bench.run(again.id)).state is OperationState.SUCCEEDED
+    assert not [line for line in (await bench.operation(again.id)).plan if "send commands" in line]
+    assert asked
+
+
+async def test_commands_when_the_application_refuses_one_then_in_error(bench: ProviderBench) -> None:
+    unknown = {"to": "application", "cla": "80", "ins": "CA", "p1": "9F", "p2": "18", "le": 256}
+    instance, operation = await bench.deploy_service(await with_commands(bench, unknown), DATA)
+    assert operation.failure is not None
+    assert (operation.state, operation.failure.status_word) == (OperationState.FAILED, "6A88")
+    assert instance.state is InstanceState.IN_ERROR
+
+
+async def test_commands_when_an_answer_is_lost_then_sent_again(bench: ProviderBench) -> None:
+    made = await with_commands(bench, *documented("Commands"))
+    await bench.deploy_service(made, DATA)
+    last = bench.device.sent
+    await bench.new_card()
+
+    def torn(sent: int) -> None:
+        if sent == last:
+            raise TornError
+
+    bench.device.after = torn
+    instance, operation = await bench.deploy_service(made, DATA)
+    assert operation.state is OperationState.SUCCEEDED, operation.failure
+    assert [one.tag for one in instance.kept_answers] == ["limit", "tries"]
+    assert bench.device.sent > last

@@ -418,6 +418,15 @@ class ApplicationAnswer(Answer, frozen=True, kw_only=True):
     personalization: str | None
 
 
+class KeptAnswer(Answer, frozen=True, kw_only=True):
+    """A command of a personalisation recipe and its answer (hex), under the tag that the recipe gives."""
+
+    instance_aid: str
+    tag: str
+    command: str
+    response: str
+
+
 class InstanceAnswer(Answer, frozen=True, kw_only=True):
     """A service instance; `state_code` is the number of TR-03165."""
 
@@ -430,6 +439,7 @@ class InstanceAnswer(Answer, frozen=True, kw_only=True):
     flavor_id: str
     sd_aid: str
     applications: list[ApplicationAnswer]
+    kept_answers: list[KeptAnswer]
     created_at: datetime
 
 

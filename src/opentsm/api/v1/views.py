@@ -141,6 +141,12 @@ def instance(found: ServiceInstance) -> m.InstanceAnswer:
             )
             for app in description.applications
         ],
+        kept_answers=[
+            m.KeptAnswer(
+                instance_aid=str(one.application), tag=one.tag, command=one.command, response=one.response
+            )
+            for one in found.kept_answers
+        ],
         created_at=found.created_at,
     )
 

@@ -16,7 +16,7 @@ from opentsm.tsm.custody.work import SegmentWork
 from opentsm.tsm.domain.exchange import Command, Segment, SegmentState
 from opentsm.tsm.domain.secure_element import KeySet
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.compile import Fills, PlainCommand, compile_step
+from opentsm.tsm.engine.compile import Fills, PersonalizationCommand, PlainCommand, compile_step
 from opentsm.tsm.engine.sessions import SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
@@ -90,7 +90,8 @@ class Custodian:
         if segment.state is not SegmentState.PREPARED:
             return work.commands
         if work.request.session.kind is SessionKind.PLAIN:
-            wrapped = await self._plain().go_on(work, opening, self._c.keystore)
+            commands = await self._commands(work.request)
+            wrapped = await self._plain().go_on(work, opening, self._c.keystore, commands)
             pending = None
         else:
             wrapped, pending = await self._wrap(work, opening)
@@ -163,6 +164,15 @@ class Custodian:
             return Fills(put_key_fields=fields)
         return Fills()
 
+    async def _commands(self, request: SegmentRequest) -> tuple[PersonalizationCommand, ...]:
+        """Return what a recipe sends to the application of a plain session; nothing in all others."""
+        step = request.session.steps[0]
+        if not isinstance(step, s.RunCommands):
+            return ()
+        if self._c.personalization is None:
+            raise InvariantError("This party personalises nothing.")
+        return await self._c.personalization.commands(request, step)
+
     async def _load_block(self, step: s.Load) -> bytes:
         async with self._c.storage.transaction() as tx:
             block = await tx.load_files.block(step.load_file.sha256)
@@ -203,6 +213,7 @@ class Custodian:
             authenticated=not checked or checked[0].accepted,
             steps=findings.step_reports(request.session.steps, work.sent, checked, work.new_kcvs),
             registry=findings.registry_report(checked, request.session.selected),
+            kept=findings.kept_answers(request.session.steps, checked),
         )
 
     # --- beside sessions -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from opentsm.card.gp.registry import RegistryEntry, RegistryKind
 from opentsm.tsm.custody.sessions import CheckedAnswer
 from opentsm.tsm.custody.work import SentCommand
 from opentsm.tsm.domain.card_content import CardObject, ObjectKind
+from opentsm.tsm.domain.service import KeptAnswer
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.ports.peer import RegistryReport, StepReport
 
@@ -45,6 +46,18 @@ def _step_report(
     if _puts_keys(step) and not _check_values_match(step, answers[-1].data, new_kcvs):
         return StepReport(done=False, status_word=CHECK_VALUE_DIFFERS, meaning=step.describe())
     return StepReport(done=True, meaning=step.describe())
+
+
+def kept_answers(steps: Sequence[s.Step], checked: Sequence[CheckedAnswer]) -> tuple[KeptAnswer, ...]:
+    """Return the answers that a recipe wants to be kept."""
+    found: list[KeptAnswer] = []
+    for answer in checked:
+        step = steps[answer.sent.step] if answer.sent.tag and answer.accepted else None
+        if isinstance(step, s.Personalize | s.RunCommands):
+            response = (answer.data + answer.sw.to_bytes(2, "big")).hex().upper()
+            kept = {"tag": answer.sent.tag, "command": answer.sent.command, "response": response}
+            found.append(KeptAnswer(application=step.application, **kept))
+    return tuple(found)
 
 
 def _puts_keys(step: s.Step) -> bool:

@@ -9,7 +9,7 @@ from opentsm.card.profiles import SeProfile
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.domain.secure_element import KeySet, KeySource
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.compile import PersonalizationItem
+from opentsm.tsm.engine.compile import PersonalizationCommand, PersonalizationItem
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 from opentsm.tsm.ports.peer import SegmentRequest
@@ -37,6 +37,12 @@ class PersonalizationSource(Protocol):
         self, request: SegmentRequest, step: s.Personalize, keys: KeySet, context: ChannelContext
     ) -> tuple[PersonalizationItem, ...]:
         """Return what the application gets: an attestation token, groupings, encrypted where so said."""
+        ...
+
+    async def commands(
+        self, request: SegmentRequest, step: s.RunCommands
+    ) -> tuple[PersonalizationCommand, ...]:
+        """Return what a recipe sends to the application itself."""
         ...
 
 

@@ -12,16 +12,18 @@ from typing import TypeVar
 import msgspec
 
 from opentsm.card import purse
+from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
 from opentsm.tsm.custody import findings, registries
-from opentsm.tsm.custody.sessions import read_answer, to_hex
-from opentsm.tsm.custody.work import SegmentWork
+from opentsm.tsm.custody.sessions import CheckedAnswer, read_answer, to_hex
+from opentsm.tsm.custody.work import SegmentWork, SentCommand
 from opentsm.tsm.domain.card_content import UNKNOWN
 from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.compile import PersonalizationCommand
 from opentsm.tsm.kernel.errors import ApplicationFaultError, InvariantError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import Keystore
@@ -70,14 +72,24 @@ class PlainSessions:
                 ask = purse.initialize_for_load(purse.PurseForm.AES, _load_request(step))
                 opening = _opening(request, ask, _OK, step)
                 return SegmentWork(request=request, opening=opening, notes={"moment": moment.hex()})
+            case s.RunCommands():
+                opening = (_selection(request.session.selected),)
             case _:
                 raise InvariantError(f"{type(step).__name__} needs a secure channel.")
         return SegmentWork(request=request, opening=opening)
 
-    async def go_on(self, work: SegmentWork, opening: tuple[str, ...], keystore: Keystore) -> SegmentWork:
-        """Return the work with the commands that follow the opening, if any do."""
+    async def go_on(
+        self,
+        work: SegmentWork,
+        opening: tuple[str, ...],
+        keystore: Keystore,
+        commands: tuple[PersonalizationCommand, ...] = (),
+    ) -> SegmentWork:
+        """Return the work with the commands that follow the opening, if any do; `commands` of a recipe."""
         notes = {**work.notes, "opening": ",".join(opening)}
         step = _only_step(work.request)
+        if isinstance(step, s.RunCommands):
+            return _with_commands(work, commands, step)
         if isinstance(step, registries.STEPS):
             return replace(work, notes=notes, commands=registries.commands(step, opening))
         if not isinstance(step, s.TopUp):
@@ -102,6 +114,8 @@ class PlainSessions:
         step = _only_step(work.request)
         if isinstance(step, s.TopUp):
             return await self._check_credit(work, step, answers, keystore)
+        if isinstance(step, s.RunCommands):
+            return _check_commands(work, step, answers)
         if isinstance(step, registries.STEPS):
             opened = tuple(filter(None, work.notes.get("opening", "").split(",")))
             return registries.report(step, opened, answers if work.commands else ())
@@ -187,9 +201,49 @@ def _only_step(request: SegmentRequest) -> s.Step:
 def _opening(
     request: SegmentRequest, ask: CommandApdu, expected: Expected, step: s.Step
 ) -> tuple[Command, ...]:
-    chosen = request.session.selected
-    select = Command(apdu=to_hex(gp.select(chosen)), expected=_OK, meaning=f"select {chosen}", barrier=False)
+    select = _selection(request.session.selected)
     return select, Command(apdu=to_hex(ask), expected=expected, meaning=step.describe(), barrier=False)
+
+
+def _selection(chosen: Aid) -> Command:
+    return Command(apdu=to_hex(gp.select(chosen)), expected=_OK, meaning=f"select {chosen}", barrier=False)
+
+
+def _with_commands(
+    work: SegmentWork, commands: tuple[PersonalizationCommand, ...], step: s.RunCommands
+) -> SegmentWork:
+    out = tuple(
+        Command(apdu=to_hex(one.apdu), expected=one.expected, meaning=step.describe()) for one in commands
+    )
+    sent = tuple(
+        SentCommand(
+            step=0,
+            link="",
+            expected=one.expected,
+            meaning=step.describe(),
+            tag=one.tag,
+            command=to_hex(one.apdu),
+        )
+        for one in commands
+    )
+    return replace(work, commands=out, sent=sent)
+
+
+def _check_commands(work: SegmentWork, step: s.RunCommands, answers: tuple[str, ...]) -> SegmentReport:
+    """Nothing protects these answers: that the commands were sent and answered well is all that they say."""
+    checked: list[CheckedAnswer] = []
+    for sent, answer in zip(work.sent, answers, strict=False):
+        try:
+            response = read_answer(answer)
+        except CardError:
+            break
+        checked.append(CheckedAnswer(sent, response.data, response.sw))
+        if not checked[-1].accepted:
+            break
+    return SegmentReport(
+        steps=findings.step_reports((step,), work.sent, checked, ()),
+        kept=findings.kept_answers((step,), checked),
+    )
 
 
 def _load_request(step: s.TopUp) -> purse.LoadRequest:

@@ -139,6 +139,8 @@ def wrap(
                     expected=plain.expected,
                     meaning=plain.meaning,
                     scope=plain.apdu.p1 if plain.apdu.ins == Ins.GET_STATUS else 0,
+                    tag=plain.tag,
+                    command=to_hex(plain.apdu) if plain.tag else "",
                 )
             )
     return WrappedScript(tuple(commands), tuple(sent))

@@ -18,13 +18,18 @@ class Handover(Record, frozen=True, kw_only=True):
 
 
 class SentCommand(Record, frozen=True, kw_only=True):
-    """One protected command of a segment: its answer belongs to `step`; `link` opens it (hex)."""
+    """One protected command of a segment: its answer belongs to `step`; `link` opens it (hex).
+
+    `command` is the command before protection (hex), where its answer is kept under `tag`.
+    """
 
     step: int
     link: str
     expected: Expected
     meaning: str
     scope: int = 0
+    tag: str = ""
+    command: str = ""
 
 
 class SegmentWork(Record, frozen=True, kw_only=True):

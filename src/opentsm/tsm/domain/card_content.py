@@ -83,6 +83,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     contactless: dict[str, str] = {}
     access: tuple[Access, ...] | None = None
     own_access: dict[str, InstanceId] = {}
+    commands: dict[str, str] = {}
 
     def find(self, aid: Aid) -> CardObject | None:
         """Return the entry with this AID, or None."""
@@ -184,6 +185,7 @@ class ApplicationSpecification(Record, frozen=True, kw_only=True):
     recipe_id: str | None = None
     probe: int | None = None
     attestation: Attestation = Attestation.NONE
+    commands: bool = False
     accessible: bool = False
     contactless: bool = False
     protocols: bytes = b""

@@ -3,6 +3,9 @@
 from datetime import datetime
 from enum import Enum
 
+import msgspec
+
+from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ALL_STAGES, Goal, ServiceDescription, Stage
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
@@ -84,6 +87,15 @@ class ServiceOperation(Enum):
     TERMINATION = 40
 
 
+class KeptAnswer(Record, frozen=True, kw_only=True):
+    """A command of a recipe and its answer (hex), kept under the tag that the recipe gives (no secret)."""
+
+    application: Aid
+    tag: str
+    command: str
+    response: str
+
+
 class Renewal(Record, frozen=True, kw_only=True):
     """What an operation is to make of an instance: another description, new personalisation data, or both.
 
@@ -118,8 +130,15 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     suspended_by: TenantId | None = None
     renewal: Renewal | None = None
     last_operation: ServiceOperation = ServiceOperation.NO_OPERATION
+    kept_answers: tuple[KeptAnswer, ...] = ()
     created_at: datetime
     version: int = 0
+
+    def keeping(self, answers: tuple[KeptAnswer, ...]) -> "ServiceInstance":
+        """Return the instance with newer answers, each in the place of the one of its application and tag."""
+        newer = {(one.application, one.tag) for one in answers}
+        older = tuple(one for one in self.kept_answers if (one.application, one.tag) not in newer)
+        return msgspec.structs.replace(self, kept_answers=(*older, *answers))
 
     def data_for(self, operation_id: OperationId) -> bytes:
         """Return the sealed data that an operation personalises with: its own, if it brought some."""

@@ -38,6 +38,7 @@ class PlainCommand:
     expected: Expected
     meaning: str
     barrier: bool = True
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,16 @@ class AttestationToken:
     value: bytes
 
 
-PersonalizationItem = Grouping | AttestationToken
+@dataclass(frozen=True, slots=True)
+class PersonalizationCommand:
+    """A command of a recipe; its answer is kept under `tag` (none: not kept)."""
+
+    apdu: CommandApdu = field(repr=False)
+    expected: Expected
+    tag: str = ""
+
+
+PersonalizationItem = Grouping | AttestationToken | PersonalizationCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +233,10 @@ def _personalize(
     groupings = [item for item in items if isinstance(item, Grouping)]
     if groupings:
         commands += _forward(application, _store_data_blocks(groupings, size), meaning)
+    own = [item for item in items if isinstance(item, PersonalizationCommand)]
+    if own:
+        commands.append(PlainCommand(gp.install_for_personalization(application), OK, meaning))
+        commands += [PlainCommand(one.apdu, one.expected, meaning, tag=one.tag) for one in own]
     return tuple(commands)
 
 

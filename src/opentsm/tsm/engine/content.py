@@ -84,7 +84,12 @@ def _confirmed(  # noqa: PLR0912 - one case a step
             )
         case s.Personalize():
             versions = _with(observed.personalization, step.application, step.personalization)
-            return replace(observed, personalization=versions)
+            commands = _without(observed.commands, step.application)
+            return replace(observed, personalization=versions, commands=commands)
+        case s.RunCommands():
+            return replace(
+                observed, commands=_with(observed.commands, step.application, step.personalization)
+            )
         case s.MakeSelectable():
             return _change_state(observed, step.application, set_bits=0x07)
         case s.Lock():
@@ -137,7 +142,8 @@ def _installed(observed: ObservedContent, step: s.Install, through: Aid) -> Obse
     )
     versions = _without(observed.personalization, app.instance_aid)
     built = _note(observed.built, app.instance_aid, step.build)
-    return replace(_put(observed, entry), personalization=versions, built=built)
+    commands = _without(observed.commands, app.instance_aid)
+    return replace(_put(observed, entry), personalization=versions, built=built, commands=commands)
 
 
 def _transaction(observed: ObservedContent, step: s.TopUp, outcome: str) -> ObservedContent:
@@ -169,6 +175,8 @@ def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
         case s.Personalize():
             versions = _with(observed.personalization, step.application, UNKNOWN)
             return replace(observed, fresh=False, personalization=versions)
+        case s.RunCommands():
+            return replace(observed, fresh=False, commands=_without(observed.commands, step.application))
         case s.TopUp():
             return _transaction(observed, step, UNKNOWN)
         case a.GrantAccess() | a.RevokeAccess() | a.SetContactless():

@@ -173,12 +173,30 @@ class _Planner:
         crs = self.activation.crs_sessions(rebuilt)
         sessions = [*first, *provider]
         if not sessions and not final:
-            return Plan(sessions=tuple(crs))
+            return Plan(sessions=(*crs, *self._command_sessions()))
         final.append(s.ReadRegistry(pages=self.observed.status_pages))
         if sessions and not provider and sessions[-1].selected == self.topology.manager_sd:
             last = sessions.pop()
             final = [*last.steps, *final]
         return Plan(sessions=(*sessions, _manager(self.topology, final), *crs))
+
+    def _command_sessions(self) -> list[PlannedSession]:
+        """Return the recipes' commands that were not sent yet: last of all, to what can be selected."""
+        return [
+            self._plain(
+                app.instance_aid,
+                s.RunCommands(
+                    application=app.instance_aid,
+                    recipe_id=app.recipe_id or "",
+                    personalization=app.personalization or "",
+                ),
+            )
+            for app in self.description.applications
+            if app.commands
+            and self.view.personalization(app) == app.personalization
+            and self.observed.commands.get(app.instance_aid.hex().upper()) != app.personalization
+            and self.view.selectable(app)
+        ]
 
     def _preparation(self) -> tuple[list[PlannedSession], set[Aid]]:
         """Return the manager's first sessions, and the applications that are (re)built in them."""

@@ -117,6 +117,18 @@ class Personalize(Record, frozen=True, kw_only=True, tag="personalize"):
         return f"personalise {self.application} (version {self.personalization})"
 
 
+class RunCommands(Record, frozen=True, kw_only=True, tag="run_commands"):
+    """Send a recipe's commands to an application that is selected."""
+
+    changes: ClassVar[bool] = True
+    application: Aid
+    recipe_id: str
+    personalization: str
+
+    def describe(self) -> str:
+        return f"send commands to {self.application} (version {self.personalization})"
+
+
 class MakeSelectable(Record, frozen=True, kw_only=True, tag="make_selectable"):
     """Make an installed application selectable."""
 
@@ -212,6 +224,7 @@ Step = (
     | Install
     | Extradite
     | Personalize
+    | RunCommands
     | MakeSelectable
     | Lock
     | Unlock

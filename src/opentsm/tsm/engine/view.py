@@ -64,11 +64,15 @@ class View:
 
     def can_probe(self, app: ApplicationSpecification) -> bool:
         """Say whether an application can be asked for its personalisation."""
+        return app.probe is not None and self.selectable(app)
+
+    def selectable(self, app: ApplicationSpecification) -> bool:
+        """Say whether an application can be selected now."""
         entry = self.observed.find(app.instance_aid)
         selectable = (
             entry is not None and entry.state & ApplicationState.SELECTABLE == ApplicationState.SELECTABLE
         )
-        return app.probe is not None and selectable and entry is not None and not entry.state & LOCKED
+        return selectable and entry is not None and not entry.state & LOCKED
 
     def usable(self, app: ApplicationSpecification) -> bool:
         """Say whether an existing instance can be kept: its personalisation is right, or not begun.

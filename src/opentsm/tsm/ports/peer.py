@@ -9,6 +9,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import Access, CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
+from opentsm.tsm.domain.service import KeptAnswer
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
@@ -65,6 +66,7 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     access: tuple[Access, ...] | None = None
     contactless: dict[str, str] | None = None
     values: dict[str, int] = {}
+    kept: tuple[KeptAnswer, ...] = ()
 
 
 class SegmentOwner(Protocol):

@@ -302,6 +302,21 @@ NFC_DESCRIPTION = replace(
 )
 
 
+COMMANDING = replace(DESCRIPTION, applications=(replace(DESCRIPTION.applications[0], commands=True),))
+
+
+def test_plan_when_a_recipe_has_commands_then_sent_once_and_last_of_all() -> None:
+    made = plan(desired(description=COMMANDING), EMPTY, TOPOLOGY, ())
+    assert "RunCommands" not in [kind for _, _, kinds in shape(made) for kind in kinds]
+    following = plan(desired(description=COMMANDING), carried_out(EMPTY, made), TOPOLOGY, CLAIMS)
+    assert shape(following) == [(PROVIDER, 0, ["RunCommands"])]
+    done = carried_out(carried_out(EMPTY, made), following)
+    assert plan(desired(description=COMMANDING), done, TOPOLOGY, CLAIMS).empty
+    (step,) = following.sessions[0].steps
+    again = replace(c.doubt(done, step), fresh=True)
+    assert shape(plan(desired(description=COMMANDING), again, TOPOLOGY, CLAIMS)) == shape(following)
+
+
 def planned_steps() -> dict[type[s.Step], s.Step]:
     """Return one step of every kind that is ever planned to change a card."""
     plans = [
@@ -312,6 +327,7 @@ def planned_steps() -> dict[type[s.Step], s.Step]:
         planned(DEPLOYED, Goal.ABSENT),
         planned(DEPLOYED, transaction=TRANSACTION),
         *activation_plans(),
+        plan(desired(description=COMMANDING), DEPLOYED, TOPOLOGY, CLAIMS),
     ]
     return {type(step): step for made in plans for session in made.sessions for step in session.steps}
 

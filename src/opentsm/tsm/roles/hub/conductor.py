@@ -145,6 +145,8 @@ class Conductor:
         case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=(case.se.isd_kvn,))
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
+        if case.instance is not None and report.kept:
+            case.instance = case.instance.keeping(report.kept)
         if changed(session, report, stopped):
             case.operation = replace(case.operation, changed_card=True)
         request = request_of(case.operation)

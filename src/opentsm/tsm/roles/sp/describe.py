@@ -24,7 +24,7 @@ from opentsm.tsm.roles.sp.executables import BLOCK
 from opentsm.tsm.roles.sp.flavors import option
 from opentsm.tsm.roles.sp.forms import Document
 from opentsm.tsm.roles.sp.provisioning_rules import DIVERSIFICATION, TOKEN, provisioning_of
-from opentsm.tsm.roles.sp.recipes import Recipe
+from opentsm.tsm.roles.sp.recipes import Recipe, Target
 
 _ATTESTED = {Attestation.NONE: None, Attestation.PLAIN: ATTESTED, Attestation.DIVERSIFICATION: ATTESTED}
 
@@ -184,6 +184,7 @@ def _application(application: Application, flavor: Document) -> ApplicationSpeci
         make_selectable=bool(activation.get("makeSelectable", True)),
         personalization=recipe.version if recipe else _ATTESTED[attestation],
         attestation=attestation,
+        commands=recipe is not None and any(c.target is Target.APPLICATION for c in recipe.commands),
         recipe_id=application.recipe_id,
         probe=recipe.probe if recipe else None,
         accessible=bool(activation.get("accessibleViaApdu", False)),

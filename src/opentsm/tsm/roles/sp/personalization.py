@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.domain.card_content import Attestation
+from opentsm.tsm.domain.exchange import Expected
 from opentsm.tsm.domain.secure_element import KeySet
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.compile import AttestationToken, Grouping, PersonalizationItem
+from opentsm.tsm.engine.compile import (
+    AttestationToken,
+    Grouping,
+    PersonalizationCommand,
+    PersonalizationItem,
+)
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvalidInputError, InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
@@ -26,6 +33,7 @@ from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.roles.sp import recipes as r
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.attestation import AttestationDesk
+from opentsm.tsm.roles.sp.recipe_commands import MAX_DATA
 from opentsm.tsm.roles.sp.recipe_fields import fault_in
 from opentsm.tsm.roles.sp.recipe_format import MAX_VALUE, read_recipe
 
@@ -73,6 +81,8 @@ async def complete(
         _check_field(field, values[field.name])
     for recipe in recipes:
         await evaluate(recipe, values, _no_key, parameters)
+        for target in r.Target:
+            await commands_for(recipe, target, values, parameters)
     return values
 
 
@@ -130,6 +140,19 @@ async def evaluate(
     return tuple([await evaluation.grouping(grouping) for grouping in recipe.groupings])
 
 
+async def commands_for(
+    recipe: r.Recipe, target: r.Target, values: Values, parameters: Values
+) -> tuple[PersonalizationCommand, ...]:
+    """Return the commands of a recipe that go to a target, in order.
+
+    Raises:
+        InvalidInputError: a data field is too long.
+    """
+    evaluation = _Evaluation(recipe, values, _no_key, parameters)
+    wanted = [command for command in recipe.commands if command.target is target]
+    return tuple([await evaluation.command(command) for command in wanted])
+
+
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
     recipe: r.Recipe
@@ -148,6 +171,15 @@ class _Evaluation:
                 advice="Correct the recipe: pad the value as the application expects it.",
             )
         return ClearGrouping(grouping, Secret(value))
+
+    async def command(self, command: r.RecipeCommand) -> PersonalizationCommand:
+        data, limit = await self._join(command.parts), MAX_DATA[command.target]
+        if len(data) > limit:
+            raise InvalidInputError(
+                f"The data of the recipe's {command.path} become longer than {limit} bytes."
+            )
+        apdu = CommandApdu(*command.header, data, ne=command.ne)
+        return PersonalizationCommand(apdu, Expected(status_words=command.expected), command.tag)
 
     async def _join(self, parts: Sequence[r.Part]) -> bytes:
         return b"".join([await self._bytes(part) for part in parts])
@@ -274,7 +306,24 @@ class RecipePersonalization:
         parameters = instance.description_for(request.operation_id).sp_parameters
         values = await self._values(instance, request)
         clear = await evaluate(recipe, values, self._key_of, parameters)
-        return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear])
+        sent = await commands_for(recipe, r.Target.PERSONALIZATION, values, parameters)
+        return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear], *sent)
+
+    async def commands(
+        self, request: SegmentRequest, step: s.RunCommands
+    ) -> tuple[PersonalizationCommand, ...]:
+        """Return what a recipe sends to the application itself.
+
+        Raises:
+            NotFoundError: instance or recipe do not exist for this provider.
+            InvalidInputError: the instance's data were erased after an earlier personalisation.
+        """
+        async with self._storage.transaction() as tx:
+            instance = await self._instance(tx, request)
+            recipe = await load_recipe(tx, self._provider_id, step.recipe_id)
+        parameters = instance.description_for(request.operation_id).sp_parameters
+        values = await self._values(instance, request)
+        return await commands_for(recipe, r.Target.APPLICATION, values, parameters)
 
     async def _values(self, instance: ServiceInstance, request: SegmentRequest) -> dict[str, str]:
         data = instance.data_for(request.operation_id)

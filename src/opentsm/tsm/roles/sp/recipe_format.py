@@ -11,6 +11,7 @@ import msgspec
 
 from opentsm.tsm.kernel.disclosure import may_be_secret
 from opentsm.tsm.roles.sp.forms import MAX_TEXT
+from opentsm.tsm.roles.sp.recipe_commands import commands_of
 from opentsm.tsm.roles.sp.recipe_fields import fields_of
 from opentsm.tsm.roles.sp.recipe_values import (
     RecipeError,
@@ -49,6 +50,7 @@ MAX_GROUPINGS, MAX_DEPTH, MAX_PARTS = 200, 8, 100
 MAX_VALUE: Final = 0xFFFF
 COMPLETION: Final = 0x7FFF
 
+_MEMBERS: Final = {"format", "version", "fields", "groupings", "probe", "messages", "commands"}
 _KEY_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _VERSION: Final = re.compile(r"[!-~]{1,16}")
 _NIBBLES: Final = re.compile(r"[0-9A-Fa-f]{1,255}")
@@ -72,7 +74,9 @@ def read_recipe(data: bytes) -> Recipe:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"not JSON: {error}") from None
-    top = members_of(document, "recipe", {"format", "version", "fields", "groupings", "probe", "messages"})
+    top = members_of(
+        document, "recipe", {"format", "version", "fields", "groupings", "probe", "messages", "commands"}
+    )
     if top.get("format") != FORMAT:
         raise RecipeError(f"format: must be {FORMAT!r}")
     version = matching(top.get("version"), "version", _VERSION, "1 to 16 printable ASCII characters")
@@ -82,9 +86,11 @@ def read_recipe(data: bytes) -> Recipe:
         reader.grouping(item, f"groupings[{number}]")
         for number, item in enumerate(items_of(top.get("groupings"), "groupings", MAX_GROUPINGS))
     )
+    commands = commands_of(top.get("commands", []), reader.parts, fields)
     _check_order(groupings)
     _check_use(fields, reader.used)
-    return Recipe(version, fields, groupings, _probe(top.get("probe")), messages_of(top.get("messages")))
+    probe, messages = _probe(top.get("probe")), messages_of(top.get("messages"))
+    return Recipe(version, fields, groupings, probe, messages, commands)
 
 
 def _check_order(groupings: tuple[GroupingRecipe, ...]) -> None:
@@ -102,7 +108,7 @@ def _check_order(groupings: tuple[GroupingRecipe, ...]) -> None:
 def _check_use(fields: Mapping[str, Field], used: set[str]) -> None:
     for number, name in enumerate(fields):
         if name not in used:
-            raise RecipeError(f"fields[{number}]: no grouping uses {name!r}")
+            raise RecipeError(f"fields[{number}]: nothing uses {name!r}")
 
 
 def _probe(value: object) -> int | None:

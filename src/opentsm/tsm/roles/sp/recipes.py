@@ -144,6 +144,26 @@ class GroupingRecipe:
     path: str
 
 
+class Target(Enum):
+    """Where a command goes: through the security domain, or to the application once it is selectable."""
+
+    PERSONALIZATION = "personalization"
+    APPLICATION = "application"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeCommand:
+    """One APDU: CLA, INS, P1, P2, data; what the card should answer; the tag under which that is kept."""
+
+    target: Target
+    header: tuple[int, int, int, int]
+    parts: tuple[Part, ...]
+    ne: int | None
+    expected: tuple[str, ...]
+    tag: str
+    path: str
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe that is in order."""
@@ -153,6 +173,7 @@ class Recipe:
     groupings: tuple[GroupingRecipe, ...]
     probe: int | None
     messages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    commands: tuple[RecipeCommand, ...] = ()
 
     @property
     def keys(self) -> frozenset[str]:

@@ -56,6 +56,25 @@ def with_field(number: int, **members: Any) -> bytes:
     return json.dumps(recipe).encode()
 
 
+def command(**members: Any) -> dict[str, Any]:
+    return {"to": "application", "cla": "80", "ins": "CA", "p1": "9F", "p2": "17", "le": 256, **members}
+
+
+def with_command(**members: Any) -> bytes:
+    return changed(commands=[command(**members)])
+
+
+def with_commands(**members: Any) -> bytes:
+    return changed(commands=[command(**members), command(**members)])
+
+
+def with_secret(**members: Any) -> bytes:
+    recipe = copy.deepcopy(PURSE)
+    recipe["fields"][1]["secret"] = True
+    recipe["commands"] = [command(data=[{"tlv": "50", "value": [{"field": "label"}]}], **members)]
+    return json.dumps(recipe).encode()
+
+
 def test_recipe_when_in_order_then_read_whole() -> None:
     recipe = read_recipe(json.dumps(PURSE).encode())
     assert recipe.version == "2026-1"
@@ -119,6 +138,27 @@ FAULTS = {
     with_field(1, choices=[{"value": "a"}, {"value": "a"}]): r"choices\[1\].value: occurs twice",
     with_field(1, characters="a", choices=[{"value": "b"}]): r"choices\[0\].value: holds a character",
     with_field(1, choices=[{"title": TITLE}]): r"choices\[0\].value: must be ascii",
+    changed(commands={}): "commands: must be a list",
+    with_command(to="card"): r"commands\[0\].to: must be one of personalization, application",
+    with_command(ins="A4"): r"commands\[0\].ins: must be no SELECT",
+    with_command(ins="70"): r"commands\[0\].ins: must be no SELECT",
+    with_command(ins="6A"): r"commands\[0\].ins: must be no SELECT",
+    with_command(cla="84"): r"commands\[0\].cla: must be for the basic channel",
+    with_command(cla="8"): r"commands\[0\].cla: must be a byte in hex",
+    with_command(le=0): r"commands\[0\].le: must be a whole number from 1 to 256",
+    with_command(expect=[]): r"commands\[0\].expect: must not be empty",
+    with_command(expect=["90"]): r"commands\[0\].expect\[0\]: must be 4",
+    with_command(tag="a b"): r"commands\[0\].tag: must be",
+    with_command(data=[{"field": "pan"}]): r"commands\[0\].data\[0\].field: there is no such field",
+    with_command(data=[{"key": "k", "diversify": [{"hex": "01"}]}]): r"commands\[0\].data: must hold no key",
+    with_command(surprise=1): r"commands\[0\]: there is no member 'surprise'",
+    with_command(to="personalization"): r"commands\[0\]: a security domain forwards STORE DATA",
+    with_command(to="personalization", ins="E2", p1="E8"): r"commands\[0\].p1: b7b6 must be 00",
+    with_command(to="personalization", ins="E2", p1="08"): r"commands\[0\].p1: b8 must be set",
+    with_commands(tag="a"): "commands: a tag occurs twice",
+    with_commands(to="personalization", ins="E2", p1="88"): r"commands\[0\].p1: b8 must be clear",
+    with_secret(): r"commands\[0\].data: must hold no secret field",
+    with_secret(to="personalization", ins="E2", p1="88", tag="a"): r"commands\[0\].tag: the answer is shown",
     changed(messages={"done": TITLE}): "messages: there is no member 'done'",
     changed(messages={"success": {"de": "x"}}): "messages.success: en is missing",
     with_grouping(0, value=[{"sp_parameter": ""}]): r"value\[0\].sp_parameter: must be a name",
@@ -149,7 +189,7 @@ FAULTS = {
     with_grouping(0, value=[{"hex": "00", "x": 1}]): r"groupings\[0\].value\[0\]: there is no member 'x'",
     with_grouping(0, value=[{"field": "pan"}]): r"groupings\[0\].value\[0\].field: there is no such field",
     with_grouping(1, value=[{"field": "purse_id", "encoding": "bcd"}]): "a field of type hex allows hex",
-    with_grouping(2, value=[{"hex": "00"}]): r"fields\[1\]: no grouping uses 'label'",
+    with_grouping(2, value=[{"hex": "00"}]): r"fields\[1\]: nothing uses 'label'",
     with_grouping(0, value=[{"tlv": "5F", "value": []}]): r"value\[0\].tlv: must be a BER tag",
     with_grouping(0, value=[{"tlv": "5A5A", "value": []}]): r"value\[0\].tlv: must be a BER tag",
     with_grouping(0, value=[{"tlv": "", "value": []}]): r"value\[0\].tlv: must be a BER tag",
