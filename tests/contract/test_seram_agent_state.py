@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 from tests.contract.seram_cards import FakeClock
 from tests.contract.seram_server import CODE, SeramServer
 
-from opentsm.agent.device_key import DeviceKey, StateDirectory
+from opentsm.agent.device_key import DeviceKey, StateDirectory, read_identity
 from opentsm.agent.enrolment import enrolled_identity
 from opentsm.agent.errors import (
     KeyFileError,
@@ -26,6 +26,7 @@ from opentsm.agent.journal import Journal, journal_path
 from opentsm.agent.loop import state_diagram
 from opentsm.agent.messages import Report, WireOrder
 from opentsm.agent.orders import Transmit, read_order
+from opentsm.agent.server_link import ServerLink
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "agent-protocol.md"
 
@@ -41,6 +42,28 @@ async def test_state_enrols_once_and_keeps_the_device(tmp_path: Path) -> None:
     assert {i.device_id for i in (first, again, without)} == {"device-1"}
     assert server.requests == ["/v1/devices"]
     assert first.key.public_jwk() == without.key.public_jwk()
+
+
+async def test_state_that_an_agent_uses_can_be_read_for_the_devices_own_token(tmp_path: Path) -> None:
+    held = StateDirectory(tmp_path / "device")
+    async with SeramServer([]) as server, http_client(server.url) as client:
+        enrolled = await enrolled_identity(held, client, CODE, "x", clock=FakeClock())
+        found = read_identity(tmp_path / "device")
+        assert found.device_id == enrolled.device_id
+        link = ServerLink(client, found, clock=FakeClock())
+        tokens = {await link.device_token() for _ in range(3)}
+    assert len(tokens) == 1
+    assert server.requests == ["/v1/devices", "/v1/device-tokens"]
+
+
+def test_state_that_holds_no_device_is_not_read_and_not_made(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NotEnrolledError):
+            read_identity(directory)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "device.json").write_text("{")
+    with pytest.raises(StateError, match=r"device\.json"):
+        read_identity(tmp_path)
 
 
 async def test_state_refused_code_leaves_a_directory_that_can_enrol(tmp_path: Path) -> None:

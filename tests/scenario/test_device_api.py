@@ -9,6 +9,7 @@ from tests.scenario.api_bench import ApiBench, Json
 
 from opentsm.demo.http_api import Caller
 from opentsm.demo.services import BADGE, Shelf
+from opentsm.tsm.adapters.storage.postgres import PostgresUnitOfWork
 
 API = "/v1/device-api"
 INSTANCES = f"{API}/service-instances"
@@ -241,6 +242,42 @@ async def test_requests_when_they_have_a_key_then_carried_out_once(app: App) -> 
     assert again.headers["Idempotency-Replayed"] == "true"
     other = await app.post(path, {**body, "finalizeDeployment": False}, **key)
     refused(other, 409, 13, "NOT_ALLOWED")
+
+
+class CrashError(BaseException):
+    """The process is gone before it answers."""
+
+
+@pytest.mark.parametrize("call", ["create", "deploy"])
+async def test_call_when_its_answer_was_lost_then_made_anew_from_what_it_did(
+    app: App, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path, body = INSTANCES, dict[str, Any](serviceId=app.service_id, version="1.0.0")
+    if call == "deploy":
+        path = f"{INSTANCES}/{(await app.instance())['id']}/deployments"
+        body = {"serviceCommands": ALL, "finalizeDeployment": True}
+    real = PostgresUnitOfWork.commit
+
+    async def commit(self: PostgresUnitOfWork) -> None:
+        monkeypatch.setattr(PostgresUnitOfWork, "commit", real)
+        await real(self)
+        raise CrashError
+
+    monkeypatch.setattr(PostgresUnitOfWork, "commit", commit)
+    key = {"Idempotency-Key": app.api.world.new_id()}
+    with pytest.raises(CrashError):
+        await app.post(path, body, **key)
+    again = await app.post(path, body, **key)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    if call == "create":
+        assert again.status_code == 201
+        listed = (await app.get(INSTANCES, serviceId=app.service_id)).json()["serviceInstances"]
+        assert listed == [again.json()]
+        return
+    assert again.status_code == 202
+    assert again.headers["Location"].endswith(again.json()["processId"])
+    operations = (await app.api.get("provider", "/v1/operations")).json()["items"]
+    assert [one["id"] for one in operations] == [again.json()["processId"]]
 
 
 async def test_route_when_there_is_none_then_a_problem(app: App) -> None:
