@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from opentsm.tsm.adapters.storage.session import _only_reads
 from opentsm.tsm.adapters.storage.sql import DESCENDING, load_queries
 from opentsm.tsm.ports.repositories import Expendable
 
@@ -32,3 +33,11 @@ def test_queries_when_loaded_then_each_has_a_body_and_is_used(repository: str) -
 
 def test_sql_then_stands_in_query_files_only() -> None:
     assert not re.search(r"\b(SELECT|INSERT INTO|DELETE FROM)\b", SOURCE)
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_query_when_it_changes_or_locks_then_a_transaction_begins(repository: str) -> None:
+    for name, query in load_queries(repository).items():
+        statement = "\n".join(line for line in query.splitlines() if not line.startswith("--"))
+        changes = re.search(r"\b(INSERT|UPDATE|DELETE|SHARE|nextval|pg_\w+)\b", statement) is not None
+        assert _only_reads(query) is (not changes and statement.startswith("SELECT")), name

@@ -1,4 +1,7 @@
-"""One PostgreSQL transaction: begun with the first query, ended by commit or by leaving.
+"""One PostgreSQL transaction: begun with the first change or lock, ended by commit or by leaving.
+
+READ COMMITTED gives every statement a view of its own, so what is only read before needs no BEGIN and no
+ROLLBACK: a reading unit of work is one round trip a query.
 
 Here, and nowhere else, errors of the driver become errors of the TSM: what another try can heal is a
 `StaleVersionError`, and a connection in an unknown state is dropped, never reused.
@@ -6,8 +9,10 @@ Here, and nowhere else, errors of the driver become errors of the TSM: what anot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeAlias
 
 import asyncpg
@@ -37,37 +42,48 @@ _LOST = (
     asyncpg.ReadOnlySQLTransactionError,  # the primary became a standby under us
     OSError,  # a refused or broken connection; TimeoutError is one too
 )
+_READS = re.compile(r"\s*select\b", re.IGNORECASE)
+_LOCKS = re.compile(r"\bFOR (NO KEY )?(UPDATE|SHARE|KEY SHARE)\b")
 _UNSTORABLE = asyncpg.DataError
 
 
 class Session:
     """The connection of one unit of work, taken from the pool when it is first needed."""
 
-    __slots__ = ("_acquire_timeout_s", "_connection", "_ended", "_lost", "_pool", "_spoiled")
+    __slots__ = (
+        "_acquire_timeout_s",
+        "_connection",
+        "_ended",
+        "_in_transaction",
+        "_lost",
+        "_pool",
+        "_spoiled",
+    )
 
     def __init__(self, pool: Pool, acquire_timeout_s: float) -> None:
         self._pool = pool
         self._acquire_timeout_s = acquire_timeout_s
         self._connection: Connection | None = None
+        self._in_transaction = False
         self._spoiled = False
         self._lost = False
         self._ended = False
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a query and return all its rows."""
-        connection = await self._begun()
+        connection = await self._begun(query)
         with self._translated(connection):
             return await connection.fetch(query, *arguments)
 
     async def row(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """Run a query and return its first row."""
-        connection = await self._begun()
+        connection = await self._begun(query)
         with self._translated(connection):
             return await connection.fetchrow(query, *arguments)
 
     async def change(self, query: str, *arguments: object) -> int:
         """Run a statement and return how many rows it changed."""
-        connection = await self._begun()
+        connection = await self._begun(query)
         with self._translated(connection):
             tag = await connection.execute(query, *arguments)
         return int(tag.rpartition(" ")[2])
@@ -96,7 +112,7 @@ class Session:
         if self._spoiled:
             raise InvariantError("A statement of this transaction failed, so it cannot be committed.")
         connection, self._ended = self._connection, True
-        if connection is None:
+        if connection is None or not self._in_transaction:
             return
         with self._translated(connection):
             tag = await connection.execute("COMMIT")
@@ -122,14 +138,16 @@ class Session:
                 connection.terminate()
             await self._pool.release(connection)
 
-    async def _begun(self) -> Connection:
+    async def _begun(self, query: str) -> Connection:
         if self._spoiled or self._ended:
             raise InvariantError("The transaction is over, or a statement of it failed.")
         if self._connection is None:
             with self._translated(None):
                 self._connection = await self._pool.acquire(timeout=self._acquire_timeout_s)
+        if not self._in_transaction and not _only_reads(query):
             with self._translated(self._connection):
                 await self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            self._in_transaction = True
         return self._connection
 
     @contextmanager
@@ -143,6 +161,12 @@ class Session:
             if meaning is None:
                 raise
             raise meaning from error
+
+
+@cache
+def _only_reads(query: str) -> bool:
+    """Say whether a query neither changes nor locks anything; in doubt it does."""
+    return _READS.match(query) is not None and _LOCKS.search(query) is None
 
 
 def _closed(connection: Connection | None) -> bool:
