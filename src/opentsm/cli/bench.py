@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opentsm.cli.output import JsonOption, print_json, print_table, say
+from opentsm.cli.output import CliError, JsonOption, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,32 @@ def fleet(
 
     say(f"bench: {cards} virtual secure elements in one process")
     _show(dataclasses.asdict(contest.measure(cards=cards, profile=profile)), as_json=as_json)
+
+
+@bench_app.command()
+def catalogue(
+    *,
+    rate: Annotated[float, typer.Option(min=1, help="Requests that arrive a second.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of floor and reads.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long a turn is.")] = 10,
+    services: Annotated[int, typer.Option(min=1, help="Services in the repository.")] = 50,
+    load_files: Annotated[int, typer.Option(min=1, help="Load files in the repository.")] = 40,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure reads of a provider's repository on a real server, beside its empty handler.
+
+    Requests arrive at random, whether or not earlier ones were answered, and a request's time runs from the
+    moment at which it should have been sent.
+    """
+    from opentsm.bench import catalogue as contest
+
+    say(f"bench: {rate:g} reads a second of a repository with {services} services, floor in turns")
+    size = contest.Size(services=services, load_files=load_files)
+    try:
+        figures = contest.measure(rate=rate, rounds=rounds, seconds=seconds, size=size)
+    except contest.CatalogueBenchError as error:
+        raise CliError("the measurement cannot be made", why=str(error)) from error
+    _show(dataclasses.asdict(figures), as_json=as_json)
 
 
 def _show(figures: Mapping[str, float | int | str | None], *, as_json: bool) -> None:
