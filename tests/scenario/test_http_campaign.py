@@ -16,7 +16,7 @@ from opentsm.fuzz.http_campaign import HttpCampaign
 from opentsm.fuzz.http_requests import Requests, Tokens
 from opentsm.tsm.adapters.world import SystemWorld
 
-TOKENS = Tokens(["party"], ["short"], ["device"])
+TOKENS = Tokens(["party"], ["short"], ["device"], ["app"])
 DOCUMENT = {
     "paths": {
         "/good": {"get": {}},
@@ -118,3 +118,15 @@ def test_requests_when_an_answer_had_an_id_then_draw_it_for_paths_and_show_no_to
     drawn = [requests.draw(random, TOKENS)[1] for _ in range(200)]
     assert sum("known-from-an-answer" in one.path for one in drawn) > 40
     assert not any("Bearer party" in str(one) for one in drawn)
+
+
+def test_requests_to_the_device_api_when_drawn_then_most_carry_both_tokens() -> None:
+    document = {"paths": {"/v1/device-api/processes/{id}": {"get": {}}}, "components": {"schemas": {}}}
+    random, both = Random(1), 0
+    for _ in range(200):
+        _, request = Requests(document, ()).draw(random, TOKENS)
+        named = dict(request.headers)
+        pair = named.get("Authorization", ""), named.get("Device-Authorization", "")
+        both += pair[0].endswith(" app") and pair[1].endswith(" device")
+        assert "Authorization" not in str(request)
+    assert both > 100

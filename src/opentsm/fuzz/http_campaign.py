@@ -141,7 +141,11 @@ class HttpCampaign:
             if kind == "SERVICE_PROVIDER":
                 short.append(str(connection.json("POST", f"{_SPTSM}/auth", parties[-1])))
         device = _device_token(connection, parties[-1])
-        return Tokens(parties, short, [device])
+        apps = [
+            str(connection.json("POST", "/v1/access-tokens", provider, {"expires_in": 3600})["token"])
+            for provider in parties[-3:-1]
+        ]
+        return Tokens(parties, short, [device], apps)
 
 
 def _device_token(connection: "_Connection", issuer_token: str) -> str:

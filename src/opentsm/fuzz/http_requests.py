@@ -28,6 +28,7 @@ _HEADERS = (
     ("Expect", ("x",)),
 )
 _QUERY = ("limit", "after", "wait", "order", "state", "sessionId", "subject", "from", "x")
+_DEVICE_API = "/v1/device-api"  # it takes an app's token and a device's
 _NEVER_KNOWN = ("token",)  # what a campaign's own tokens are called: it would revoke them
 
 
@@ -41,26 +42,31 @@ class Request:
     body: bytes
 
     def __str__(self) -> str:
-        shown = " ".join(f"{name}: {value[:80]!r}" for name, value in self.headers if name != "Authorization")
+        shown = " ".join(
+            f"{name}: {value[:80]!r}" for name, value in self.headers if "Authorization" not in name
+        )
         return f"{self.method} {self.path[:500]} {shown} {self.body[:500]!r}"
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens of parties, of the TR-03165 API and of devices; most requests carry one that the door knows."""
+    """Tokens of parties, of the TR-03165 API, of devices and apps; most requests carry what fits."""
 
     parties: Sequence[str]
     short: Sequence[str]
     devices: Sequence[str]
+    apps: Sequence[str] = ()
 
     def authorization(self, random: Random, path: str) -> str:
         """Return a header for a path."""
         door = self.parties
-        if "device" in path or path.startswith("/gp/seram"):
+        if path.startswith(_DEVICE_API):
+            door = self.apps or self.parties
+        elif "device" in path or path.startswith("/gp/seram"):
             door = self.devices
         elif path.startswith("/sptsm") and not path.endswith("/auth"):
             door = self.short
-        everyone = (*self.parties, *self.short, *self.devices, "nobody")
+        everyone = (*self.parties, *self.short, *self.devices, *self.apps, "nobody")
         token = random.choice(door if random.random() < 0.85 else everyone)
         scheme = random.choice(("Bearer ",) * 40 + ("bearer ", "", "Basic ", "Bearer"))
         return scheme + (
@@ -115,9 +121,8 @@ class Requests:
         headers, body = self._content(random, operation)
         if random.random() < 0.97:
             headers.append(("Authorization", tokens.authorization(random, operation.path)))
-        for parameter in operation.parameters:
-            if parameter["in"] == "header" and "Authorization" in parameter["name"]:
-                headers.append((parameter["name"], tokens.authorization(random, "device")))
+        if operation.path.startswith(_DEVICE_API) and random.random() < 0.97:
+            headers.append(("Device-Authorization", tokens.authorization(random, "device")))
         for name, values in _HEADERS:
             if random.random() < 0.03:
                 headers.append((name, random.choice(values)))
