@@ -469,6 +469,14 @@ class Bench:
                 await self.crash()
         raise AssertionError(f"still {operation.state} after {most_orders} exchanges: {operation}")
 
+    async def run_once(self, operation_id: OperationId) -> Operation:
+        """Exchange one order; the device's report waits for whoever goes on."""
+        report = await self._turn(Report(polling=True))
+        if not report.polling:
+            await self.exchange(report)
+        await self.work()
+        return await self.operation(operation_id)
+
     async def _turn(self, report: Report) -> Report:
         await self.work()
         delivery = await self.exchange(report)

@@ -129,6 +129,8 @@ def _v1() -> Router:
             instances.list_instances,
             instances.show_instance,
             instances.top_up,
+            instances.update,
+            instances.personalize,
             instances.change_instance,
             prepared_data.import_prepared_data,
             prepared_data.list_prepared_data,

@@ -147,6 +147,42 @@ async def top_up(
 
 
 @post(
+    "/instances/{instance_id:str}/updates",
+    tags=_TAG,
+    status_code=202,
+    summary="Update to another version (provider)",
+)
+async def update(
+    principal: Caller, container: Services, instance_id: FromPath[str], data: JSONBody[m.NewVersion]
+) -> Response[m.OperationAnswer]:
+    """Ask for another version of the service; what is equal in both stays on the card as it is."""
+    operation = await container.requests.update(
+        principal,
+        InstanceId(instance_id),
+        version=data.version,
+        data=data.data,
+        valid_until=data.valid_until,
+    )
+    return accepted(operation)
+
+
+@post(
+    "/instances/{instance_id:str}/personalizations",
+    tags=_TAG,
+    status_code=202,
+    summary="Personalise anew with other data (provider)",
+)
+async def personalize(
+    principal: Caller, container: Services, instance_id: FromPath[str], data: JSONBody[m.NewPersonalization]
+) -> Response[m.OperationAnswer]:
+    """Ask for the applications to be made anew with other data; what they held before is gone."""
+    operation = await container.requests.personalize(
+        principal, InstanceId(instance_id), data=data.data, valid_until=data.valid_until
+    )
+    return accepted(operation)
+
+
+@post(
     "/instances/{instance_id:str}/{change:str}",
     tags=_TAG,
     status_code=202,

@@ -399,6 +399,27 @@ class Change(Body, frozen=True, kw_only=True):
     valid_until: datetime | None = None
 
 
+class NewVersion(Body, frozen=True, kw_only=True):
+    """Another version of an instance's service; `data` is for what is personalised anew, and never shown."""
+
+    version: str
+    data: dict[str, str] | None = None
+    valid_until: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class NewPersonalization(Body, frozen=True, kw_only=True):
+    """Other personalisation data of an instance, by field name; never shown."""
+
+    data: dict[str, str]
+    valid_until: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
 class TopUp(Body, frozen=True, kw_only=True):
     """A credit, in minor units, exactly once for each `transaction` (8 bytes in hex)."""
 

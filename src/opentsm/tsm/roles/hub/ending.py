@@ -108,10 +108,10 @@ class Endings:
         )
         if goal is Goal.ABSENT:
             await self._forget(case)
-        elif update:
-            case.claims = c.keep(case.claims, instance.id, description, case.content)
-            if instance.description.dedicated_sd and not description.dedicated_sd:
-                await self._forget_domain(case, instance)
+            return
+        case.claims = c.keep(case.claims, instance.id, description, case.content)
+        if instance.description.dedicated_sd and not description.dedicated_sd:
+            await self._forget_domain(case, instance)
 
     async def _forget(self, case: Case) -> None:
         assert case.instance is not None
