@@ -30,6 +30,10 @@ CAPS = Path(__file__).parents[2] / "src/opentsm/demo"
 SPTSM = "/sptsm/1.0.4"
 MARK = "Quillfeather"  # in every name that the first parties give
 PUBLIC = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
+PROVIDERS_KEYS = {
+    *("PUT /v1/domain-master-keys/{index:str}", "PUT /v1/transport-keys/{index:str}"),
+    *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
+}
 # What a party without any relation to the first ones may do with good success: things of its own.
 OWN = {
     "other-issuer": {
@@ -38,11 +42,13 @@ OWN = {
         *("GET /v1/devices", "GET /v1/tokens"),
     },
     "other-provider": {
+        *PROVIDERS_KEYS,
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances"),
         *("PUT /v1/application-keys/{name:str}", f"POST {SPTSM}/auth", "GET /v1/tokens"),
         *("GET /v1/prepared-data", "POST /v1/prepared-data/import"),
     },
     "other-shelf": {
+        *PROVIDERS_KEYS,
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances", "PUT /v1/application-keys/{name:str}"),
         *("GET /v1/tokens", "GET /v1/prepared-data", "POST /v1/prepared-data/import"),
         *(f"GET {SPTSM}/service-providers/current", f"GET {SPTSM}/serviceproviders/current"),
@@ -92,6 +98,8 @@ class Belongings:
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
+            "PUT /v1/domain-master-keys/{index:str}": {"key": "0F" * 16},
+            "PUT /v1/transport-keys/{index:str}": {"key": "0F" * 16},
             "POST /v1/device-enrolments": {"se_id": own["se_id"]},
             "POST /v1/devices": {"code": "A" * 32, "public_key": {"kty": "EC"}, "name": "x"},
             "POST /v1/device-tokens": {"assertion": "a.b.c"},
@@ -247,6 +255,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "operation_id": str(operation.id),
             "change": "suspensions",
             "handle": "isd-master",
+            "index": "t-1",
             "name": "bank-ac",
             "service_id": service,
             "flavor_id": flavor,
