@@ -13,13 +13,22 @@ from tests.unit.vse.card_host import (
     make_card,
     make_keys,
 )
+from tests.unit.vse.test_vse_signing_keys import parameters
 
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.kcv import kcv_aes
 from opentsm.card.crypto.secret import Secret
+from opentsm.card.crypto.signature import Curve, EcSigningKey
 from opentsm.card.gp import commands
 from opentsm.card.gp.instructions import StatusTarget, StoreDataStructure
-from opentsm.card.gp.keys import AesLayout, KeyType, ecc_public_put_key_field, put_key_field, put_key_fields
+from opentsm.card.gp.keys import (
+    AesLayout,
+    KeyType,
+    ecc_private_put_key_field,
+    ecc_public_put_key_field,
+    put_key_field,
+    put_key_fields,
+)
 from opentsm.vse.state import DomainData
 
 DGI = StoreDataStructure.DGI
@@ -129,7 +138,36 @@ def test_case_108_115_ecc_public_key_answers_with_its_version_only() -> None:
     )
     field = ecc_public_put_key_field(point, 0x00)
     assert host.ok(commands.put_key(0x73, [field])) == b"\x73"
-    assert bytes.fromhex("C0060173B041F000") in information(host)
+    # §11.3.3.1.1: without the 04; the reference of P-256 in place of a length.
+    assert bytes.fromhex("C0060173B040F000") in information(host)
+
+
+def test_case_108_elliptic_curve_keys_have_the_lengths_of_the_text_and_show_no_curve() -> None:
+    """§11.3.3.1.1: 40, 60, 80 or 84 for public, 20, 30, 40 or 42 for private keys."""
+    curves = (
+        (Curve.P_256, 0x00, "40", "20"),
+        (Curve.P_384, 0x01, "60", "30"),
+        (Curve.BRAINPOOL_P512R1, 0x07, "80", "40"),
+        (Curve.P_521, 0x02, "84", "42"),
+    )
+    for curve, reference, public_length, private_length in curves:
+        host = host_with_session()
+        assert host.dek is not None
+        private = Secret(bytes(range(curve.length)))
+        point = EcSigningKey(curve, private).point
+        host.ok(commands.put_key(0x73, [ecc_public_put_key_field(point, reference)]))
+        host.ok(commands.put_key(0x71, [ecc_private_put_key_field(private, reference, host.dek)]))
+        shown = information(host)
+        assert bytes.fromhex(f"C0060173B0{public_length}F0{reference:02X}") in shown
+        assert bytes.fromhex(f"C0060171B1{private_length}F0{reference:02X}") in shown
+
+
+def test_case_108_own_curve_of_a_key_is_not_shown() -> None:
+    point = EcSigningKey(Curve.P_256, Secret(b"\x05" * 32)).point
+    host = host_with_session()
+    data = b"\x73" + ecc_public_put_key_field(point, parameters(Curve.P_256))
+    host.ok(CommandApdu(0x80, 0xD8, 0x00, 0x01, data, 256, extended=True))
+    assert information(host) == key_template(entries(0x30) + bytes.fromhex("C0040173B040"))
 
 
 def test_unknown_key_type_is_refused() -> None:

@@ -1,6 +1,6 @@
 """The data objects that GET DATA reads and STORE DATA writes.
 
-Source: GPCS 2.3.1 §11.3, §7.4.1, Appendix H; TS 102 226 §8.2.1.7 (FF21).
+Source: GPCS 2.3.1 §11.3, §11.3.3.1.1, §7.4.1, Appendix H; TS 102 226 §8.2.1.7 (FF21).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from opentsm.vse.key_references import CARD_AUTHORITIES, OFF_CARD_AUTHORITIES, a
 from opentsm.vse.keysets import key_owner, select_channel_set
 from opentsm.vse.privileges import Privilege, assignable, encode
 from opentsm.vse.scp import Level, scp03
-from opentsm.vse.state import Instance, Key
+from opentsm.vse.state import Instance, Key, KeyComponent
 from opentsm.vse.status import SW_NOT_FOUND, StatusError
 
 IIN: Final = 0x42
@@ -42,6 +42,11 @@ _SUITES: Final = (
     (0x87, _SIGNATURES),
     (0x88, bytes([0x00, 0x01, 0x02, 0x03, 0x05, 0x07])),
 )
+
+_ECC_PUBLIC: Final = 0xB0
+_ECC_PRIVATE: Final = 0xB1
+_CURVE_PARAMETERS: Final = frozenset(range(0xB2, 0xB8))
+_CURVE_REFERENCE: Final = 0xF0
 
 # Appendix H: object identifiers below 1.2.840.114283.
 _GP_OID: Final = bytes.fromhex("2A864886FC6B")
@@ -132,12 +137,19 @@ def _key_information(environment: Environment, domain: Instance) -> bytes:
 
 
 def _key_entry(key: Key) -> bytes:
-    content = bytes([key.kid, key.kvn])
-    for component in key.components:
-        # Table 11-28: the curve reference stands in place of the length.
-        content += bytes([component.type])
-        content += component.value if component.type == 0xF0 else bytes([len(component.value) & 0xFF])
-    return encode_tlv(0xC0, content)
+    shown = key.components
+    # §11.3.3.1.1: a curve that came with its key is not shown.
+    if shown[0].type in {_ECC_PUBLIC, _ECC_PRIVATE}:
+        shown = [component for component in shown if component.type not in _CURVE_PARAMETERS]
+    return encode_tlv(0xC0, bytes([key.kid, key.kvn]) + b"".join(map(_key_component, shown)))
+
+
+def _key_component(component: KeyComponent) -> bytes:
+    """Table 11-28 and the rules below it: a public point is counted without its 04, a curve has no length."""
+    kind, length = component.type, len(component.value)
+    if kind == _CURVE_REFERENCE:
+        return bytes([kind]) + component.value
+    return bytes([kind, length - 1 if kind == _ECC_PUBLIC else length & 0xFF])
 
 
 def _sequence_counter(environment: Environment, domain: Instance) -> bytes:
