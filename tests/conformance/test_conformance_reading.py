@@ -225,6 +225,12 @@ def test_case_131_151_long_list_continues_with_6310(level: int) -> None:
     assert host.sw(commands.get_status(0x40, next=True)) == 0x6985
 
 
+def test_case_131_issuer_alone_has_no_next_occurrence() -> None:
+    host = host_with_session()
+    assert host.send(commands.get_status(0x80)).sw == 0x9000
+    assert host.sw(commands.get_status(0x80, next=True)) == 0x6A86
+
+
 def test_answers_fit_a_short_response_at_every_level() -> None:
     host = CardHost(make_card("scp03-s16-i71"))
     host.host_challenge = bytes(16)

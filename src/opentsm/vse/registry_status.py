@@ -73,6 +73,9 @@ def get_status(
     if scope & _ISSUER and not _sees_issuer(environment, domain):
         raise StatusError(SW_WRONG_P1P2)
     if command.p2 & _NEXT:
+        if scope == _ISSUER:
+            # §11.4.2.2: one entry has no next.
+            raise StatusError(SW_WRONG_P1P2)
         return _continue(environment, channel, scope)
     criteria = data_objects(command.data)
     prefix = find(criteria, 0x4F)
