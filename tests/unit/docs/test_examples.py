@@ -27,7 +27,7 @@ PAGES = {
 # Pages whose blocks stand in a file that one of those pages runs.
 PARTS = {"docs/reference/sdk.md": "docs/examples/badge_app.py"}
 RUN = ("sh", "bash", "python", "")
-SHOWN = ("json", "http", "toml", "mermaid", "console")
+SHOWN = ("json", "http", "toml", "mermaid", "console", "text")
 BLOCK = re.compile(r"(?P<above>[^\n]*)\n\n?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 RUN_ELSEWHERE = re.compile(r"\*Run in the suite: `(?P<test>tests/[\w/.]+)`[^*]*\.\*")
 NOT_RUN = re.compile(r"\*Not run in the suite: .{10,}\.\*")

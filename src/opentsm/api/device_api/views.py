@@ -1,8 +1,10 @@
 """What instances, checks and processes look like to an app."""
 
+from collections.abc import Sequence
+
 from opentsm.api.device_api import messages as m
 from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifierType
-from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.service import KeptAnswer, ServiceInstance
 from opentsm.tsm.ports.peer import TechnicalInformation
 from opentsm.tsm.roles.hub.device_calls import Availability
 from opentsm.tsm.roles.hub.device_processes import CommandOutcome, ProcessView
@@ -95,17 +97,27 @@ def _result(view: ProcessView, reader: str) -> m.ProcessResult:
         ),
         service_instance_state=view.state.value,
         technical_information=technical_information(view.information),
-        service_command_results=[_command(outcome) for outcome in view.commands],
+        service_command_results=[
+            _command(outcome, () if view.instance is None else view.instance.kept_answers)
+            for outcome in view.commands
+        ],
         reader=reader,
     )
 
 
-def _command(outcome: CommandOutcome) -> m.ServiceCommandResult:
-    """Show a command's result; the bytes of a personalisation hold keys and are kept by nobody."""
+def _command(outcome: CommandOutcome, kept: Sequence[KeptAnswer]) -> m.ServiceCommandResult:
+    """Show a command's result, with what the recipes kept; all else of a personalisation holds secrets."""
     return m.ServiceCommandResult(
         command_execution_status=outcome.result.value,
         personalization_results=[
-            m.PersonalizationResult(application_instance_aid=str(aid), results=[])
+            m.PersonalizationResult(
+                application_instance_aid=str(aid),
+                results=[
+                    m.CommandResponsePair(tag=one.tag, command=one.command, response=one.response)
+                    for one in kept
+                    if one.application == aid
+                ],
+            )
             for aid in outcome.personalized
         ],
     )
