@@ -57,8 +57,8 @@ def store_data(
         channel.reset_store_data()
         raise StatusError(SW_CONDITIONS)
     target, last = channel.personalizing, bool(command.p1 & _LAST)
-    if target is not None and (target.sd != domain.aid or is_locked(target.state)):
-        # §7.3.2: what another channel has moved away or locked meanwhile is not personalized further.
+    if target is not None and not _is_personalizable(environment, domain, target):
+        # §7.3.2: what another channel has deleted, moved away or locked meanwhile is not personalized further.
         channel.end_personalization()
         raise StatusError(SW_CONDITIONS)
     channel.store_block += 1
@@ -75,6 +75,12 @@ def store_data(
     finally:
         if last:
             channel.end_personalization()
+
+
+def _is_personalizable(environment: Environment, domain: Instance, target: Instance) -> bool:
+    """Tell whether what INSTALL [for personalization] named is still there, and still the domain's."""
+    present = environment.image.instance(target.aid) is target
+    return present and target.sd == domain.aid and not is_locked(target.state)
 
 
 def _forward(

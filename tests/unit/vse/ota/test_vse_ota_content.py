@@ -6,7 +6,15 @@ Source: ETSI TS 102 226 §5.2, §8; GPCS 2.3.1 §11.
 from dataclasses import replace
 
 import pytest
-from tests.unit.vse.card_host import INSTANCE, MODULE, PACKAGE, SD_MODULE, SD_PACKAGE, load_file
+from tests.unit.vse.card_host import (
+    INSTANCE,
+    MODULE,
+    PACKAGE,
+    SD_MODULE,
+    SD_PACKAGE,
+    CardHost,
+    load_file,
+)
 from tests.unit.vse.ota.ota_host import DES_SET, FULL, KEYS, READ_ISD, OtaHost, make_card, packet_keys
 
 from opentsm.card.codec.aid import Aid
@@ -190,6 +198,29 @@ def test_personalization_when_sent_in_packets_reaches_the_application() -> None:
     instance = asked.card.image().instance(INSTANCE)
     assert instance is not None
     assert any(b"personal" in value for value in instance.store.values())
+
+
+def test_personalization_when_the_application_is_deleted_meanwhile_then_refused() -> None:
+    """A packet has a channel of its own: what a reader deletes is gone there too."""
+    asked = host()
+    install = commands.install_for_install(
+        PACKAGE, MODULE, INSTANCE, Privilege(0), application_parameters(b""), make_selectable=True
+    )
+    asked.ok(commands.install_for_load(PACKAGE, None))
+    for block in commands.load_blocks(load_file(), block_size=200):
+        asked.ok(block)
+    asked.ok(install, commands.install_for_personalization(INSTANCE))
+    reader = CardHost(asked.card)
+    reader.select()
+    reader.authenticate(StaticKeys(*map(Secret, KEYS)))
+    reader.ok(commands.delete(INSTANCE))
+    assert asked.run(commands.store_data(b"late", 0, last=True)).sw == 0x6985
+    reader.ok(install)
+    reader.ok(commands.install_for_personalization(INSTANCE))
+    reader.ok(commands.store_data(b"new", 0, last=True))
+    instance = asked.card.image().instance(INSTANCE)
+    assert instance is not None
+    assert any(b"new" in value for value in instance.store.values())
 
 
 def test_security_domain_when_its_minimum_is_higher_refuses_what_the_issuer_takes() -> None:
