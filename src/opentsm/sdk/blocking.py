@@ -75,9 +75,11 @@ class BlockingTsmApiService:
         """Say where access tokens come from."""
         self._service.set_access_token(get_token)
 
-    def create_service_instance(self, service_id: str, version: str) -> ServiceInstance:
+    def create_service_instance(
+        self, service_id: str, version: str, *, reference: str | None = None
+    ) -> ServiceInstance:
         """Create an instance."""
-        return self._wait(self._service.create_service_instance(service_id, version))
+        return self._wait(self._service.create_service_instance(service_id, version, reference=reference))
 
     def get_service_instances(self, service_id: str) -> list[ServiceInstance]:
         """Return the service's instances on this device."""

@@ -80,8 +80,17 @@ class TsmApiService:
         """
         self._backend.access_token = get_token
 
-    async def create_service_instance(self, service_id: str, version: str) -> ServiceInstance:
+    async def create_service_instance(
+        self, service_id: str, version: str, *, reference: str | None = None
+    ) -> ServiceInstance:
         """Create an instance of a service on the secure component that the eligibility check chooses.
+
+        It takes the personalisation data that the provider prepared for the secure component.
+
+        Args:
+            service_id: the service.
+            version: a version, or a pattern such as 1.x.x.
+            reference: the reference under which the provider prepared the data.
 
         Raises:
             AlreadyExistsError: there is one on this device.
@@ -89,6 +98,8 @@ class TsmApiService:
             NotFoundError: there is no such service or version.
         """
         body = {"serviceId": service_id, "version": version}
+        if reference is not None:
+            body["reference"] = reference
         return await self._backend.post(_INSTANCES, body, ServiceInstance)
 
     async def get_service_instances(self, service_id: str) -> list[ServiceInstance]:

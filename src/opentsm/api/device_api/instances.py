@@ -37,10 +37,11 @@ async def create_service_instance(
 ) -> m.ServiceInstance:
     """Choose a secure component of the device and create the service's instance there, NOT_DEPLOYED.
 
-    The same instance is answered again until it is terminated.
+    The same instance is answered again until it is terminated. It takes the personalisation data that its
+    provider prepared for the secure component, or under the reference.
     """
     found = await container.device_calls.create_instance(
-        app, service_id=data.service_id, version_pattern_or_tag=data.version
+        app, service_id=data.service_id, version_pattern_or_tag=data.version, reference=data.reference
     )
     return await _shown(container, app, found)
 

@@ -22,10 +22,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NewServiceInstance(Body, frozen=True, kw_only=True):
-    """A service, and the version to be deployed."""
+    """A service, and the version to be deployed; `reference` names data that its provider prepared."""
 
     service_id: Text
     version: Text
+    reference: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class Install(Body, frozen=True, kw_only=True, tag_field="type", tag="install"):

@@ -19,6 +19,7 @@ from opentsm.tsm.domain.device_call import (
     target_state,
 )
 from opentsm.tsm.domain.operation import Operation, OperationType
+from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.version_pattern import VersionPattern, version_number
@@ -33,6 +34,7 @@ from opentsm.tsm.roles.hub.device_processes import DeviceProcesses
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller, as_call_errors
 from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
+from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version
@@ -41,6 +43,16 @@ __all__ = ["Availability", "DeviceCaller", "DeviceCalls"]
 replace = msgspec.structs.replace
 
 _TRIES = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class _Wanted:
+    """What an app wants an instance of, and where its personalisation data come from."""
+
+    service_id: str
+    pattern: VersionPattern
+    data: dict[str, str] | None
+    reference: str | None
 
 
 class DeviceCalls(DeviceChecks, DeviceProcesses):
@@ -63,8 +75,12 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         service_id: str,
         version_pattern_or_tag: str,
         data: dict[str, str] | None = None,
+        reference: str | None = None,
     ) -> ServiceInstance:
         """Choose a secure element for a service and create its instance there, not yet deployed.
+
+        Without `data` it takes the personalisation data that the provider prepared for this secure element
+        or under the reference, so that an app needs none of its own.
 
         The choice is always the same for the same secure elements: bound ones before those that are only
         reserved, these before others, by id. Until it is terminated, the same instance is returned again.
@@ -73,33 +89,41 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             caller: the app and its device.
             service_id: the provider's service.
             version_pattern_or_tag: the version; of a pattern the newest that a secure element can get.
-            data: personalisation data by field name; sealed at once. None: they come with a later call.
+            data: personalisation data by field name; sealed at once. None: prepared ones, or those of a
+                later call.
+            reference: the reference of prepared data; None for those of the secure element.
 
         Raises:
-            InvalidArgumentError: the version or a datum is malformed.
-            ResourceNotFoundError: there is no such service or version.
+            InvalidArgumentError: the version or a datum is malformed, or prepared data do not fit.
+            NotAllowedError: it is not clear which prepared data are meant.
+            ResourceNotFoundError: there is no such service or version, or no data wait under the reference.
             NoEligibleScError: no secure element of the device can take it.
             AlreadyExistsError: the device holds another version of this service.
 
         Source: TR-03165 §3.3.1, §4.2.5.1.
         """
         caller.require_service(service_id)
-        pattern = VersionPattern.parse(version_pattern_or_tag)
+        if data is not None and reference is not None:
+            raise InvalidArgumentError("Give data or the reference of prepared data.", field="/reference")
+        wanted = _Wanted(service_id, VersionPattern.parse(version_pattern_or_tag), data, reference)
         async with as_call_errors():
             for _ in range(_TRIES - 1):
                 try:
-                    return await self._create(caller, service_id, pattern, data)
+                    return await self._create(caller, wanted)
                 except StaleVersionError:
                     continue  # of two who ask at once the second finds what the first made
-            return await self._create(caller, service_id, pattern, data)
+            return await self._create(caller, wanted)
 
-    async def _create(
-        self, caller: DeviceCaller, service_id: str, pattern: VersionPattern, data: dict[str, str] | None
-    ) -> ServiceInstance:
+    async def _create(self, caller: DeviceCaller, wanted: "_Wanted") -> ServiceInstance:
+        service_id, pattern, data = wanted.service_id, wanted.pattern, wanted.data
         known = await self.instances(caller, service_id)
         if known:
             return _same(known[0], pattern)
         se, description = await self._eligible(caller, service_id, pattern)
+        prepared = None if data is not None else await self._prepared(caller, se, wanted)
+        if prepared is not None:
+            description = await self._meant(description, prepared, pattern, se)
+            data = await open_prepared(self._s.peers.catalogue(), prepared)
         instance = ServiceInstance(
             id=InstanceId(self._s.world.new_id()),
             provider_id=caller.provider_id,
@@ -111,12 +135,15 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         )
         if data is not None:
             instance = replace(instance, sealed_data=await self._renewals.sealed(instance, description, data))
+        used = None if prepared is None else await self._spent(prepared, data or {}, instance)
         async with self._s.storage.transaction() as tx:
             fresh = await tx.secure_elements.get(se.id)
             if fresh is None or fresh.version != se.version:
                 raise StaleVersionError
             await tx.secure_elements.save(fresh)
             await tx.instances.add(instance)
+            if used is not None:
+                await tx.prepared_data.use(used)
             await tx.audit.append(
                 caller.provider_id,
                 actor=caller.device_id,
@@ -126,6 +153,31 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             )
             await tx.commit()
         return instance
+
+    async def _prepared(
+        self, caller: DeviceCaller, se: SecureElement, wanted: "_Wanted"
+    ) -> PreparedData | None:
+        return await find_prepared(self._s, caller.provider_id, se, wanted.service_id, wanted.reference)
+
+    async def _meant(
+        self,
+        newest: ServiceDescription,
+        prepared: PreparedData,
+        pattern: VersionPattern,
+        se: SecureElement,
+    ) -> ServiceDescription:
+        """Return the version that data were prepared for, where the app leaves the choice."""
+        tag = prepared.version_tag
+        if tag is None or tag == newest.version_tag or pattern.tag is not None or not pattern.matches(tag):
+            return newest
+        return await self._s.peers.catalogue().describe(
+            prepared.provider_id, prepared.service_id, tag, se.profile
+        )
+
+    async def _spent(
+        self, prepared: PreparedData, data: dict[str, str], instance: ServiceInstance
+    ) -> PreparedData:
+        return await spent(self._s.peers.catalogue(), prepared, data, instance.id)
 
     async def _eligible(
         self, caller: DeviceCaller, service_id: str, pattern: VersionPattern

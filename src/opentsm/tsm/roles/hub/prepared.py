@@ -11,7 +11,6 @@ from hmac import compare_digest
 from msgspec.structs import replace
 
 from opentsm.tsm.domain.card_content import ServiceDescription
-from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.domain.prepared import (
     PreparedData,
     name_of_element,
@@ -29,7 +28,7 @@ from opentsm.tsm.kernel.errors import (
     NotFoundError,
     StaleVersionError,
 )
-from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
@@ -282,12 +281,24 @@ async def open_prepared(catalogue: ServiceCatalogue, prepared: PreparedData) -> 
 
 
 async def spent(
-    catalogue: ServiceCatalogue, prepared: PreparedData, data: dict[str, str], operation: Operation
+    catalogue: ServiceCatalogue,
+    prepared: PreparedData,
+    data: dict[str, str],
+    instance_id: InstanceId,
+    operation_id: OperationId | None = None,
 ) -> PreparedData:
-    """Return prepared data as they are kept after their use: only a sealed digest is left of them."""
+    """Return prepared data as they are kept after their use: only a sealed digest is left of them.
+
+    Args:
+        catalogue: the provider's.
+        prepared: the data that are used.
+        data: what was in them.
+        instance_id: the instance that was made of them.
+        operation_id: its deployment, where that was asked for at once.
+    """
     digest = {_DIGEST: _digest(prepared.id, data)}
     sealed = await catalogue.seal_prepared_data(prepared.provider_id, prepared.id, digest)
-    return replace(prepared, sealed=sealed, instance_id=operation.instance_id, operation_id=operation.id)
+    return replace(prepared, sealed=sealed, instance_id=instance_id, operation_id=operation_id)
 
 
 async def _element(tx: UnitOfWork, line: NewPreparedData) -> SecureElement | None:

@@ -107,7 +107,11 @@ class Requests(Renewals):
         operation = self._operation(
             principal, OperationType.DEPLOY, se_id, instance_id, valid_until=valid_until
         )
-        used = None if prepared is None else await spent(catalogue, prepared, data or {}, operation)
+        used = (
+            None
+            if prepared is None
+            else await spent(catalogue, prepared, data or {}, instance_id, operation.id)
+        )
         for attempt in range(_TRIES):
             try:
                 await self._add_instance(instance, operation, used)
