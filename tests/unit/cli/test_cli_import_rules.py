@@ -30,6 +30,7 @@ VIOLATIONS = [
     ("api/planted.py", "import asyncpg", "4. The database is spoken to in adapters/storage only"),
     ("vse/planted_too.py", "import opentsm.card.gp", "5. The virtual secure element reads"),
     ("agent/planted.py", "import opentsm.card.codec", "5. The agent imports none of ours"),
+    ("sdk/planted.py", "import opentsm.card.codec", "5. The client library imports none of ours"),
     ("tsm/ports/planted.py", "import time", "6. The pure core"),
 ]
 
