@@ -58,7 +58,7 @@ def store_data(
         raise StatusError(SW_CONDITIONS)
     target, last = channel.personalizing, bool(command.p1 & _LAST)
     if target is not None and not _is_personalizable(environment, domain, target):
-        # §7.3.2: what another channel has deleted, moved away or locked meanwhile is not personalized further.
+        # §7.3.2: what another channel deletes, moves away or locks is not personalized further.
         channel.end_personalization()
         raise StatusError(SW_CONDITIONS)
     channel.store_block += 1
