@@ -20,6 +20,7 @@ from opentsm.vse.signing_keys import (
     curve_of,
     is_global,
     is_local,
+    named_curve,
     own_reference,
     signer,
     stored_curves,
@@ -36,7 +37,7 @@ _SYMMETRIC: Final = frozenset({SYMMETRIC_DES, SYMMETRIC_AES, 0x85, 0x90, 0x91})
 _SECRET: Final = _SYMMETRIC | {0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 0xB1}
 _CLEAR: Final = frozenset({0xA0, 0xA1, 0xA2, 0xB0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7, 0xF0})
 # Components that come behind another one of the same key.
-_FOLLOWING: Final[dict[int, frozenset[int]]] = {
+FOLLOWING: Final[dict[int, frozenset[int]]] = {
     0xA1: frozenset({0xA0, 0xA3}),
     0xA2: frozenset({0xA0, 0xA3}),
     0xA4: frozenset({0xA5, 0xA6, 0xA7, 0xA8}),
@@ -44,7 +45,6 @@ _FOLLOWING: Final[dict[int, frozenset[int]]] = {
     0xB1: frozenset({0xF0, 0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
     0xF0: frozenset({0xB2, 0xB3, 0xB4, 0xB5, 0xB6, 0xB7}),
 }
-_REFERENCE: Final = 0xF0
 _PRIVATE: Final = frozenset({0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 0xB1})
 # Shared secrets, and curve parameters that come without a key.
 _UNCHECKED: Final = frozenset({0x85, 0x90, 0x91, 0xF0})
@@ -118,24 +118,16 @@ class KeyFieldParser:
         extended = kind == _EXTENDED_FORMAT
         components = [self._component(reader, reader.byte() if extended else kind)]
         # Components of one key follow each other; one check value is behind the last (§11.8.2.3).
-        while reader.peek() in _FOLLOWING.get(components[0].type, frozenset()) or (
+        while reader.peek() in FOLLOWING.get(components[0].type, frozenset()) or (
             extended and reader.peek() == _EXTENDED_FORMAT
         ):
             kind = reader.byte()
             components.append(self._component(reader, reader.byte() if kind == _EXTENDED_FORMAT else kind))
         check_value = reader.lv()
         usage, access = (reader.lv(maximum=2), reader.lv(maximum=1)) if extended else (b"", b"")
-        key = Key(kid, kvn, components, usage, access, self._stored_curve(components))
+        key = Key(kid, kvn, components, usage, access, named_curve(components, self.curves))
         self._check(key, check_value)
         return key, check_value
-
-    def _stored_curve(self, components: list[KeyComponent]) -> str:
-        """Return the curve that the reference of a key names, when it was stored on this card."""
-        if components[0].type == _REFERENCE:
-            return ""
-        named = (entry.value for entry in components if entry.type == _REFERENCE)
-        found = (self.curves.get(int.from_bytes(value, "big")) for value in named)
-        return next((curve.value for curve in found if curve is not None), "")
 
     def _component(self, reader: FieldReader, kind: int) -> KeyComponent:
         block = reader.ber_lv()
@@ -164,7 +156,7 @@ class KeyFieldParser:
     def _check(self, key: Key, check_value: bytes) -> None:
         lengths = _SYMMETRIC_LENGTHS.get(key.type)
         if lengths is None:
-            _check_asymmetric(key)
+            check_asymmetric(key)
             _check_stored_curve(key, issuer=self.issuer)
             return
         if len(key.components) != 1 or len(key.value) not in lengths:
@@ -177,8 +169,12 @@ class KeyFieldParser:
             raise StatusError(SW_SECURITY)
 
 
-def _check_asymmetric(key: Key) -> None:
-    """Refuse an RSA or elliptic curve key of no use: unknown curve, no point of it, too short."""
+def check_asymmetric(key: Key) -> None:
+    """Refuse an RSA or elliptic curve key of no use: unknown curve, no point of it, too short.
+
+    Raises:
+        StatusError: 6A80.
+    """
     if key.type in _UNCHECKED:
         return
     private = {component.type for component in key.components} & _PRIVATE

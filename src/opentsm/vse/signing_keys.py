@@ -4,6 +4,7 @@ Source: GPCS 2.3.1 Appendix B.4.2 (Table B-2), C.1 (Table C-1), C.2 (Table C-3),
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -21,7 +22,7 @@ from opentsm.card.crypto.signature import (
 )
 from opentsm.card.errors import KeyFormatError
 from opentsm.vse.environment import Environment
-from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, CardImage, Instance, Key
+from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, CardImage, Instance, Key, KeyComponent
 
 
 class Role(Enum):
@@ -210,6 +211,15 @@ def stored_curves(image: CardImage, domain: Instance) -> dict[int, Curve]:
             if reference is not None and visible and owner.domain is not None:
                 found.setdefault(reference, curve_of(key))
     return found
+
+
+def named_curve(components: Sequence[KeyComponent], curves: Mapping[int, Curve]) -> str:
+    """Return the curve that the reference of a key names, when it was stored on this card, else nothing."""
+    if components[0].type == _REFERENCE:
+        return ""
+    named = (entry.value for entry in components if entry.type == _REFERENCE)
+    found = (curves.get(int.from_bytes(value, "big")) for value in named)
+    return next((curve.value for curve in found if curve is not None), "")
 
 
 def own_reference(key: Key) -> int | None:

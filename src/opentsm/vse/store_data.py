@@ -1,36 +1,33 @@
 """STORE DATA: to the security domain itself, or forwarded to what it personalizes.
 
-Source: GPCS 2.3.1 §11.11, §7.3.2, §11.11.4 (keys by DGI).
+Source: GPCS 2.3.1 §11.11, §7.3.2.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from hmac import compare_digest
+from collections.abc import Sequence
 from typing import Final
 
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.dgi import parse_dgis
-from opentsm.card.codec.tlv import Tlv, find
+from opentsm.card.codec.tlv import Tlv
 from opentsm.card.errors import CardError
 from opentsm.vse import memory
 from opentsm.vse.card_data import STORABLE_BY_DOMAIN, STORABLE_BY_ISSUER
 from opentsm.vse.confidential_setup import confidential_setup, is_confidential_setup
 from opentsm.vse.environment import Environment, LogicalChannel
 from opentsm.vse.fields import data_objects
+from opentsm.vse.key_groups import KEY_ATTRIBUTES, Decrypt, KeyGroups
 from opentsm.vse.key_references import CONTROL_TEMPLATE, ReferencedData, read_reference
-from opentsm.vse.keysets import add_keys, key_check_value
+from opentsm.vse.keysets import add_keys
 from opentsm.vse.lifecycle import is_locked
-from opentsm.vse.state import SYMMETRIC_AES, SYMMETRIC_DES, Instance, Key, KeyComponent, LoadFile
+from opentsm.vse.signing_keys import stored_curves
+from opentsm.vse.state import Instance, Key, LoadFile
 from opentsm.vse.status import (
     SW_CONDITIONS,
     SW_NO_MEMORY,
-    SW_SECURITY,
     SW_WRONG_DATA,
     SW_WRONG_P1P2,
     StatusError,
 )
-
-Decrypt = Callable[[bytes], bytes]
 
 _LAST: Final = 0x80
 _FORMAT: Final = 0x18
@@ -39,9 +36,6 @@ _TLV: Final = 0x10
 _CASE_4: Final = 0x01
 _OWN_AID: Final = 0x4F
 _DGI_TLVS: Final = 0x0070
-_DGI_KEY_ATTRIBUTES: Final = 0x00B9
-_DGI_SYMMETRIC_KEY: Final = 0x8113
-_LENGTHS: Final = {SYMMETRIC_DES: (16, 24), SYMMETRIC_AES: (16, 24, 32)}
 
 
 def store_data(
@@ -129,17 +123,6 @@ def _collect(
     writer.apply()
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyAttributes:
-    kid: int
-    kvn: int
-    kind: int
-    length: int
-    check_value: bytes
-    usage: bytes
-    access: bytes
-
-
 class _Writer:
     """Collects what a series of STORE DATA blocks writes, and writes it at once."""
 
@@ -157,14 +140,15 @@ class _Writer:
             groups = iter(parse_dgis(data))
         except CardError:
             raise StatusError(SW_WRONG_DATA) from None
+        keys = KeyGroups(self._decrypt, stored_curves(self._environment.image, self._owner))
         for identifier, value in groups:
             if identifier == _DGI_TLVS:
                 self.write_objects(data_objects(value))
-            elif identifier == _DGI_KEY_ATTRIBUTES:
-                for attributes in map(_key_attributes, data_objects(value)):
-                    self._keys.append(self._key(attributes, next(groups, None)))
+            elif identifier == KEY_ATTRIBUTES:
+                keys.add(value, groups)
             else:
                 raise StatusError(SW_WRONG_DATA)
+        self._keys = keys.finish()
 
     def write_objects(self, objects: Sequence[Tlv]) -> None:
         """Take data objects that this security domain may store, or what belongs to one of its keys."""
@@ -184,18 +168,6 @@ class _Writer:
         other = image.instance(aid)
         free = image.load_file(aid) is None and (other is None or other is image.isd)
         return free and 5 <= len(aid) <= 16
-
-    def _key(self, attributes: _KeyAttributes, group: tuple[int, bytes] | None) -> Key:
-        if group is None or group[0] != _DGI_SYMMETRIC_KEY:
-            raise StatusError(SW_WRONG_DATA)
-        clear = self._decrypt(group[1])
-        value = clear[: attributes.length]
-        if len(value) != attributes.length or attributes.length not in _LENGTHS.get(attributes.kind, ()):
-            raise StatusError(SW_WRONG_DATA)
-        if not compare_digest(key_check_value(attributes.kind, value), attributes.check_value):
-            raise StatusError(SW_SECURITY)
-        component = KeyComponent(attributes.kind, value)
-        return Key(attributes.kid, attributes.kvn, [component], attributes.usage, attributes.access)
 
     def apply(self) -> None:
         """Write keys and objects, all or none."""
@@ -225,23 +197,3 @@ class _Writer:
             if entry.sd == old:
                 entry.sd = aid
         self._owner.aid = aid
-
-
-def _key_attributes(entry: Tlv) -> _KeyAttributes:
-    objects = data_objects(entry.value)
-
-    def single(tag: int) -> int:
-        value = find(objects, tag) or b""
-        if len(value) != 1:
-            raise StatusError(SW_WRONG_DATA)
-        return value[0]
-
-    if entry.tag != 0xB9:
-        raise StatusError(SW_WRONG_DATA)
-    kid, kvn = single(0x82), single(0x83)
-    length = int.from_bytes(find(objects, 0x81) or b"", "big")
-    check_value = find(objects, 0x84) or b""
-    if not 1 <= kvn <= 0x7F or not 1 <= kid <= 0x7F or len(check_value) != 3:
-        raise StatusError(SW_WRONG_DATA)
-    usage, access = find(objects, 0x95) or b"", find(objects, 0x96) or b""
-    return _KeyAttributes(kid, kvn, single(0x80), length, check_value, usage, access)
