@@ -156,6 +156,19 @@ class NoCatalogue:
         self.sealed.append(data)
         return b"sealed " + bytes([len(self.sealed)])
 
+    async def check_personalization_data(
+        self, provider_id: TenantId, description: ServiceDescription, data: dict[str, str]
+    ) -> None:
+        """Take any data: these services have no recipes."""
+
+    async def seal_prepared_data(self, provider_id: TenantId, record_id: str, data: dict[str, str]) -> bytes:
+        return json.dumps(data).encode()
+
+    async def open_prepared_data(
+        self, provider_id: TenantId, record_id: str, sealed: bytes
+    ) -> dict[str, str]:
+        return dict(json.loads(sealed))
+
 
 class CrashError(Exception):
     """The server is to die here."""

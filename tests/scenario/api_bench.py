@@ -207,7 +207,9 @@ class ApiBench:
             await tx.commit()
         return instance
 
-    async def operation(self, se_id: str, *, party: str = "provider") -> Operation:
+    async def operation(
+        self, se_id: str, *, party: str = "provider", instance_id: InstanceId | None = None
+    ) -> Operation:
         """Store an operation that nobody works on."""
         await self.party(party)
         operation = Operation(
@@ -215,6 +217,7 @@ class ApiBench:
             tenant_id=TenantId(self.ids[party]),
             se_id=SeId(se_id),
             type=OperationType.DEPLOY,
+            instance_id=instance_id,
             created_at=self.world.now(),
         )
         async with self.storage.transaction() as tx:

@@ -226,7 +226,7 @@ async def furnish(api: ApiBench) -> Belongings:
         await tx.secure_elements.save(replace(found, device_id=DeviceId(device_id)))
         await tx.commit()
     instance = await api.instance(str(se["id"]))
-    operation = await api.operation(str(se["id"]))
+    operation = await api.operation(str(se["id"]), instance_id=instance.id)
     async with api.storage.transaction() as tx:
         await tx.prepared_data.add(
             PreparedData(

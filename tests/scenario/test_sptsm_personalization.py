@@ -114,7 +114,8 @@ class Deployment:
         source = RecipePersonalization(
             TenantId(changes.get("provider", self.provider)), self.bench.storage, keystore
         )
-        return await source.groupings(request, step, keys, context)
+        found = await source.groupings(request, step, keys, context)
+        return tuple(one for one in found if isinstance(one, Grouping))
 
     async def personalize(self) -> None:
         """Install the application and store its data in the card."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentsm.tsm.roles.sp.recipe_format import MAX_BYTES, RecipeError, is_key_name, read_recipe
+from opentsm.tsm.roles.sp.recipe_format import MAX_BYTES, is_key_name, read_recipe
+from opentsm.tsm.roles.sp.recipe_values import RecipeError
 from opentsm.tsm.roles.sp.recipes import Constant, DerivedKey, Encoding, FieldValue, Wrapped
 
 PURSE: dict[str, Any] = {
