@@ -382,3 +382,49 @@ def test_card_reset_when_absent_then_the_issuer_is_selected_after_a_reset() -> N
     host.install()
     reset(host)
     assert host.raw("80CA004200").sw == 0x9000
+
+
+def test_case_050_personalization_of_a_locked_application_is_refused() -> None:
+    """§7.3.2, §9.6.2: it cannot process data."""
+    host = host_with_session()
+    host.load()
+    host.install()
+    assert host.sw(commands.lock(INSTANCE)) == 0x9000
+    assert host.sw(commands.install_for_personalization(INSTANCE)) == 0x6985
+    assert host.sw(commands.unlock(INSTANCE)) == 0x9000
+    assert host.sw(commands.install_for_personalization(INSTANCE)) == 0x9000
+
+
+def test_content_of_a_locked_domain_when_another_works_on_it_then_refused() -> None:
+    """§5.3.2.4, §9.3.7, §9.4: a LOCKED security domain accepts nothing for what is associated with it."""
+    host = host_with_session()
+    privileged_domain(host, SSD, Privilege.NONE, KEYS)
+    host.load()
+    host.install(selectable=False)
+    assert host.sw(commands.install_for_extradition(INSTANCE, SSD)) == 0x9000
+    asked = (
+        install_command(0x08, 0x00, selectable_fields()),
+        install_command(0x40, 0x00, update_fields(INSTANCE, b"\x00\x00\x00")),
+        commands.install_for_extradition(INSTANCE, ISD),
+    )
+    assert host.sw(commands.lock(SSD)) == 0x9000
+    assert [host.sw(command) for command in asked] == [0x6985] * 3
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+    assert host.sw(commands.unlock(SSD)) == 0x9000
+    assert [host.sw(command) for command in asked] == [0x9000] * 3
+
+
+def test_make_selectable_when_the_associated_domain_does_not_accept_then_refused() -> None:
+    """§9.3.7: the application belongs to the issuer, the domain that asks stands below it."""
+    host = host_with_session()
+    host.load()
+    host.install(selectable=False)
+    privileged_domain(host, SSD, Privilege.AUTHORIZED_MANAGEMENT, KEYS)
+    command = install_command(0x08, 0x00, selectable_fields())
+    host.select(SSD)
+    host.authenticate(KEYS)
+    assert host.sw(command) == 0x6985
+    host.select()
+    host.authenticate()
+    assert host.states()[INSTANCE] == 0x03
+    assert host.sw(command) == 0x9000

@@ -122,6 +122,14 @@ def test_case_124_personalization_ends_when_another_channel_takes_the_target_awa
     assert stored(host) == {}
 
 
+def test_case_124_personalization_ends_when_another_channel_deletes_the_target() -> None:
+    """What comes then is the security domain's own."""
+    host = personalizing()
+    second_host(host).ok(commands.delete(INSTANCE))
+    assert host.ok(commands.store_data(encode_tlv(0x45, b"\x07"), 0, last=True)) == b""
+    assert host.ok(commands.get_data(0x45)) == bytes.fromhex("450107")
+
+
 def test_case_123_keys_go_to_the_domain_that_is_personalized() -> None:
     """With a security domain as target."""
     host = host_with_session()

@@ -1,5 +1,7 @@
 """Conformance cases 83 to 89 and 82: tokens of delegated management (GPCS 2.3.1 §9.1.3, §9.2.3, §C.4)."""
 
+from hashlib import sha1
+
 import pytest
 from tests.conformance.delegation import (
     BLOCK,
@@ -326,3 +328,27 @@ def test_case_083_module_is_the_one_that_was_loaded() -> None:
     host = delegated()
     delegated_load(host, SIGNER)
     assert host.field_of(PACKAGE, 0x84, 0x10) == MODULE
+
+
+def test_case_089_the_hash_of_the_first_command_must_suit_the_token() -> None:
+    """§C.2, Table C-3: the token comes with the last command, and signs the hash of the first."""
+    for digest in (b"", sha1(BLOCK, usedforsecurity=False).digest()):
+        host = delegated()
+        first, install = load_fields(digest=digest), install_fields(package=b"")
+        signed = to_sign(0x0E, 0x01, first) + to_sign(0x0E, 0x03, install)
+        host.ok(install_command(0x0E, 0x01, first))
+        load(host)
+        assert host.sw(install_command(0x0E, 0x03, install, SIGNER.sign(signed))) == 0x6985
+        assert PACKAGE not in host.states(0x20)
+
+
+def test_case_086_verifier_below_a_root_without_authorised_management_does_not_count() -> None:
+    """§9.1.3.1: the sub-hierarchy that has the verifier is that of a domain with Authorised Management."""
+    host = two_roots()
+    enter(host)
+    plain = SSD_PRIVILEGES.to_bytes3()
+    update = install_command(0x40, 0x00, update_fields(AM_DOMAIN, plain))
+    assert host.sw(update) == 0x9000
+    enter(host, DM_DOMAIN)
+    assert host.sw(signed_install(0x02, 0x00, load_fields(), scheme("AES-128").signer)) == 0x6982
+    assert host.sw(signed_install(0x02, 0x00, load_fields(), SIGNER)) == 0x9000
