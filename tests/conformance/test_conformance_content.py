@@ -482,3 +482,13 @@ def test_case_081_provider_of_load_file_and_application_is_kept() -> None:
     package, instance = image.load_file(PACKAGE), image.instance(INSTANCE)
     assert package is not None and instance is not None
     assert package.provider == instance.provider == bytes.fromhex("AABBCCDD")
+
+
+def test_case_059_load_does_not_go_on_in_another_session() -> None:
+    """Whoever opens the next session may be somebody else, and INSTALL [for load] was not theirs."""
+    host = host_with_session()
+    host.ok(commands.install_for_load(PACKAGE, None))
+    first, *_ = commands.load_blocks(load_file(), block_size=200)
+    host.authenticate()
+    assert host.sw(first) == 0x6985
+    assert PACKAGE not in host.states(0x20)

@@ -124,6 +124,27 @@ def test_hierarchy_when_its_own_domain_unlocks_it_by_its_name_then_refused(privi
     assert host.sw(commands.unlock(INSTANCE)) == 0x9000
 
 
+def test_case_031_033_hierarchy_lock_passes_over_the_final_application() -> None:
+    """§9.6.2: whoever holds Final Application is neither locked nor unlocked."""
+    host = host_with_session()
+    privileged_domain(host, SSD, NO_PRIVILEGES, KEYS)
+    host.load(sd=SSD)
+    host.install(privileges=Privilege.FINAL_APPLICATION)
+    assert host.field_of(INSTANCE, 0xCC) == SSD
+    assert host.sw(commands.lock(SSD, with_applications=True)) == 0x9000
+    states = host.states()
+    assert (states[SSD], states[INSTANCE]) == (0x8F, 0x07)
+
+
+def test_case_033_domain_with_final_application_does_not_lock_itself() -> None:
+    host = host_with_session()
+    privileged_domain(host, SSD, Privilege.FINAL_APPLICATION, KEYS)
+    host.select(SSD)
+    host.authenticate(KEYS)
+    assert host.sw(commands.lock(SSD)) == 0x6985
+    assert host.states()[SSD] == 0x0F
+
+
 def test_case_032_c0_is_not_the_hierarchy() -> None:
     host = installed()
     assert host.sw(CommandApdu(0x80, 0xF0, 0xC0, 0x80, bytes(INSTANCE))) == 0x6A86

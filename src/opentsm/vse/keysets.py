@@ -8,6 +8,7 @@ from typing import Final
 
 from opentsm.card.crypto.kcv import kcv_aes, kcv_des
 from opentsm.vse import memory
+from opentsm.vse.authorization import Policy
 from opentsm.vse.environment import Environment
 from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.scp import ChannelKeys
@@ -241,9 +242,13 @@ def _after_keys_changed(environment: Environment, owner: Instance) -> None:
 
 
 def personalize_by_keys(environment: Environment, owner: Instance) -> None:
-    """Move a SELECTABLE security domain with a complete key set to PERSONALIZED, if so configured."""
-    ready = owner.state == SELECTABLE and environment.profile.personalized_by_keys
+    """Move a SELECTABLE security domain with a complete key set to PERSONALIZED, if so configured.
+
+    Tag 84 of its installation parameters says that it waits for SET STATUS.
+    """
     domain = owner.domain_data()
+    explicit = Policy.PERSONALIZED_STATE in domain.policy
+    ready = owner.state == SELECTABLE and environment.profile.personalized_by_keys and not explicit
     if ready and owner is not environment.image.isd and has_own_set(domain):
         owner.state = PERSONALIZED
         environment.touch()

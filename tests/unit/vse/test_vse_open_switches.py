@@ -86,3 +86,21 @@ def test_factory_keys_when_the_first_own_set_comes(removed: bool, sw: int) -> No
     host.authenticate()
     assert host.put_keys(make_keys(0x51), 0x31).sw == 0x9000
     assert host.raw(CommandApdu(0x80, 0x50, 0xFF, 0x00, bytes(8), 256)).sw == sw
+
+
+@pytest.mark.parametrize("by_keys", [True, False])
+@pytest.mark.parametrize("parameters", ["", "8400"])
+def test_domain_when_its_first_keys_come_waits_for_set_status_if_it_or_the_profile_says_so(
+    by_keys: bool, parameters: str
+) -> None:
+    """Tag 84 of a domain's C9 (UICC Configuration): the change to PERSONALIZED is asked for."""
+    host = host_with_session(make_card(personalized_by_keys=by_keys))
+    assert host.create_domain(SSD, parameters=bytes.fromhex(parameters)) == 0x9000
+    host.forward_keys(SSD, KEYS)
+    automatic = by_keys and not parameters
+    assert host.states()[SSD] == (0x0F if automatic else 0x07)
+    host.select(SSD)
+    host.authenticate(KEYS)
+    asked = host.sw(commands.set_status(StatusTarget.APPLICATION, 0x0F, SSD))
+    assert asked == (0x6985 if automatic else 0x9000)
+    assert host.states()[SSD] == 0x0F

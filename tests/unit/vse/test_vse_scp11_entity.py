@@ -52,15 +52,14 @@ AM, DM = Privilege.AUTHORIZED_MANAGEMENT, Privilege.DELEGATED_MANAGEMENT
 AUTHENTICATED, ANY_AUTHENTICATED, FULL_PROTECTION = 0x80, 0x40, 0x33
 
 
-def session_as(
-    subject: bytes,
+def domain_with_provider(
     *,
     registered: bytes = PROVIDER,
     management: Privilege = AM,
     variant: Variant = Variant.A,
     **changes: object,
-) -> CardHost:
-    """A host in an SCP11 session with SSD, whose provider is registered; its certificate has this subject."""
+) -> tuple[CardHost, bytes]:
+    """A host that has selected SSD, whose provider is registered, and the domain's public key for SCP11."""
     profile = {"base": "scp11-p256", "name": "test", "scp11_provider": "subject", **changes}
     host = CardHost(make_card(profile, random=CountedRandom()))
     host.authenticate(FACTORY_KEYS)
@@ -81,8 +80,29 @@ def session_as(
     trust(host, ROOT)
     point = generated(host, variant)
     host.select(SSD)
+    return host, point
+
+
+def agree_as(host: CardHost, subject: bytes, point: bytes, variant: Variant = Variant.A) -> None:
+    """Open an SCP11 session; the certificate has this subject."""
+    host.channel = None
     assert send_certificates(host, ROOT.certify(STATIC, subject=subject)) == 0x9000
     assert agree(host, SessionParameters(variant, KVN), KEYS, point) == 0x9000
+
+
+def session_as(
+    subject: bytes,
+    *,
+    registered: bytes = PROVIDER,
+    management: Privilege = AM,
+    variant: Variant = Variant.A,
+    **changes: object,
+) -> CardHost:
+    """A host in an SCP11 session with SSD, whose provider is registered; its certificate has this subject."""
+    host, point = domain_with_provider(
+        registered=registered, management=management, variant=variant, **changes
+    )
+    agree_as(host, subject, point, variant)
     return host
 
 
@@ -173,3 +193,13 @@ def test_stranger_when_every_step_has_its_token_brings_an_application_and_takes_
     assert host.sw(sign_command(install, TOKEN_KEY)) == 0x9000
     assert host.sw(commands.delete(INSTANCE)) == 0x6982
     assert host.sw(sign_command(commands.delete(INSTANCE), TOKEN_KEY)) == 0x9000
+
+
+def test_stranger_when_the_provider_has_announced_a_load_does_not_go_on_with_it() -> None:
+    """§9.1.3.2: LOAD has no token of its own, INSTALL [for load] was the provider's."""
+    host, point = domain_with_provider()
+    agree_as(host, PROVIDER, point)
+    assert install_load(host, None) == 0x9000
+    agree_as(host, STRANGER, point)
+    first, *_ = commands.load_blocks(load_file(), block_size=200)
+    assert host.sw(first) == 0x6985

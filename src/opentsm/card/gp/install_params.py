@@ -121,7 +121,7 @@ class SecurityDomainParameters:
         secure_channels: pairs of protocol number and `i`, for example (0x03, 0x70).
         accept_extradition: coded permission to extradite objects to it (82).
         accept_deletion: coded permission to delete its associated objects (83).
-        personalized_by_state: ask for the change to PERSONALIZED by the card (84).
+        personalized_by_state: it becomes PERSONALIZED by SET STATUS only, not by its first keys (84).
         casd_capability: two bytes (86).
         accept_extradition_away: coded permission to extradite its objects away (87).
     """
