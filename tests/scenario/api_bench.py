@@ -104,13 +104,17 @@ class ApiBench:
         structlog.contextvars.clear_contextvars()
 
     async def party(self, name: str) -> str:
-        """Return the token of a party, which is registered when a test first needs it."""
+        """Return the token of a party, which is registered when a test first needs it.
+
+        What it is follows from its name: `… issuer`, `sandbox …`.
+        """
         if name == "operator" and name not in self.tokens:
             own = f"operator {self.world.new_id()}"
             self.tokens[name] = await self.container.onboarding.issue_operator_token(own)
         if name not in self.tokens:
             kind = "SE_ISSUER" if name.endswith("issuer") else "SERVICE_PROVIDER"
-            body = {"kind": kind, "name": f"{name} {self.world.new_id()}"}
+            sandbox = name.startswith("sandbox")
+            body = {"kind": kind, "name": f"{name} {self.world.new_id()}", "sandbox": sandbox}
             made = await self.post("operator", "/v1/parties", body)
             assert made.status_code == 201, made.text
             self.tokens[name], self.ids[name] = made.json()["token"], made.json()["id"]
@@ -162,10 +166,12 @@ class ApiBench:
         assert made.status_code == 201, made.text
         return dict(made.json())
 
-    async def device(self, se_id: str | None = None, *, name: str = "device") -> tuple[str, DeviceKey]:
+    async def device(
+        self, se_id: str | None = None, *, name: str = "device", issuer: str = "issuer"
+    ) -> tuple[str, DeviceKey]:
         """Enrol a device; its token is kept under `name`."""
         body = {} if se_id is None else {"se_id": se_id}
-        offer = (await self.post("issuer", "/v1/device-enrolments", body)).json()
+        offer = (await self.post(issuer, "/v1/device-enrolments", body)).json()
         key = DeviceKey.generate()
         enrolment = {"code": offer["code"], "public_key": key.public_jwk(), "name": name}
         made = await self.post(None, "/v1/devices", enrolment)

@@ -9,7 +9,7 @@ import httpx
 from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.secret import Secret
 from opentsm.demo.cards import DemoCard, MasterKey
-from opentsm.demo.http_api import Caller
+from opentsm.demo.http_api import Caller, Json
 
 # How the keystore derives a card's application key (docs/reference/personalization.md).
 _APPLICATION_KEY_LABEL: Final = b"OpenTSM app1"
@@ -28,17 +28,22 @@ class Parties:
     issuer_token: str
 
 
-async def register_parties(client: httpx.AsyncClient, operator_token: str, *, names: str) -> Parties:
+async def register_parties(
+    client: httpx.AsyncClient, operator_token: str, *, names: str, sandbox: bool = False
+) -> Parties:
     """Register an issuer and a service provider.
 
     Args:
         client: reaches the server.
         operator_token: the operator's.
         names: what both names begin with.
+        sandbox: whether they meet only other sandbox parties, and can be wiped.
     """
     operator = Caller(client, operator_token)
-    issuer = await operator.post("/v1/parties", {"kind": "SE_ISSUER", "name": f"{names} issuer"})
-    provider = await operator.post("/v1/parties", {"kind": "SERVICE_PROVIDER", "name": f"{names} provider"})
+    more: Json = {"sandbox": True} if sandbox else {}
+    issuer = await operator.post("/v1/parties", {"kind": "SE_ISSUER", "name": f"{names} issuer", **more})
+    kind = "SERVICE_PROVIDER"
+    provider = await operator.post("/v1/parties", {"kind": kind, "name": f"{names} provider", **more})
     caller = Caller(client, provider["token"])
     return Parties(
         operator=operator,

@@ -77,7 +77,8 @@ async def furnished(
         LinkError: the device could not be enrolled.
     """
     async with open_client(base_url) as client:
-        parties = await register_parties(client, operator_token, names=f"Sandbox {secrets.token_hex(2)}")
+        names = f"Sandbox {secrets.token_hex(2)}"
+        parties = await register_parties(client, operator_token, names=names, sandbox=True)
         masters = new_masters()
         for master in masters.values():
             await import_master(parties.issuer, master)

@@ -23,7 +23,6 @@ from opentsm.tsm.domain.device_call import (
     error_type_of,
     execution_message,
 )
-from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import UnauthenticatedError
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller
 
@@ -62,9 +61,7 @@ class AppAuthentication:
                 caller = await container_of(scope).onboarding.app_caller(access, device)
             structlog.contextvars.bind_contextvars(tenant_id=caller.provider_id)
             scope["state"][CALLER] = caller
-            scope["user"] = Principal(
-                tenant_id=caller.provider_id, kind=TenantKind.SERVICE_PROVIDER, device_id=caller.device_id
-            )
+            scope["user"] = msgspec.structs.replace(caller.principal, device_id=caller.device_id)
         await self._app(scope, receive, send)
 
 

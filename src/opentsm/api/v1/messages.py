@@ -25,10 +25,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewParty(Body, frozen=True, kw_only=True):
-    """A party to register."""
+    """A party to register; a `sandbox` one meets only other sandbox parties, and can be wiped."""
 
     kind: Literal["SE_ISSUER", "SERVICE_PROVIDER"]
     name: Name
+    sandbox: bool = False
 
 
 class Party(Answer, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class Party(Answer, frozen=True, kw_only=True):
     id: str
     kind: str
     name: str
+    sandbox: bool
     created_at: datetime
 
 

@@ -21,7 +21,9 @@ async def register_party(
     principal: Caller, container: Services, data: JSONBody[m.NewParty]
 ) -> m.RegisteredParty:
     """Register an issuer or a service provider. The long-term token is shown only in this answer."""
-    tenant, token = await container.onboarding.register_party(principal, TenantKind(data.kind), data.name)
+    tenant, token = await container.onboarding.register_party(
+        principal, TenantKind(data.kind), data.name, sandbox=data.sandbox
+    )
     return views.registered_party(tenant, token)
 
 

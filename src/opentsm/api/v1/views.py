@@ -25,13 +25,24 @@ _STATE_NAMES = {
 
 def party(tenant: Tenant) -> m.Party:
     """Show a party."""
-    return m.Party(id=tenant.id, kind=tenant.kind.value, name=tenant.name, created_at=tenant.created_at)
+    return m.Party(
+        id=tenant.id,
+        kind=tenant.kind.value,
+        name=tenant.name,
+        sandbox=tenant.sandbox,
+        created_at=tenant.created_at,
+    )
 
 
 def registered_party(tenant: Tenant, token: str) -> m.RegisteredParty:
     """Show a party with its token, the only time."""
     return m.RegisteredParty(
-        id=tenant.id, kind=tenant.kind.value, name=tenant.name, created_at=tenant.created_at, token=token
+        id=tenant.id,
+        kind=tenant.kind.value,
+        name=tenant.name,
+        sandbox=tenant.sandbox,
+        created_at=tenant.created_at,
+        token=token,
     )
 
 

@@ -65,6 +65,7 @@ class SecureElement(Record, frozen=True, kw_only=True):
     `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
     that the manager's sessions open. `device_id` is the device through which its cryptogram verified last;
     `reserved_for` is the only device that may try, where the issuer enrolled one for this secure element.
+    `sandbox` is its issuer's, and never changes.
     """
 
     id: SeId
@@ -73,6 +74,7 @@ class SecureElement(Record, frozen=True, kw_only=True):
     profile: str
     isd_aid: Aid
     isd_kvn: int
+    sandbox: bool = False
     state: SeState = SeState.REGISTERED
     device_id: DeviceId | None = None
     reserved_for: DeviceId | None = None

@@ -16,11 +16,12 @@ class TenantKind(Enum):
 
 
 class Tenant(Record, frozen=True, kw_only=True):
-    """A party."""
+    """A party; a `sandbox` one, which it is for ever, meets only others of its sort."""
 
     id: TenantId
     kind: TenantKind
     name: str
+    sandbox: bool = False
     created_at: datetime
 
 
@@ -51,8 +52,9 @@ class AccessToken(Record, frozen=True, kw_only=True):
 
 
 class Principal(Record, frozen=True, kw_only=True):
-    """Who is calling: the tenant, and the device when a device calls."""
+    """Who is calling: the tenant, whether it is a sandbox, and the device when a device calls."""
 
     tenant_id: TenantId
     kind: TenantKind
     device_id: str | None = None
+    sandbox: bool = False

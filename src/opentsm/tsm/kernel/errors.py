@@ -83,6 +83,12 @@ class ForbiddenError(CallerError):
     status = 403
 
 
+class SandboxBorderError(ForbiddenError):
+    """Sandbox parties and real ones do not meet."""
+
+    code = "sandbox_border"
+
+
 class NotFoundError(CallerError):
     """There is no such object, or it belongs to somebody else."""
 

@@ -86,8 +86,19 @@ class SecureElements(Protocol):
 
     async def get(self, se_id: SeId) -> SecureElement | None: ...
     async def find(
-        self, type_: SeIdentifierType | None, value: str, *, issuer_id: TenantId | None = None
-    ) -> SecureElement | None: ...
+        self,
+        type_: SeIdentifierType | None,
+        value: str,
+        *,
+        issuer_id: TenantId | None = None,
+        sandbox: bool | None = None,
+    ) -> SecureElement | None:
+        """Return the one of this name, where they are given of an issuer, of sandboxes or of none.
+
+        Raise ConflictError when there are several.
+        """
+        ...
+
     async def list(self, issuer_id: TenantId | None, page: Page) -> Sequence[SecureElement]: ...
     async def of_device(self, device_id: DeviceId, now: datetime) -> Sequence[SecureElement]:
         """Return those that are bound to a device, reserved for it, or with which it has a session, by id."""

@@ -40,18 +40,23 @@ class PostgresSecureElements:
         return None if row is None else versioned(SecureElement, row)
 
     async def find(
-        self, type_: SeIdentifierType | None, value: str, *, issuer_id: TenantId | None = None
+        self,
+        type_: SeIdentifierType | None,
+        value: str,
+        *,
+        issuer_id: TenantId | None = None,
+        sandbox: bool | None = None,
     ) -> SecureElement | None:
-        """Return the secure element with this identifier, of any type and issuer where they are None.
+        """Return the secure element with this identifier, of any type, issuer and sort where they are None.
 
         Raises:
             ConflictError: more than one secure element goes by this name.
         """
         kind = None if type_ is None else type_.value
         if issuer_id is None:
-            rows = await self._session.rows(_SQL["find"], value, kind)
+            rows = await self._session.rows(_SQL["find"], value, kind, sandbox)
         else:
-            rows = await self._session.rows(_SQL["find_of_issuer"], value, kind, issuer_id)
+            rows = await self._session.rows(_SQL["find_of_issuer"], value, kind, sandbox, issuer_id)
         if len(rows) > 1:
             raise ConflictError(
                 f"More than one secure element goes by the name {value!r}.",
@@ -109,7 +114,9 @@ class PostgresSecureElements:
         taken = _taken(se)
         kinds = [identifier.type.value for identifier in taken]
         values = [identifier.value for identifier in taken]
-        added = await self._session.change(_SQL["add_identifiers"], se.issuer_id, se.id, kinds, values)
+        added = await self._session.change(
+            _SQL["add_identifiers"], se.issuer_id, se.id, kinds, values, se.sandbox
+        )
         if added != len(values):
             raise self._session.spoiled(
                 ConflictError("An identifier of this secure element is taken.", field="/identifiers")

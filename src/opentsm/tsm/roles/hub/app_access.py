@@ -7,7 +7,7 @@ anything. Source: BSI TR-03165 §4.2.2 and §4.2.5.9 (custom access token).
 from collections.abc import Sequence
 from datetime import timedelta
 
-from opentsm.tsm.domain.tenant import AccessToken, Principal, TenantKind, TokenKind
+from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.errors import (
     ExpiredTokenError,
     ForbiddenError,
@@ -17,7 +17,7 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import DeviceId
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller
 from opentsm.tsm.roles.hub.devices import IssuedToken
-from opentsm.tsm.roles.hub.mandate import require
+from opentsm.tsm.roles.hub.mandate import across_the_border, require
 from opentsm.tsm.roles.hub.parties import Parties, digest_of
 
 LIFETIME_S = 900
@@ -79,9 +79,10 @@ class AppAccess(Parties):
         Raises:
             UnauthenticatedError: one of them is unknown, has expired, or was revoked.
             ForbiddenError: one of them is good, and is no access token or no device's token.
+            SandboxBorderError: provider and device are on different sides of the sandbox border.
         """
-        app = await self._good(access_token, "access token")
-        device = await self._good(device_token, "device token")
+        app, provider = await self._good(access_token, "access token")
+        device, issuer = await self._good(device_token, "device token")
         if app.kind is not TokenKind.APP:
             raise ForbiddenError(
                 "Authorization holds no access token.",
@@ -92,14 +93,17 @@ class AppAccess(Parties):
                 "Device-Authorization holds no device's token.",
                 advice="Let the device fetch one (POST /v1/device-tokens).",
             )
+        if provider.sandbox is not issuer.sandbox:
+            raise across_the_border()
         return DeviceCaller(
             provider_id=app.tenant_id,
             device_id=DeviceId(device.subject),
             caller_id=app.subject or app.digest.hex().upper(),
             services=app.services,
+            sandbox=provider.sandbox,
         )
 
-    async def _good(self, token: str, name: str) -> AccessToken:
+    async def _good(self, token: str, name: str) -> tuple[AccessToken, Tenant]:
         async with self._s.storage.transaction() as tx:
             found = await tx.tenants.find_token(digest_of(token))
         if found is None:
@@ -107,7 +111,7 @@ class AppAccess(Parties):
         stored, _ = found
         if stored.expires_at is not None and stored.expires_at <= self._s.world.now():
             raise ExpiredTokenError(f"The {name} has expired.", advice="Fetch a new one.")
-        return stored
+        return found
 
 
 def _check(services: Sequence[str], expires_in_s: int, app: str) -> None:

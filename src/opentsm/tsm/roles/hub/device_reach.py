@@ -42,12 +42,14 @@ class DeviceCaller:
         device_id: whose secure elements it reaches.
         caller_id: the hash of the app's certificate, as its provider states it.
         services: the only services that it may ask for; none: all of the provider's.
+        sandbox: whether the provider is a sandbox; it reaches secure elements of sandboxes only.
     """
 
     provider_id: TenantId
     device_id: DeviceId
     caller_id: str = ""
     services: tuple[str, ...] = ()
+    sandbox: bool = False
 
     def require_service(self, service_id: str) -> None:
         """Refuse a service that the app's access token does not name; whether it exists stays unsaid.
@@ -61,7 +63,7 @@ class DeviceCaller:
     @property
     def principal(self) -> Principal:
         """Return the provider for whom the app calls."""
-        return Principal(tenant_id=self.provider_id, kind=TenantKind.SERVICE_PROVIDER)
+        return Principal(tenant_id=self.provider_id, kind=TenantKind.SERVICE_PROVIDER, sandbox=self.sandbox)
 
     @property
     def origin(self) -> Origin:
@@ -161,7 +163,13 @@ class DeviceReach:
         async with self._s.storage.transaction() as tx:
             await self._known(tx, caller)
             found = await tx.secure_elements.of_device(caller.device_id, self._s.world.now())
-        mine = [se for se in found if se.admits(caller.device_id) and se.state is not SeState.RETIRED]
+        mine = [
+            se
+            for se in found
+            if se.admits(caller.device_id)
+            and se.state is not SeState.RETIRED
+            and se.sandbox is caller.sandbox
+        ]
         return sorted(mine, key=lambda se: (_rank(se, caller.device_id), se.id))
 
     async def _known(self, tx: UnitOfWork, caller: DeviceCaller) -> None:

@@ -6,7 +6,7 @@ from opentsm.tsm.domain.operation import OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
-from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, OrphanedError
+from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, OrphanedError, SandboxBorderError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.peer import ServiceCatalogue
 
@@ -54,6 +54,24 @@ def may_see(principal: Principal, se: SecureElement) -> bool:
         return False
     return principal.kind is TenantKind.OPERATOR or (
         principal.kind is TenantKind.SE_ISSUER and se.issuer_id == principal.tenant_id
+    )
+
+
+def check_border(principal: Principal, se: SecureElement) -> None:
+    """Refuse a provider and a secure element of which one is a sandbox's and the other is not.
+
+    Raises:
+        SandboxBorderError: they are of different sorts.
+    """
+    if principal.sandbox is not se.sandbox:
+        raise across_the_border()
+
+
+def across_the_border() -> SandboxBorderError:
+    """Return the refusal; it does not tell which side is the sandbox."""
+    return SandboxBorderError(
+        "One of the two is a sandbox party, and these do not meet with real ones.",
+        advice="Use a provider and a secure element that are both of sandbox parties, or neither.",
     )
 
 

@@ -78,8 +78,16 @@ class Parties:
             await tx.commit()
         return token
 
-    async def register_party(self, principal: Principal, kind: TenantKind, name: str) -> tuple[Tenant, str]:
+    async def register_party(
+        self, principal: Principal, kind: TenantKind, name: str, *, sandbox: bool = False
+    ) -> tuple[Tenant, str]:
         """Register an issuer or a service provider.
+
+        Args:
+            principal: the operator.
+            kind: which of the two.
+            name: its name, the only one of this kind.
+            sandbox: it meets only other sandbox parties, and can be wiped; fixed for ever.
 
         Returns:
             The party and its long-term token, which is shown only here.
@@ -90,7 +98,7 @@ class Parties:
             ConflictError: the name is taken.
         """
         require(principal, TenantKind.OPERATOR)
-        tenant = self._tenant(kind, _checked_name(name))
+        tenant = self._tenant(kind, _checked_name(name), sandbox=sandbox)
         async with self._s.storage.transaction() as tx:
             if await tx.tenants.by_name(kind, tenant.name) is not None:
                 raise ConflictError(f"A {kind.value} named {tenant.name!r} exists already.", field="/name")
@@ -101,7 +109,7 @@ class Parties:
                 actor=principal.tenant_id,
                 action="party.registered",
                 subject=tenant.id,
-                details={"kind": kind.value, "name": tenant.name},
+                details={"kind": kind.value, "name": tenant.name, **({"sandbox": 1} if sandbox else {})},
             )
             await tx.commit()
         return tenant, token
@@ -129,7 +137,7 @@ class Parties:
         if stored.kind is TokenKind.APP:
             raise ForbiddenError("An access token opens the device API only.")
         device = stored.subject if stored.kind is TokenKind.DEVICE else None
-        return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device)
+        return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device, sandbox=tenant.sandbox)
 
     async def audit_trail(
         self, principal: Principal, page: Page, subject: str | None = None
@@ -162,9 +170,9 @@ class Parties:
         await tx.audit.append(tenant.id, actor=actor, action="token.issued", subject=tenant.id)
         return token
 
-    def _tenant(self, kind: TenantKind, name: str) -> Tenant:
-        world = self._s.world
-        return Tenant(id=TenantId(world.new_id()), kind=kind, name=name, created_at=world.now())
+    def _tenant(self, kind: TenantKind, name: str, *, sandbox: bool = False) -> Tenant:
+        id_, now = TenantId(self._s.world.new_id()), self._s.world.now()
+        return Tenant(id=id_, kind=kind, name=name, sandbox=sandbox, created_at=now)
 
 
 def _checked_name(name: str) -> str:

@@ -32,7 +32,7 @@ from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.mandate import require
+from opentsm.tsm.roles.hub.mandate import check_border, require
 from opentsm.tsm.roles.hub.services import HubServices
 
 KEPT, UNCHANGED = "kept", "unchanged"
@@ -86,7 +86,7 @@ class PreparedDesk:
             ForbiddenError: the caller is no provider.
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
-        return Upload(self._s, principal.tenant_id, self._keep)
+        return Upload(self._s, principal, self._keep)
 
     async def list(self, principal: Principal, page: Page, service_id: str | None) -> list[PreparedData]:
         """Return a page of the provider's prepared data, which stay sealed."""
@@ -112,9 +112,10 @@ class PreparedDesk:
 class Upload:
     """One upload of a provider; descriptions of services are looked up once."""
 
-    def __init__(self, services: HubServices, provider_id: TenantId, keep: timedelta) -> None:
+    def __init__(self, services: HubServices, provider: Principal, keep: timedelta) -> None:
         self._s = services
-        self._provider_id = provider_id
+        self._provider = provider
+        self._provider_id = provider.tenant_id
         self._keep = keep
         self._described: dict[tuple[str, str | None, str], ServiceDescription | CallerError] = {}
 
@@ -124,6 +125,7 @@ class Upload:
         Raises:
             InvalidInputError: the line names no or several targets, or its data do not fit the recipes.
             NotFoundError: there is no such service, version, profile or secure element.
+            SandboxBorderError: the secure element is on the other side of the sandbox border.
             ConflictError: other data are kept under this name, or the secure element cannot be told.
         """
         name = _name(line)
@@ -143,7 +145,7 @@ class Upload:
         """
         _name(line)
         async with self._s.storage.transaction() as tx:
-            se = await _element(tx, line)
+            se = await _element(tx, self._provider, line)
         if se is None:
             raise InvalidInputError("No secure element is known to deploy it on.", field="/deploy")
         return se.id
@@ -163,7 +165,7 @@ class Upload:
 
     async def _taken(self, line: NewPreparedData, name: str) -> Taken:
         async with self._s.storage.transaction() as tx:
-            se = await _element(tx, line)
+            se = await _element(tx, self._provider, line)
             found = await tx.prepared_data.named(self._provider_id, line.service_id, [name])
         now = self._s.world.now()
         present = next((one for one in found if one.expires_at > now), None)
@@ -269,7 +271,7 @@ async def find_prepared(
         identifier = names[found[0].name] if found else None
         if identifier is not None:
             # identifiers are an issuer's: data must not reach another issuer's card of the same name
-            await tx.secure_elements.find(identifier.type, identifier.value)
+            await tx.secure_elements.find(identifier.type, identifier.value, sandbox=se.sandbox)
     if not found and reference is not None:
         raise NotFoundError("No data wait under this reference for this service.", field="/reference")
     return found[0] if found else None
@@ -301,15 +303,17 @@ async def spent(
     return replace(prepared, sealed=sealed, instance_id=instance_id, operation_id=operation_id)
 
 
-async def _element(tx: UnitOfWork, line: NewPreparedData) -> SecureElement | None:
+async def _element(tx: UnitOfWork, provider: Principal, line: NewPreparedData) -> SecureElement | None:
     """Return the secure element that a line names, or None where it need not be known yet."""
     if line.identifier is not None:
-        return await tx.secure_elements.find(line.identifier.type, line.identifier.value)
+        type_, value = line.identifier.type, line.identifier.value
+        return await tx.secure_elements.find(type_, value, sandbox=provider.sandbox)
     if line.se_id is None:
         return None
     se = await tx.secure_elements.get(line.se_id)
     if se is None or se.state is SeState.RETIRED:
         raise NotFoundError("There is no such secure element.", field="/se_id")
+    check_border(provider, se)
     return se
 
 

@@ -88,6 +88,7 @@ class Registration:
             profile=new.profile,
             isd_aid=new.isd_aid or profile.isd_aid,
             isd_kvn=new.key_sets[0].kvn,
+            sandbox=principal.sandbox,
         )
         key_sets = await self._key_sets(se, new.key_sets)
         async with self._s.storage.transaction() as tx:
@@ -142,12 +143,13 @@ class Registration:
     async def find_secure_element(self, principal: Principal, identifier: str) -> SecureElement | None:
         """Return the secure element that goes by this identifier, or None.
 
-        A service provider may look up any; an issuer only its own.
+        A service provider may look up any on its side of the sandbox border; an issuer only its own.
         """
         require(principal, *TenantKind)
         issuer = principal.tenant_id if principal.kind is TenantKind.SE_ISSUER else None
+        sandbox = None if principal.kind is TenantKind.OPERATOR else principal.sandbox
         async with self._s.storage.transaction() as tx:
-            return await tx.secure_elements.find(None, identifier, issuer_id=issuer)
+            return await tx.secure_elements.find(None, identifier, issuer_id=issuer, sandbox=sandbox)
 
     async def card_content(
         self, principal: Principal, se_id: SeId

@@ -31,7 +31,7 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 from opentsm.tsm.roles.hub.herald import tell_cancelled
-from opentsm.tsm.roles.hub.mandate import check_domain_free, check_state, may_see, require
+from opentsm.tsm.roles.hub.mandate import check_border, check_domain_free, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
 from opentsm.tsm.roles.hub.renewals import Renewals
@@ -78,12 +78,14 @@ class Requests(Renewals):
 
         Raises:
             NotFoundError: the secure element or the service does not exist for this caller.
+            SandboxBorderError: one is a sandbox's, the other is not.
             InvalidInputError: personalisation data is missing or malformed.
             ConflictError: the service is already on this secure element, or it is not clear which data wait.
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
         async with self._s.storage.transaction() as tx:
             se = await self._usable(tx, se_id)
+        check_border(principal, se)
         catalogue, owner = self._s.peers.catalogue(), principal.tenant_id
         if data and reference is not None:
             raise InvalidInputError("Give data or the reference of prepared data.", field="/reference")

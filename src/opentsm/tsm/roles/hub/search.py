@@ -62,7 +62,7 @@ async def find_instances(
     mine = replace(wanted, provider_id=principal.tenant_id)
     async with storage.transaction() as tx:
         if se_identifier is not None:
-            se = await tx.secure_elements.find(None, se_identifier)
+            se = await tx.secure_elements.find(None, se_identifier, sandbox=principal.sandbox)
             if se is None or wanted.se_id not in (None, se.id):
                 return []
             mine = replace(mine, se_id=se.id)

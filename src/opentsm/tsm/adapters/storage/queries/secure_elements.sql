@@ -3,8 +3,8 @@ INSERT INTO secure_elements (id, issuer_id, identifiers, document, version) VALU
 ON CONFLICT DO NOTHING
 
 -- name: add_identifiers
-INSERT INTO se_identifiers (issuer_id, se_id, type, value)
-SELECT $1, $2, i.type, i.value FROM unnest($3::text[], $4::text[]) AS i (type, value)
+INSERT INTO se_identifiers (issuer_id, se_id, type, value, sandbox)
+SELECT $1, $2, i.type, i.value, $5 FROM unnest($3::text[], $4::text[]) AS i (type, value)
 ON CONFLICT DO NOTHING
 
 -- name: remove_identifiers
@@ -16,13 +16,14 @@ SELECT document, version FROM secure_elements WHERE id = $1
 -- name: find
 SELECT DISTINCT s.id, s.document, s.version
 FROM se_identifiers i JOIN secure_elements s ON s.id = i.se_id
-WHERE i.value = $1 AND ($2::text IS NULL OR i.type = $2)
+WHERE i.value = $1 AND ($2::text IS NULL OR i.type = $2) AND ($3::boolean IS NULL OR i.sandbox = $3)
 LIMIT 2
 
 -- name: find_of_issuer
 SELECT DISTINCT s.id, s.document, s.version
 FROM se_identifiers i JOIN secure_elements s ON s.id = i.se_id
-WHERE i.issuer_id = $3 AND i.value = $1 AND ($2::text IS NULL OR i.type = $2)
+WHERE i.issuer_id = $4 AND i.value = $1 AND ($2::text IS NULL OR i.type = $2)
+    AND ($3::boolean IS NULL OR i.sandbox = $3)
 LIMIT 2
 
 -- name: list
