@@ -96,6 +96,18 @@ def test_case_041_one_privilege_byte_gives_a_domain_trusted_path() -> None:
     assert host.field_of(SSD, 0xC5) == bytes.fromhex("808000")
 
 
+def test_case_041_one_privilege_byte_leaves_the_issuer_its_defaults() -> None:
+    """Table 6-2: 8 to 14 and 16; else the card would have nobody left who manages it."""
+    host = host_with_session()
+    assert host.sw(install_command(0x40, 0x00, update_fields(ISD, b"\x9a"))) == 0x9000
+    assert host.field_of(ISD, 0xC5, 0x80) == bytes.fromhex("9AFE80")
+    assert host.load() == 0x9000
+    assert host.install(privileges=Privilege.FINAL_APPLICATION) == 0x9000
+    assert host.sw(install_command(0x40, 0x00, update_fields(ISD, b"\x9e"))) == 0x9000
+    assert host.field_of(ISD, 0xC5, 0x80) == bytes.fromhex("9EFC80")
+    assert host.sw(install_command(0x40, 0x00, update_fields(ISD, b"\xa0"))) == 0x6A80
+
+
 def test_case_042_card_reset_needs_a_selectable_instance_and_selects_implicitly() -> None:
     host = host_with_session()
     host.load()

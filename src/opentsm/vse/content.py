@@ -163,11 +163,14 @@ def require_final_selectable(environment: Environment, privileges: Privilege, *,
 def require_unique_at_issuer(image: CardImage, privileges: Privilege, holder: Instance | None = None) -> None:
     """Refuse a privilege that only one entity holds, unless the issuer (or `holder`) has it now (§6.6.2).
 
+    What the issuer has given up and nobody took, it may take back.
+
     Raises:
         StatusError: 6A80.
     """
     for unique in UNIQUE_PRIVILEGES:
-        owned = image.isd.holds(unique) or (holder is not None and holder.holds(unique))
+        free = holder is image.isd and not any(entry.holds(unique) for entry in image.instances)
+        owned = free or image.isd.holds(unique) or (holder is not None and holder.holds(unique))
         if privileges & unique and not owned:
             raise StatusError(SW_WRONG_DATA)
 

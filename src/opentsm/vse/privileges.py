@@ -37,6 +37,8 @@ class Privilege(IntFlag):
 
 P = Privilege
 ISSUER_PRIVILEGES: Final = Privilege(0x9EFE80)
+# Table 6-2, second and third byte.
+_ISSUER_DEFAULTS: Final = Privilege(0x00FE80)
 UNIQUE_PRIVILEGES: Final = (P.CARD_RESET, P.FINAL_APPLICATION)
 CONTENT_MANAGERS: Final = P.AUTHORIZED_MANAGEMENT | P.DELEGATED_MANAGEMENT
 
@@ -58,13 +60,16 @@ _DOMAIN_ONLY: Final = (
 )
 
 
-def decode(field: bytes, *, two_bytes: bool = False, privacy: bool = False) -> Privilege:
+def decode(
+    field: bytes, *, two_bytes: bool = False, privacy: bool = False, defaults: Privilege | None = None
+) -> Privilege:
     """Read the privileges field of INSTALL.
 
     Args:
         field: 1 or 3 bytes; with one byte the others get their defaults (Table 6-2).
         two_bytes: whether the third byte may be left out where it is 00.
         privacy: whether the card knows Privacy Trusted; else its bit is one of those that mean nothing.
+        defaults: of the issuer security domain, for one byte; None for everybody else.
 
     Raises:
         StatusError: 6A80 for another length.
@@ -76,8 +81,19 @@ def decode(field: bytes, *, two_bytes: bool = False, privacy: bool = False) -> P
     if len(field) != 1:
         raise StatusError(SW_WRONG_DATA)
     held = Privilege(_first_byte(field[0]))
+    if defaults is not None:
+        return held | defaults
     # Table 6-2: a supplementary security domain has Trusted Path unless three bytes say otherwise.
     return held | P.TRUSTED_PATH if held & P.SECURITY_DOMAIN else held
+
+
+def issuer_defaults(held: Privilege) -> Privilege:
+    """Return what one byte leaves to the issuer security domain (Table 6-2).
+
+    Args:
+        held: what it holds now; Final Application stays with whoever has it.
+    """
+    return _ISSUER_DEFAULTS & (held | ~P.FINAL_APPLICATION)
 
 
 def encode(privileges: int) -> bytes:

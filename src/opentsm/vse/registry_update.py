@@ -22,7 +22,7 @@ from opentsm.vse.content import (
 )
 from opentsm.vse.environment import Environment
 from opentsm.vse.lifecycle import is_selectable
-from opentsm.vse.privileges import Privilege, assignable, check_combination, decode
+from opentsm.vse.privileges import Privilege, assignable, check_combination, decode, issuer_defaults
 from opentsm.vse.state import Instance, LoadFile
 from opentsm.vse.status import SW_CONDITIONS, SW_NOT_FOUND, SW_WRONG_DATA, StatusError
 
@@ -136,19 +136,25 @@ def update_registry(environment: Environment, domain: Instance, change: Registry
 
 def _checked_privileges(environment: Environment, instance: Instance, field: bytes) -> Privilege:
     profile = environment.profile
-    privileges = decode(field, two_bytes=profile.two_byte_privileges, privacy=profile.privacy_framework)
+    is_issuer = instance is environment.image.isd
+    privileges = decode(
+        field,
+        two_bytes=profile.two_byte_privileges,
+        privacy=profile.privacy_framework,
+        defaults=issuer_defaults(Privilege(instance.privileges)) if is_issuer else None,
+    )
     if environment.profile.registry_privileges == "add":
         privileges |= Privilege(instance.privileges)
     check_combination(privileges)
     is_domain = instance.domain is not None
     listed = profile.assignable_domain if is_domain else profile.assignable_application
     allowed = assignable(listed, domain=is_domain)
-    if instance is environment.image.isd:
+    if is_issuer:
         allowed |= Privilege(instance.privileges)
     if privileges & ~allowed or bool(privileges & Privilege.SECURITY_DOMAIN) != is_domain:
         raise StatusError(SW_WRONG_DATA)
     require_unique_at_issuer(environment.image, privileges, instance)
-    if not instance.holds(Privilege.FINAL_APPLICATION) and instance is not environment.image.isd:
+    if not instance.holds(Privilege.FINAL_APPLICATION) and not is_issuer:
         require_final_selectable(environment, privileges, selectable=is_selectable(instance.state))
     return privileges
 
