@@ -1,6 +1,7 @@
 """Card content: load, install, extradite, delete, and the memory that comes back."""
 
 import pytest
+from tests.conformance.delegation import install_command, install_fields, load_fields, second_host
 from tests.unit.vse.card_host import (
     INSTANCE,
     ISD,
@@ -492,3 +493,26 @@ def test_case_059_load_does_not_go_on_in_another_session() -> None:
     host.authenticate()
     assert host.sw(first) == 0x6985
     assert PACKAGE not in host.states(0x20)
+
+
+@pytest.mark.parametrize(("p1", "expected"), [(0x04, 0x6A80), (0x0C, 0x9000)])
+def test_case_077_implicit_selection_goes_with_make_selectable_only(p1: int, expected: int) -> None:
+    """§11.5.2.3.7: an application that is only installed cannot be selected."""
+    host = host_with_session()
+    host.load()
+    parameters = encode_tlv(0xC9, b"") + encode_tlv(0xEF, encode_tlv(0xCF, b"\x40"))
+    fields = install_fields(params=parameters)
+    assert host.sw(install_command(p1, 0x00, fields)) == expected
+    assert (host.field_of(INSTANCE, 0xCF) == b"\x40") is (expected == 0x9000)
+
+
+def test_case_064_load_file_that_another_channel_loaded_meanwhile_is_refused() -> None:
+    """§6.5.1.1: its name was free when the combined process began."""
+    host = host_with_session()
+    host.ok(install_command(0x0E, 0x01, load_fields(digest=b"")))
+    for command in commands.load_blocks(load_file(), block_size=200):
+        host.ok(command)
+    assert second_host(host).load() == 0x9000
+    assert host.sw(install_command(0x0E, 0x03, install_fields())) == 0x6985
+    assert INSTANCE not in host.states()
+    assert [entry.aid for entry in host.card.image().load_files].count(bytes(PACKAGE)) == 1
