@@ -516,3 +516,21 @@ def test_case_064_load_file_that_another_channel_loaded_meanwhile_is_refused() -
     assert host.sw(install_command(0x0E, 0x03, install_fields())) == 0x6985
     assert INSTANCE not in host.states()
     assert [entry.aid for entry in host.card.image().load_files].count(bytes(PACKAGE)) == 1
+
+
+def test_case_053_domain_that_is_locked_during_the_load_gets_nothing() -> None:
+    """§5.3.2.4: it accepted when INSTALL [for load] came."""
+    host = host_with_session()
+    privileged_domain(host, SSD, NO_PRIVILEGES, make_keys(0x66))
+    host.ok(commands.install_for_load(PACKAGE, SSD))
+    *blocks, last = commands.load_blocks(load_file(), block_size=200)
+    for block in blocks:
+        host.ok(block)
+    free = host.free_memory()
+    other = second_host(host)
+    other.ok(commands.lock(SSD))
+    assert host.sw(last) == 0x6985
+    assert PACKAGE not in host.states(0x20)
+    assert host.free_memory() == free
+    other.ok(commands.unlock(SSD))
+    assert host.load(sd=SSD) == 0x9000
