@@ -157,6 +157,24 @@ async def test_handle_when_the_length_is_no_key_length_then_refused(
     assert not await keystore.has(MASTER)
 
 
+async def test_keys_when_erased_then_gone_for_good_and_what_was_sealed_still_opens(
+    new_keystore: NewKeystore,
+) -> None:
+    keystore = await new_keystore("issuer")
+    handle = KeyHandle("to be erased")
+    await keystore.generate(handle)
+    before = await keystore.derive_application_key(handle, b"card")
+    sealed = await keystore.seal(b"words", context="here")
+    assert await keystore.erase() == 1
+    assert not await keystore.has(handle)
+    with pytest.raises(KeystoreError):
+        await keystore.derive_application_key(handle, b"card")
+    assert await keystore.erase() == 0
+    await keystore.generate(handle)
+    assert await keystore.derive_application_key(handle, b"card") != before
+    assert await keystore.open(sealed, context="here") == b"words"
+
+
 async def test_handle_when_unknown_then_refused(new_keystore: NewKeystore) -> None:
     keystore = await new_keystore("issuer")
     made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)

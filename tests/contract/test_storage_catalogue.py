@@ -30,6 +30,23 @@ async def test_block_when_the_digest_is_not_its_own_then_refused(storage: Postgr
             await work.load_files.put_block("00" * 32, b"block")
 
 
+async def test_blocks_when_their_owners_are_removed_then_they_go_with_the_last_one(
+    storage: PostgresStorage,
+) -> None:
+    shared, own = new_tenant_id().encode(), new_tenant_id().encode()
+    names = {block: hashlib.sha256(block).hexdigest() for block in (shared, own)}
+    first, second = new_tenant_id(), new_tenant_id()
+    async with storage.transaction() as work:
+        for block, owner in ((shared, first), (own, first), (shared, second)):
+            await work.load_files.put_block(names[block], block, owner_id=owner)
+        assert await work.belongings.remove_blocks(first, 10) == 2
+        assert await work.belongings.remove_blocks(first, 10) == 0
+        assert await work.load_files.block(names[own]) is None
+        assert await work.load_files.block(names[shared]) == shared
+        assert await work.belongings.remove_blocks(second, 10) == 1
+        assert await work.load_files.block(names[shared]) is None
+
+
 async def test_document_when_put_again_then_replaced_and_the_file_stays(storage: PostgresStorage) -> None:
     owner_id, entity = new_tenant_id(), "executable-load-file"
     async with storage.transaction() as work:

@@ -94,6 +94,7 @@ def _v1() -> Router:
         route_handlers=[
             parties.register_party,
             parties.list_parties,
+            parties.wipe_party,
             parties.read_audit,
             tokens.list_tokens,
             tokens.issue_token,

@@ -51,6 +51,13 @@ class RegisteredParty(Party, frozen=True, kw_only=True):
         return f"<{type(self).__name__}>"
 
 
+class WipedParty(Answer, frozen=True, kw_only=True):
+    """How much of each kind was removed by this call."""
+
+    id: str
+    removed: dict[str, int]
+
+
 class PartyPage(Answer, frozen=True, kw_only=True):
     """A page; `next` is the cursor for `after`, null on the last page."""
 

@@ -3,15 +3,16 @@
 from typing import Annotated
 
 from litestar import get, post
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from opentsm.api.authentication import Caller
 from opentsm.api.container import Services
-from opentsm.api.idempotency import SECRET_ANSWER
+from opentsm.api.idempotency import SECRET_ANSWER, STREAMED
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.paging import After, Limit, read_page
 from opentsm.tsm.domain.tenant import TenantKind
+from opentsm.tsm.kernel.ids import TenantId
 
 Subject = Annotated[str | None, QueryParameter(description="only entries about this object")]
 
@@ -36,6 +37,22 @@ async def list_parties(
         lambda page: container.onboarding.parties(principal, page), lambda tenant: tenant.id, limit, after
     )
     return m.PartyPage(items=[views.party(tenant) for tenant in items], next=following)
+
+
+@post(
+    "/parties/{party_id:str}/wipe",
+    opt=STREAMED,
+    status_code=200,
+    tags=["parties"],
+    summary="Remove all that a sandbox party owns (operator)",
+)
+async def wipe_party(principal: Caller, container: Services, party_id: FromPath[str]) -> m.WipedParty:
+    """Empty a sandbox party. It stays itself, with its long-term tokens and its audit.
+
+    Whatever stopped it, it is good to be repeated, and goes on where it was.
+    """
+    removed = await container.onboarding.wipe_party(principal, TenantId(party_id))
+    return m.WipedParty(id=party_id, removed=dict(removed))
 
 
 @get("/audit", tags=["audit"], summary="Read the caller's audit trail")

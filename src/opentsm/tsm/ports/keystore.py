@@ -55,6 +55,13 @@ class Keystore(Protocol):
         """Say whether the handle exists."""
         ...
 
+    async def erase(self) -> int:
+        """Forget the keys under all handles for good, and say how many there were.
+
+        The key under which the keystore itself seals stays.
+        """
+        ...
+
     async def share_transport_key(self, handle: KeyHandle, other: "Keystore") -> None:
         """Make a transport key that both keystores hold under this handle (both in this process)."""
         ...

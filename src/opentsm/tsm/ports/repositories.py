@@ -246,7 +246,10 @@ class Segments(Protocol):
 class LoadFiles(Protocol):
     """Load-file data blocks by content, shared by whoever may refer to them."""
 
-    async def put_block(self, sha256: str, block: bytes) -> None: ...
+    async def put_block(self, sha256: str, block: bytes, *, owner_id: TenantId | None = None) -> None:
+        """Store a block once, and that this owner put it there: it stays until all of them are wiped."""
+        ...
+
     async def block(self, sha256: str) -> bytes | None: ...
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports.belongings import Belongings
 
 
 class UnitOfWork(Protocol):
@@ -28,6 +29,7 @@ class UnitOfWork(Protocol):
     idempotency: r.IdempotencyKeys
     prepared_data: r.PreparedDataRecords
     retention: r.Retention
+    belongings: Belongings
     webhooks: d.Webhooks
     deliveries: d.Deliveries
 

@@ -129,6 +129,21 @@ class SoftwareKeystore:
             await self._reload()
         return handle in self._keys
 
+    async def erase(self) -> int:
+        """Forget the keys under all handles for good, and say how many there were.
+
+        The root stays: another process may be sealing under it.
+        """
+        count = 0
+
+        def erased(keys: dict[str, bytes]) -> dict[str, bytes]:
+            nonlocal count
+            count = len(keys)
+            return {}
+
+        await self._change(erased)
+        return count
+
     async def share_transport_key(self, handle: KeyHandle, other: Keystore) -> None:
         """Make a transport key that both keystores hold under this handle.
 

@@ -20,14 +20,16 @@ class PostgresLoadFiles:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def put_block(self, sha256: str, block: bytes) -> None:
-        """Store a block once; raise InvariantError when the digest is not the block's.
+    async def put_block(self, sha256: str, block: bytes, *, owner_id: TenantId | None = None) -> None:
+        """Store a block once, and who put it there; raise InvariantError when the digest is not the block's.
 
         Blocks are shared between tenants, so one that lies about its name would poison the others.
         """
         if hashlib.sha256(block).hexdigest() != sha256.lower():
             raise InvariantError("The load-file data block does not have the digest that should name it.")
         await self._session.change(_BLOCKS["put_block"], sha256.lower(), block)
+        if owner_id is not None:
+            await self._session.change(_BLOCKS["own_block"], sha256.lower(), owner_id)
 
     async def block(self, sha256: str) -> bytes | None:
         """Return the block, or None."""

@@ -7,6 +7,7 @@ import asyncpg
 
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
+from opentsm.tsm.adapters.storage.belongings import PostgresBelongings
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
 from opentsm.tsm.adapters.storage.deliveries import PostgresDeliveries, PostgresWebhooks
@@ -26,6 +27,7 @@ from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
 from opentsm.tsm.ports.sender import DELIVERY_TOPIC
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
@@ -58,6 +60,7 @@ class PostgresUnitOfWork:
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
         self.prepared_data: r.PreparedDataRecords = PostgresPreparedData(session)
         self.retention: r.Retention = PostgresRetention(session)
+        self.belongings: Belongings = PostgresBelongings(session)
         self.webhooks: d.Webhooks = PostgresWebhooks(session)
         self._deliveries = PostgresDeliveries(session)
         self.deliveries: d.Deliveries = self._deliveries

@@ -17,7 +17,7 @@ from opentsm.tsm.domain.card_content import (
     ValueTransaction,
 )
 from opentsm.tsm.domain.exchange import DeviceOrder
-from opentsm.tsm.domain.operation import Operation, OperationType
+from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import Renewal, ServiceInstance
 from opentsm.tsm.engine.sessions import Topology
@@ -157,12 +157,14 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
     """Load a case.
 
     Raises:
-        NotFoundError: there is no such operation.
+        NotFoundError: there is no such operation, or it has ended and its secure element is gone.
     """
     operation = await tx.operations.get(operation_id)
     if operation is None:
         raise NotFoundError("There is no such operation.")
     se = await tx.secure_elements.get(operation.se_id)
+    if se is None and operation.state in ENDED:
+        raise NotFoundError("The operation's secure element was wiped with its issuer.")
     if se is None:
         raise InvariantError("An operation's secure element is missing.")
     instance = await tx.instances.get(operation.instance_id) if operation.instance_id else None

@@ -69,7 +69,10 @@ class Conductor:
             StaleVersionError: another worker was faster; repeat.
         """
         async with self._s.storage.transaction() as tx:
-            case = await load_case(tx, operation_id)
+            try:
+                case = await load_case(tx, operation_id)
+            except NotFoundError:  # it was wiped with its party
+                return
         if case.operation.state in ENDED:
             return
         if case.operation.state in (OperationState.REQUESTED, OperationState.QUEUED):

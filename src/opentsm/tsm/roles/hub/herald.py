@@ -126,7 +126,7 @@ def case_events(case: Case) -> list[Event]:
     if case.se.state is not se.state:
         events.append(se_event(case.se, case.operation.id))
     if instance is not None and case.instance is not None and instance.state is not case.instance.state:
-        events.append(_instance_event(case.instance, case.se, case.operation.id))
+        events.append(instance_event(case.instance, case.se, case.operation.id))
     if case.operation.state in ENDED:
         events.append(operation_event(case.operation, case.instance, case.se))
     return events
@@ -142,7 +142,8 @@ def se_event(se: SecureElement, operation_id: OperationId | None = None) -> Even
     )
 
 
-def _instance_event(instance: ServiceInstance, se: SecureElement, operation_id: OperationId) -> Event:
+def instance_event(instance: ServiceInstance, se: SecureElement, operation_id: OperationId | None) -> Event:
+    """Return that an instance came into a state; its provider and the card's issuer are told."""
     return Event(
         type=f"instance.{instance.state.name.lower()}",
         subject=instance.id,

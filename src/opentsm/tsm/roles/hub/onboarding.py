@@ -13,9 +13,10 @@ from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
 from opentsm.tsm.roles.hub.revocation import Revocation
+from opentsm.tsm.roles.hub.wiping import Wiping
 
 
-class Onboarding(AppAccess, Devices, Mending, Revocation, Parties):
+class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
     """The hub's door for operators, issuers and devices."""
 
     def __init__(

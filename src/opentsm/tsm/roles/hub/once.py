@@ -107,6 +107,7 @@ class _ClaimingWork:
         self.retention = tx.retention
         self.turns = tx.turns
         self.prepared_data = tx.prepared_data
+        self.belongings = tx.belongings
         self.webhooks = tx.webhooks
         self.deliveries = tx.deliveries
 

@@ -37,7 +37,7 @@ class ExecutableDesk(FileDesk):
         document |= {"uploadDate": now, **found.attributes}
         hidden = {BLOCK: {"sha256": found.sha256, "size": len(found.block)}}
         async with self.shelf.changing(owner) as tx:
-            await tx.load_files.put_block(found.sha256, found.block)
+            await tx.load_files.put_block(found.sha256, found.block, owner_id=owner)
             await tx.catalogue.put(owner, shelf.LOAD_FILE, id_, document | hidden, file=data)
             for aid in found.modules:
                 module: Document = {"id": self.shelf.world.new_id(), "elfId": id_, "aid": aid}
@@ -68,7 +68,7 @@ class ExecutableDesk(FileDesk):
             document = kept | {"uploadDate": self.shelf.now(), **found.attributes}
             document["fileName"] = file_name or before["fileName"]
             hidden = {BLOCK: {"sha256": found.sha256, "size": len(found.block)}}
-            await tx.load_files.put_block(found.sha256, found.block)
+            await tx.load_files.put_block(found.sha256, found.block, owner_id=owner)
             await tx.catalogue.put(owner, shelf.LOAD_FILE, id_, document | hidden, file=data)
             ids = {aid: self.shelf.world.new_id() for aid in found.modules}
             await _replace_modules(tx, owner, id_, ids)

@@ -1,5 +1,10 @@
 -- name: put_block
-INSERT INTO load_file_blocks (sha256, block) VALUES ($1, $2) ON CONFLICT DO NOTHING
+-- The update holds a block that is there: nobody removes it before this transaction has ended.
+INSERT INTO load_file_blocks (sha256, block) VALUES ($1, $2)
+ON CONFLICT (sha256) DO UPDATE SET sha256 = excluded.sha256
+
+-- name: own_block
+INSERT INTO load_file_owners (sha256, owner_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: block
 SELECT block FROM load_file_blocks WHERE sha256 = $1

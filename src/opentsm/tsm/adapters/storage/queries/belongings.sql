@@ -1,0 +1,105 @@
+-- name: remove_instances
+WITH old AS MATERIALIZED (
+    SELECT id FROM service_instances WHERE provider_id = $1 LIMIT $2 FOR UPDATE
+), credits AS (
+    DELETE FROM se_credits t USING old WHERE t.instance_id = old.id
+)
+DELETE FROM service_instances t USING old WHERE t.id = old.id
+
+-- name: remove_segments
+WITH old AS MATERIALIZED (
+    SELECT owner_id, id FROM segments WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM segments t USING old WHERE t.owner_id = old.owner_id AND t.id = old.id
+
+-- name: remove_key_sets
+WITH old AS MATERIALIZED (
+    SELECT owner_id, se_id, sd_aid, kvn FROM key_sets WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM key_sets t USING old
+WHERE t.owner_id = old.owner_id AND t.se_id = old.se_id AND t.sd_aid = old.sd_aid AND t.kvn = old.kvn
+
+-- name: remove_prepared_data
+WITH old AS MATERIALIZED (
+    SELECT provider_id, id FROM prepared_data WHERE provider_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM prepared_data t USING old WHERE t.provider_id = old.provider_id AND t.id = old.id
+
+-- name: remove_catalogue
+WITH old AS MATERIALIZED (
+    SELECT owner_id, entity, id FROM catalogue WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM catalogue t USING old
+WHERE t.owner_id = old.owner_id AND t.entity = old.entity AND t.id = old.id
+
+-- name: remove_webhooks
+WITH old AS MATERIALIZED (
+    SELECT id FROM webhooks WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM webhooks t USING old WHERE t.id = old.id
+
+-- name: remove_deliveries
+WITH old AS MATERIALIZED (
+    SELECT id FROM deliveries WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM deliveries t USING old WHERE t.id = old.id
+
+-- name: remove_enrolment_codes
+WITH old AS MATERIALIZED (
+    SELECT digest FROM enrolment_codes WHERE document::jsonb ->> 'tenant_id' = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM enrolment_codes t USING old WHERE t.digest = old.digest
+
+-- name: remove_devices
+WITH old AS MATERIALIZED (
+    SELECT id FROM devices WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+), sessions AS (
+    DELETE FROM device_sessions t USING old WHERE t.device_id = old.id
+), assertions AS (
+    DELETE FROM device_assertions t USING old WHERE t.device_id = old.id
+)
+DELETE FROM devices t USING old WHERE t.id = old.id
+
+-- name: remove_idempotency_keys
+WITH old AS MATERIALIZED (
+    SELECT tenant_id, key FROM idempotency_keys WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM idempotency_keys t USING old WHERE t.tenant_id = old.tenant_id AND t.key = old.key
+
+-- name: blocks
+SELECT sha256 FROM load_file_owners WHERE owner_id = $1 LIMIT $2
+
+-- name: hold_blocks
+-- Whoever puts one of these there again waits, and then puts it there anew.
+SELECT sha256 FROM load_file_blocks WHERE sha256 = ANY ($1::text[]) FOR UPDATE
+
+-- name: disown_blocks
+DELETE FROM load_file_owners WHERE sha256 = ANY ($1::text[]) AND owner_id = $2
+
+-- name: still_owned
+SELECT found.sha256 FROM unnest($1::text[]) AS wanted (sha256)
+CROSS JOIN LATERAL (SELECT sha256 FROM load_file_owners WHERE sha256 = wanted.sha256 LIMIT 1) AS found
+
+-- name: remove_blocks
+DELETE FROM load_file_blocks WHERE sha256 = ANY ($1::text[])
+
+-- name: remove_orders_of_operations
+DELETE FROM device_orders WHERE state = 'CONSUMED' AND operation_id = ANY ($1::text[])
+
+-- name: remove_segments_of_operations
+DELETE FROM segments WHERE operation_id = ANY ($1::text[])
+
+-- name: remove_operations
+DELETE FROM operations WHERE id = ANY ($1::text[])
+
+-- name: remove_orders_of_elements
+DELETE FROM device_orders WHERE se_id = ANY ($1::text[])
+
+-- name: remove_sessions_of_elements
+DELETE FROM device_sessions WHERE se_id = ANY ($1::text[])
+
+-- name: remove_elements
+DELETE FROM secure_elements WHERE id = ANY ($1::text[])
+
+-- name: open_on
+SELECT document, plan_document, version FROM operations WHERE se_id = $1 AND state = ANY ($2::text[])

@@ -1,0 +1,47 @@
+"""What belongs to a party, as far as it can be removed with the party's knowledge of it. Never its audit."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol
+
+from opentsm.tsm.domain.operation import Operation
+from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
+
+
+class Belonging(Enum):
+    """Kinds of rows that are simply removed, in the order in which they go."""
+
+    INSTANCES = "instances"
+    SEGMENTS = "segments"
+    KEY_SETS = "key_sets"
+    PREPARED_DATA = "prepared_data"
+    CATALOGUE = "catalogue"
+    WEBHOOKS = "webhooks"
+    DELIVERIES = "deliveries"
+    ENROLMENT_CODES = "enrolment_codes"
+    DEVICES = "devices"
+    IDEMPOTENCY_KEYS = "idempotency_keys"
+
+
+class Belongings(Protocol):
+    """Removes what a party owns; every method is bounded by what it is given."""
+
+    async def remove(self, what: Belonging, owner_id: TenantId, limit: int) -> int:
+        """Remove at most `limit` rows of an owner, with what depends on them; return how many that were."""
+        ...
+
+    async def remove_blocks(self, owner_id: TenantId, limit: int) -> int:
+        """Remove load-file data blocks that nobody else has put there; return how many were the owner's."""
+        ...
+
+    async def remove_operations(self, ids: Sequence[OperationId]) -> int:
+        """Remove operations with their consumed orders and segments."""
+        ...
+
+    async def remove_elements(self, ids: Sequence[SeId]) -> int:
+        """Remove secure elements with their orders and sessions, and all that is known of their cards."""
+        ...
+
+    async def open_on(self, se_id: SeId) -> Sequence[Operation]:
+        """Return the operations on a secure element that have not ended."""
+        ...
