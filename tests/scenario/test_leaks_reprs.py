@@ -61,7 +61,7 @@ HOLDERS: tuple[object, ...] = (
     MasterKey(key=KEY.hex()),
     ApplicationKey(key=KEY.hex()),
     api.NewInstance(service_id="s", se_id="e", data={"pan": PAN}),
-    api.RegisteredParty(id="i", kind="k", name="n", created_at=NOW, token=TEXT),
+    api.RegisteredParty(id="i", kind="k", name="n", sandbox=False, created_at=NOW, token=TEXT),
     api.Enrolment(code=TEXT, expires_at=NOW),
     api.NewDevice(code=TEXT, public_key={}, name="n"),
     api.AssertionBody(assertion=TEXT),

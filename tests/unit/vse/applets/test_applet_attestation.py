@@ -94,6 +94,7 @@ CHANGED = token(body()).replace(PROCESS, bytes(16))
         (encode_tlv(0x7F40, token(body())[4:]), 0x6A80),
         (b"", 0x6A80),
     ],
+    ids=range(12),
 )
 def test_token_when_anything_is_wrong_is_refused_and_the_one_before_stays(data: bytes, sw: int) -> None:
     card, before = badge(), token(body(tag80=b"\x2a"))
@@ -122,6 +123,7 @@ def test_token_when_the_badge_has_no_anchor_or_is_said_to_be_encrypted_is_refuse
         encode_tlv(0xDF41, point(KEY)) * 5,
         b"\xdf",
     ],
+    ids=range(5),
 )
 def test_anchors_when_they_are_none_are_refused_at_installation(parameters: bytes) -> None:
     with pytest.raises(StatusError) as refused:
