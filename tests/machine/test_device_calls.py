@@ -20,11 +20,11 @@ from opentsm.tsm.domain.device_call import (
     ResourceNotFoundError,
 )
 from opentsm.tsm.domain.operation import Operation, OperationType
-from opentsm.tsm.domain.secure_element import SeState
+from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, TenantId
 from opentsm.tsm.ports.repositories import Page
-from opentsm.tsm.roles.hub.device_calls import DeviceCaller
+from opentsm.tsm.roles.hub.device_calls import DeviceCaller, DeviceCalls
 
 replace = msgspec.structs.replace
 
@@ -181,6 +181,30 @@ async def test_creation_when_repeated_gives_the_same_instance_until_it_is_termin
     with pytest.raises(ResourceNotFoundError):
         await bench.calls.instance(bench.caller, first.id)
     assert (await create(bench)).id != first.id
+
+
+async def test_creation_when_another_call_makes_the_instance_meanwhile_gives_that_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other call comes between the look for instances and the look for a card."""
+    made: list[ServiceInstance] = []
+    looked = bench.calls._reachable
+    calls = 0
+
+    async def reached(caller: DeviceCaller) -> list[SecureElement]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first look was for instances
+            made.append(
+                await DeviceCalls(bench.calls._s).create_instance(
+                    caller, service_id=bench.description.service_id, version_pattern_or_tag="x.x.x"
+                )
+            )
+        return await looked(caller)
+
+    monkeypatch.setattr(bench.calls, "_reachable", reached)
+    assert (await create(bench)).id == made[0].id
+    assert len(await bench.calls.instances(bench.caller, bench.description.service_id)) == 1
 
 
 async def test_creation_when_another_version_is_there_already_exists(bench: Bench) -> None:

@@ -29,6 +29,7 @@ from opentsm.tsm.kernel.errors import (
     StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import InstanceId
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.device_checks import GONE, Availability, DeviceChecks
 from opentsm.tsm.roles.hub.device_processes import DeviceProcesses
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller, as_call_errors
@@ -140,6 +141,8 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             fresh = await tx.secure_elements.get(se.id)
             if fresh is None or fresh.version != se.version:
                 raise StaleVersionError
+            if await _has_service(tx, instance):
+                raise StaleVersionError  # made between the look for instances and that for the card
             await tx.secure_elements.save(fresh)
             await tx.instances.add(instance)
             if used is not None:
@@ -325,6 +328,13 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             target_state(instance.state, request)
             check_state(instance, type_, caller.provider_id)
         return instance
+
+
+async def _has_service(tx: UnitOfWork, new: ServiceInstance) -> bool:
+    return any(
+        one.provider_id == new.provider_id and one.description.service_id == new.description.service_id
+        for one in await tx.instances.on_secure_element(new.se_id)
+    )
 
 
 def _same(instance: ServiceInstance, pattern: VersionPattern) -> ServiceInstance:
