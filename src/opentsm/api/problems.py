@@ -163,10 +163,15 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
         faults = [(missing["name"], "is missing")]
     if not faults:
         return _http(request, error)
-    detail = "; ".join(f"{field}: {text}" if field else text for field, text in faults)
-    return _answer(
-        request, 400, _INVALID, code="invalid_input", detail=f"{detail}.", field=faults[0][0] or None
-    )
+    detail = "; ".join(_said(field, text) for field, text in faults)
+    response = _answer(request, 400, _INVALID, code="invalid_input", detail="", field=faults[0][0] or None)
+    response.content = msgspec.structs.replace(response.content, detail=f"{detail}.")
+    return response
+
+
+def _said(field: str, text: str) -> str:
+    """Say one fault; each part is veiled as what it is: a pointer looks like base64 but for its slashes."""
+    return f"{veiled(field, paths=True)}: {veiled(text)}" if field else veiled(text)
 
 
 def _malformed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem] | None:
