@@ -41,6 +41,7 @@ from opentsm.tsm.domain.secure_element import (
 )
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, Tenant, TenantKind
+from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Grouping, PersonalizationCommand
 from opentsm.tsm.kernel.errors import NotFoundError
@@ -155,6 +156,16 @@ class NoCatalogue:
     ) -> bytes:
         self.sealed.append(data)
         return b"sealed " + bytes([len(self.sealed)])
+
+    async def user_form(self, provider_id: TenantId, description: ServiceDescription) -> UserForm:
+        return UserForm(
+            service_id=description.service_id,
+            version=description.version_tag,
+            flavor_id=description.flavor_id,
+            fields=(),
+            messages={},
+            complete=True,
+        )
 
     async def check_personalization_data(
         self, provider_id: TenantId, description: ServiceDescription, data: dict[str, str]

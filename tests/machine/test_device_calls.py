@@ -1,5 +1,6 @@
 """Calls of an app on a device: who may ask, which secure element is chosen, every state with every call."""
 
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.machine.bench import Bench
 from opentsm.tsm.domain.card_content import Stage
 from opentsm.tsm.domain.device_call import (
     AlreadyExistsError,
+    CallUnauthorizedError,
     DeviceCallError,
     InvalidArgumentError,
     NoEligibleScError,
@@ -317,6 +319,26 @@ async def test_check_when_versions_are_offered_tells_the_highest_that_fits(bench
     told = await bench.calls.check_update(bench.caller, instance.id, "x.x.x")
     assert told.information is not None
     assert told.information.service_version_tag == "2.0.0"
+
+
+async def test_form_when_asked_for_then_of_what_is_there_or_would_come(bench: Bench) -> None:
+    offer(bench, "1.2.0", "2.0.0")
+    service = bench.description.service_id
+    asked = bench.calls.user_form
+    assert (await asked(bench.caller, service, "1.x.x")).version == "1.2.0"
+    await create(bench, "1.0.0")
+    answers = [(await asked(bench.caller, service, tag)).version for tag in ("1.x.x", "1.2.x", "2.0.0")]
+    assert answers == ["1.0.0", "1.2.0", "2.0.0"]
+    with pytest.raises(NoEligibleScError):
+        await asked(bench.caller, service, "3.x.x")
+    with pytest.raises(ResourceNotFoundError):
+        await asked(bench.caller, "another", "x.x.x")
+    with pytest.raises(CallUnauthorizedError):
+        await asked(replace_services(bench.caller, "another"), service, "x.x.x")
+
+
+def replace_services(caller: DeviceCaller, *services: str) -> DeviceCaller:
+    return dataclasses.replace(caller, services=services)
 
 
 async def test_update_when_the_version_is_there_already_finds_no_eligible_card(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The device API: both tokens, the calls, their refusals with the guideline's numbers, and processes."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,6 +201,7 @@ async def test_deployment_when_the_request_has_no_such_form_then_invalid_argumen
     made = await app.instance()
     found = refused(await app.post(f"{INSTANCES}/{made['id']}/deployments", body), 400, 4, "INVALID_ARGUMENT")
     assert field in (None, found.get("field")), found
+    assert "hidden" not in found["detail"]
 
 
 async def test_calls_when_the_state_does_not_allow_them_then_not_allowed(app: App) -> None:
@@ -231,6 +233,58 @@ async def test_checks_when_asked_then_what_this_device_could_have(app: App) -> N
     found = (await app.get(update, newVersion="x.x.x")).json()
     assert found == {"updateAvailable": False, "newVersion": "", "newTechnicalInformation": None}
     assert refused(await app.get(update, newVersion="1"), 400, 4, "INVALID_ARGUMENT")["field"] == "newVersion"
+
+
+DOOR: Json = {
+    "name": "door",
+    "type": "ascii",
+    "max": 8,
+    "from": "user",
+    "title": {"en": "Entrance", "de": "Eingang"},
+    "choices": [{"value": "MAIN", "title": {"en": "Main entrance"}}],
+}
+RECIPE: Json = {
+    "format": "opentsm-personalization/1",
+    "version": "door-1",
+    "fields": [DOOR],
+    "groupings": [{"dgi": "6003", "value": [{"field": "door"}]}],
+    "messages": {"success": {"en": "Your badge is ready."}},
+}
+
+
+async def with_form(app: App) -> str:
+    """Publish a service whose end user chooses an entrance; return its id."""
+    door = await Caller(app.api.client, await app.api.party("provider")).provider_door()
+    shelf, names = Shelf(door), ("scriptFilename", "scriptFile")
+    load_file = await shelf.upload_load_file(BADGE)
+    path = "/sptsm/1.0.4/personalization-scripts"
+    recipe = await door.upload(path, names, "door.json", json.dumps(RECIPE).encode())
+    return (await shelf.publish(BADGE, load_file, recipe, ["scp03-i70"])).id
+
+
+async def test_form_when_the_app_asks_then_what_its_user_gives(app: App) -> None:
+    app.service_id = await with_form(app)
+    path = f"{API}/services/{app.service_id}/form"
+    form = (await app.get(path, version="x.x.x")).json()
+    (field,) = form["fields"]
+    assert (form["version"], form["complete"]) == ("1.0.0", True)
+    assert (field["name"], field["type"], field["max"]) == ("door", "ascii", 8)
+    assert field["title"] == DOOR["title"]
+    assert field["choices"] == DOOR["choices"]
+    assert form["messages"] == RECIPE["messages"]
+    refused(await app.get(path, version="x.1.x"), 400, 4, "INVALID_ARGUMENT")
+    refused(await app.get(path, version="2.x.x"), 409, 8, "NO_ELIGIBLE_SC")
+    refused(await app.get(f"{API}/services/none/form", version="x.x.x"), 404, 17, "NOT_FOUND")
+    made = await app.instance()
+    for data in ({"door": "BACK"}, {"window": "1"}):
+        commands = [{"type": "install"}, {"type": "personalize", "personalizationData": data}]
+        body = {"serviceCommands": commands, "finalizeDeployment": True}
+        answer = await app.post(f"{INSTANCES}/{made['id']}/deployments", body)
+        assert refused(answer, 400, 4, "INVALID_ARGUMENT")["field"] == "/serviceCommands"
+        assert "BACK" not in answer.text
+    issued = await app.api.post("provider", "/v1/access-tokens", {"services": ["another"]})
+    app.access = issued.json()["token"]
+    refused(await app.get(path, version="x.x.x"), 403, 15, "UNAUTHORIZED")
 
 
 async def test_requests_when_they_have_a_key_then_carried_out_once(app: App) -> None:

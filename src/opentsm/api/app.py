@@ -13,7 +13,7 @@ from opentsm.api.attempts import FailedProofs
 from opentsm.api.authentication import BearerAuthentication, provide_principal
 from opentsm.api.bodies import DEVICE_BYTES, PARTY_BYTES
 from opentsm.api.container import ApiContainer, provide_container
-from opentsm.api.device_api import door, processes
+from opentsm.api.device_api import door, processes, user_forms
 from opentsm.api.device_api import instances as instances_of_apps
 from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
@@ -160,6 +160,7 @@ def _device_api() -> Router:
             instances_of_apps.terminate_service,
             instances_of_apps.check_service_deployment_available,
             instances_of_apps.check_service_update_available,
+            user_forms.get_service_form,
             processes.show_process,
             processes.follow_process,
             processes.cancel_process,

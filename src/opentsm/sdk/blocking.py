@@ -17,6 +17,7 @@ from opentsm.sdk.messages import (
     ProcessResult,
     ServiceCommand,
     ServiceDeploymentAvailable,
+    ServiceForm,
     ServiceInstance,
     ServiceUpdateAvailable,
 )
@@ -135,6 +136,10 @@ class BlockingTsmApiService:
     ) -> ServiceUpdateAvailable:
         """Say to which version an instance could be updated."""
         return self._wait(self._service.check_service_update_available(service_instance_id, new_version))
+
+    def get_service_form(self, service_id: str, version: str) -> ServiceForm:
+        """Return what the end user is asked for."""
+        return self._wait(self._service.get_service_form(service_id, version))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

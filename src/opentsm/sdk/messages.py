@@ -232,3 +232,40 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def to_json(value: object) -> bytes:
     """Write a request's body."""
     return msgspec.json.encode(value)
+
+
+class FormChoice(Message, frozen=True, kw_only=True):
+    """A value that a field may have; its title by language tag."""
+
+    value: str
+    title: dict[str, str]
+
+
+class FormField(Message, frozen=True, kw_only=True):
+    """What the end user is asked for; title and hint by language tag.
+
+    `min` and `max` bound the length (hex, text: bytes; digits, ascii: characters) or an integer's value.
+    """
+
+    name: str
+    type: str
+    min: int
+    max: int
+    secret: bool
+    title: dict[str, str]
+    hint: dict[str, str]
+    characters: str
+    choices: list[FormChoice]
+
+
+class ServiceForm(Message, frozen=True, kw_only=True):
+    """The fields of a service's version, and the words for success and failure by language tag.
+
+    `complete`: nothing is needed but what the end user gives.
+    """
+
+    service_id: str
+    version: str
+    fields: list[FormField]
+    messages: dict[str, dict[str, str]]
+    complete: bool

@@ -19,6 +19,7 @@ from opentsm.sdk.messages import (
     ProcessResult,
     ServiceCommand,
     ServiceDeploymentAvailable,
+    ServiceForm,
     ServiceInstance,
     ServiceInstances,
     ServiceUpdateAvailable,
@@ -173,6 +174,11 @@ class TsmApiService:
         """Say to which higher version an instance could be updated; patterns as for deployments."""
         path = f"{_INSTANCES}/{_part(service_instance_id)}/update-available"
         return await self._backend.get(path, ServiceUpdateAvailable, newVersion=new_version)
+
+    async def get_service_form(self, service_id: str, version: str) -> ServiceForm:
+        """Return what the end user is asked for, named as in `personalization_data`; our own call."""
+        path = f"{DEVICE_API}/services/{_part(service_id)}/form"
+        return await self._backend.get(path, ServiceForm, version=version)
 
     async def process(self, process_id: str) -> Process:
         """Return a process as it is now: after a restart an app finds its own again."""

@@ -306,6 +306,32 @@ async def test_checks_when_answered_then_version_and_technical_information() -> 
     ]
 
 
+async def test_form_when_answered_then_fields_and_words() -> None:
+    field = {
+        "name": "door",
+        "type": "ascii",
+        "min": 0,
+        "max": 8,
+        "secret": False,
+        "title": {"en": "Entrance"},
+        "hint": {},
+        "characters": "",
+        "choices": [{"value": "MAIN", "title": {"en": "Main entrance"}}],
+    }
+    form = {
+        "serviceId": "s1",
+        "version": "1.0.0",
+        "fields": [field],
+        "messages": {"success": {"en": "Ready."}},
+        "complete": True,
+    }
+    server = Server(answer(form))
+    async with service(server) as tsm:
+        found = await tsm.get_service_form("s1", "1.x.x")
+    assert (found.fields[0].choices[0].value, found.messages["success"]["en"]) == ("MAIN", "Ready.")
+    assert server.lines == ["GET /v1/device-api/services/s1/form?version=1.x.x"]
+
+
 def test_client_when_tokens_would_travel_in_the_clear_then_refused() -> None:
     for url in ("http://tsm.example", "ftp://localhost", "tsm.example"):
         with pytest.raises(sdk.InvalidArgumentError):

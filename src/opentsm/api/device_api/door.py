@@ -104,4 +104,6 @@ def _member(request: Request[Any, Any, Any], field: str | None) -> str | None:
     """Name the value at fault as this call names it."""
     if field == "/version":
         return str(request.scope["route_handler"].opt.get("version_field", field))
+    if field is not None and field.startswith("/data"):
+        return "/serviceCommands"  # a map of free names: the pointer ends before it
     return _MEMBERS.get(field or "", field)

@@ -187,3 +187,40 @@ class Process(Answer, frozen=True, kw_only=True):
     progress: int
     operation: int
     result: ProcessResult | None
+
+
+class FormChoice(Answer, frozen=True, kw_only=True):
+    """A value that a field may have; its title by language tag."""
+
+    value: str
+    title: dict[str, str]
+
+
+class FormField(Answer, frozen=True, kw_only=True):
+    """What the end user is asked for; title and hint by language tag.
+
+    `min` and `max` bound the length (hex, text: bytes; digits, ascii: characters) or an integer's value.
+    """
+
+    name: str
+    type: str
+    min: int
+    max: int
+    secret: bool
+    title: dict[str, str]
+    hint: dict[str, str]
+    characters: str
+    choices: list[FormChoice]
+
+
+class ServiceForm(Answer, frozen=True, kw_only=True):
+    """The fields of a service's version, and the words for success and failure by language tag.
+
+    `complete`: nothing is needed but what the end user gives.
+    """
+
+    service_id: str
+    version: str
+    fields: list[FormField]
+    messages: dict[str, dict[str, str]]
+    complete: bool

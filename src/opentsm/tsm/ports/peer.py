@@ -10,6 +10,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import Access, CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
 from opentsm.tsm.domain.service import KeptAnswer
+from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
@@ -137,6 +138,10 @@ class ServiceCatalogue(Protocol):
         self, description: ServiceDescription, profile_id: str
     ) -> TechnicalInformation:
         """Say what an app is told about this service on a card of this profile."""
+        ...
+
+    async def user_form(self, provider_id: TenantId, description: ServiceDescription) -> UserForm:
+        """Say what the end user is asked for before a description gets on a card."""
         ...
 
     async def holds(self, description: ServiceDescription) -> bool:

@@ -22,6 +22,7 @@ from opentsm.tsm.domain.operation import Operation, OperationType
 from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import ServiceInstance
+from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.domain.version_pattern import VersionPattern, version_number
 from opentsm.tsm.kernel.errors import (
     ConflictError,
@@ -201,6 +202,35 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             if reachable
             else "Let the device's agent open a session with its secure element first.",
         )
+
+    async def user_form(self, caller: DeviceCaller, service_id: str, version_pattern: str) -> UserForm:
+        """Say what the end user gives for a version of a service on this device.
+
+        It is the form of the instance where there is one of a version that fits, else of what
+        `create_instance` or an update would bring.
+
+        Raises:
+            DeviceCallError: 4, 8 or 17.
+        """
+        caller.require_service(service_id)
+        pattern = VersionPattern.parse(version_pattern)
+        async with as_call_errors():
+            known = await self.instances(caller, service_id)
+            description = await self._described(caller, service_id, pattern, known)
+            return await self._s.peers.catalogue().user_form(caller.provider_id, description)
+
+    async def _described(
+        self, caller: DeviceCaller, service_id: str, pattern: VersionPattern, known: list[ServiceInstance]
+    ) -> ServiceDescription:
+        if not known:
+            return (await self._eligible(caller, service_id, pattern))[1]
+        if pattern.matches(known[0].description.version_tag):
+            return known[0].description
+        se = await self.secure_element(caller, known[0].se_id)
+        tag = await self._newest(caller, service_id, se, pattern)
+        if tag is None:
+            raise NoEligibleScError("The secure element cannot take a version that is asked for.")
+        return await self._s.peers.catalogue().describe(caller.provider_id, service_id, tag, se.profile)
 
     async def _require_version(
         self, caller: DeviceCaller, service_id: str, tag: str, se: SecureElement

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
 from opentsm.tsm.domain.prepared import context_of
+from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
@@ -29,7 +30,7 @@ from opentsm.tsm.roles.sp.scripts import RECIPE, KeystoreOf, ScriptDesk
 from opentsm.tsm.roles.sp.services import ServiceDesk
 from opentsm.tsm.roles.sp.shelf import Shelf, find
 from opentsm.tsm.roles.sp.spos_configs import SposConfigDesk
-from opentsm.tsm.roles.sp.user_form import UserForm, form_of
+from opentsm.tsm.roles.sp.user_form import form_of
 from opentsm.tsm.roles.sp.versions import VersionDesk
 
 
@@ -226,6 +227,10 @@ class SpCatalogue:
             NotFoundError: as `describe`, and so are InvalidInputError and ConflictError.
         """
         description = await self.describe(provider_id, service_id, version_tag, profile_id)
+        return await self.user_form(provider_id, description)
+
+    async def user_form(self, provider_id: TenantId, description: ServiceDescription) -> UserForm:
+        """Return what the end user is asked for before a description gets on a card."""
         return form_of(description, await self._recipes(provider_id, description))
 
     async def _recipes(self, provider_id: TenantId, description: ServiceDescription) -> list[Recipe]:

@@ -8,47 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from opentsm.tsm.domain.card_content import ServiceDescription
-from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.domain.user_form import FormChoice, FormField, UserForm
 from opentsm.tsm.roles.sp.recipes import Field, Recipe
-
-
-class FormChoice(Record, frozen=True, kw_only=True):
-    """A value that a field may have; `title` by language tag, empty: show the value."""
-
-    value: str
-    title: Mapping[str, str]
-
-
-class FormField(Record, frozen=True, kw_only=True):
-    """One field: what it must be, and its words by language tag.
-
-    `min` and `max` bound the length (hex, text: bytes; digits, ascii: characters) or an integer's value.
-    """
-
-    name: str
-    type: str
-    min: int
-    max: int
-    secret: bool
-    title: Mapping[str, str]
-    hint: Mapping[str, str]
-    characters: str
-    choices: tuple[FormChoice, ...]
-
-
-class UserForm(Record, frozen=True, kw_only=True):
-    """The form of a service's version on one kind of card.
-
-    `complete`: nothing is needed beside what the end user gives. `messages` by outcome (success, failure)
-    and language tag.
-    """
-
-    service_id: str
-    version: str
-    flavor_id: str
-    fields: tuple[FormField, ...]
-    messages: Mapping[str, Mapping[str, str]]
-    complete: bool
 
 
 def form_of(description: ServiceDescription, recipes: Sequence[Recipe]) -> UserForm:
