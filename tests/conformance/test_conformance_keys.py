@@ -26,6 +26,7 @@ from opentsm.card.gp.keys import (
     KeyType,
     ecc_private_put_key_field,
     ecc_public_put_key_field,
+    encrypt_key,
     put_key_field,
     put_key_fields,
 )
@@ -168,6 +169,19 @@ def test_case_108_own_curve_of_a_key_is_not_shown() -> None:
     data = b"\x73" + ecc_public_put_key_field(point, parameters(Curve.P_256))
     host.ok(CommandApdu(0x80, 0xD8, 0x00, 0x01, data, 256, extended=True))
     assert information(host) == key_template(entries(0x30) + bytes.fromhex("C0040173B040"))
+
+
+@pytest.mark.parametrize("length", [0x00, 0x11, 0x20, 0x80])
+def test_case_110_inner_length_that_is_not_the_keys_is_refused(length: int) -> None:
+    """§11.8.2.3.3: the padding is shorter than a block, and no key is longer than its cipher text."""
+    host = host_with_session()
+    assert host.dek is not None
+    key = Secret(b"\x51" * 16)
+    block = bytes([length]) + encrypt_key(host.dek, key)
+    field = b"\x88" + bytes([len(block)]) + block + b"\x03" + kcv_aes(key.reveal())
+    before = host.card.image()
+    assert host.sw(commands.put_key(0x31, [field])) == 0x6A80
+    assert host.card.image() == before
 
 
 def test_unknown_key_type_is_refused() -> None:

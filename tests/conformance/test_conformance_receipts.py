@@ -5,6 +5,7 @@ from tests.conformance.delegation import (
     BLOCK,
     DIGEST,
     KEYS,
+    OTHER_KEYS,
     SCHEMES,
     SECOND,
     UNIQUE,
@@ -223,3 +224,20 @@ def test_case_094_delegated_announcement_and_first_blocks_have_none_either() -> 
     assert host.ok(signed_install(0x02, 0x00, load_fields(), SIGNER)) == b"\x00"
     assert [host.ok(command) for command in blocks(BLOCK)[:-1]] == [b"\x00"] * (len(blocks()) - 1)
     assert len(DIGEST) == 64
+
+
+def test_case_090_locked_domain_with_receipt_generation_makes_none() -> None:
+    """§5.3.2.4, §C.1.1.2: without its receipt the operation fails."""
+    host = CardHost(make_card(isd_privileges="9EFE00"))
+    host.authenticate()
+    assert put(host, 0x70, scheme("P-256").verification_field) == 0x9000
+    privileged_domain(host, SSD, Privilege.DELEGATED_MANAGEMENT, KEYS)
+    privileged_domain(host, SSD2, Privilege.RECEIPT_GENERATION, OTHER_KEYS)
+    enter(host, SSD2)
+    assert put(host, 0x71, scheme("AES-128").signing_field) == 0x9000
+    command = signed_install(0x02, 0x00, load_fields(), SIGNER)
+    for change, expected in ((commands.lock(SSD2), 0x6985), (commands.unlock(SSD2), 0x9000)):
+        enter(host)
+        host.ok(change)
+        enter(host, SSD)
+        assert host.sw(command) == expected

@@ -266,6 +266,20 @@ def test_key_set_is_blocked_after_the_retry_limit_and_across_power_cycles() -> N
     assert host.raw(commands.initialize_update(0, bytes(8))).sw == 0x6983
 
 
+def test_blocked_key_set_works_again_when_it_is_replaced() -> None:
+    """§7.5.1: tries are counted for a key set; new keys have all of theirs."""
+    host = CardHost(make_card(retry_limit=2))
+    host.authenticate()
+    assert host.put_keys(make_keys(0x51), 0x31).sw == 0x9000
+    for _ in range(2):
+        host.raw(commands.initialize_update(0x30, bytes(8)))
+        host.raw("8482010010" + "00" * 16)
+    assert host.raw(commands.initialize_update(0x30, bytes(8))).sw == 0x6983
+    host.authenticate(make_keys(0x51), kvn=0x31)
+    assert host.put_keys(make_keys(0x61), 0x30, replace=0x30).sw == 0x9000
+    host.authenticate(make_keys(0x61), kvn=0x30)
+
+
 def test_success_clears_the_retry_counter() -> None:
     host = CardHost(make_card(retry_limit=2))
     for _ in range(3):
@@ -460,6 +474,19 @@ def test_case_152_begin_and_end_outside_their_session() -> None:
     assert host.sw(begin_r_mac_session(0x10)) == 0x6985
     assert host.sw(end_r_mac_session(keep=True)) == 0x6A86
     assert host.ok(commands.get_data(0x42))  # still with its R-MAC, as the host checks
+
+
+def test_case_152_second_begin_that_asks_for_more_is_refused() -> None:
+    """The text leaves it open; a host that was refused keeps the level that it has."""
+    host = host_with_session(level=0x03)
+    assert host.sw(begin_r_mac_session(0x10)) == 0x9000
+    assert host.sw(begin_r_mac_session(0x30)) == 0x6985
+    assert host.channel is not None
+    wrapped = host.channel.wrap(commands.get_data(0x42))
+    plain = CardHost(make_card()).raw(commands.get_data(0x42)).data
+    protected = host.raw(wrapped.apdu)
+    assert protected.data[:-8] == plain
+    assert host.channel.unwrap(protected, wrapped.link).data == plain
 
 
 def test_case_152_response_security_that_i_lacks_is_refused() -> None:
