@@ -8,6 +8,7 @@ import pytest
 
 from opentsm.tsm.adapters.storage.session import _only_reads
 from opentsm.tsm.adapters.storage.sql import DESCENDING, load_queries
+from opentsm.tsm.ports.belongings import Belonging
 from opentsm.tsm.ports.repositories import Expendable
 
 PACKAGE = files("opentsm.tsm.adapters.storage")
@@ -18,6 +19,7 @@ SOURCE = "\n".join(module.read_text() for module in MODULES if module.name != "m
 
 # named by what they are about: `_SQL[f"prune_{what.value}"]`
 EXPENDABLE = {f"{verb}_{what.value}" for verb in ("due", "prune") for what in Expendable}
+BELONGINGS = {f"remove_{what.value}" for what in Belonging}
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES)
@@ -28,7 +30,7 @@ def test_queries_when_loaded_then_each_has_a_body_and_is_used(repository: str) -
         assert re.search(r"\b(SELECT|INSERT|UPDATE|DELETE)\b", body), name
         forwards = name.removesuffix(DESCENDING)
         assert forwards == name or forwards in queries, name
-        assert f'"{forwards}"' in SOURCE or name in EXPENDABLE, name
+        assert f'"{forwards}"' in SOURCE or name in EXPENDABLE | BELONGINGS, name
 
 
 def test_sql_then_stands_in_query_files_only() -> None:
