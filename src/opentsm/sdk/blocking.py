@@ -67,10 +67,18 @@ class BlockingTsmApiService:
         """Close the connections and end the thread."""
         if self._loop.is_closed():
             return
-        self._wait(self._service.close())
+        self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Close, and let what a stream left behind end: a loop that stops before says so on stderr."""
+        await self._service.close()
+        await self._loop.shutdown_asyncgens()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=1.0)
 
     def set_access_token(self, get_token: GetToken) -> None:
         """Say where access tokens come from."""

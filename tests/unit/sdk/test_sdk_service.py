@@ -1,8 +1,9 @@
 """The client library against a server made of answers: tokens, retries, events, polling, errors."""
 
 import asyncio
+import gc
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -340,6 +341,39 @@ def test_client_when_tokens_would_travel_in_the_clear_then_refused() -> None:
 
 def test_personalization_data_when_shown_then_names_only() -> None:
     assert "1234" not in repr(sdk.PersonalizeServiceCommand(personalization_data={"pin": "1234"}))
+
+
+class Lingering(httpx.AsyncByteStream):
+    """A stream whose end takes the loop some turns, as that of a real connection."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            yield self._data
+        finally:
+            for _ in range(2000):
+                await asyncio.sleep(0)
+
+
+def test_blocking_service_when_closed_after_a_process_then_no_task_is_left_pending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = events(("onProcessStart", START), ("onProcessResult", RESULT))
+    lingering = httpx.Response(200, headers=told.headers, stream=Lingering(told.content))
+    server = Server(answer(process(), 202), lingering)
+    tsm = sdk.BlockingTsmApiService(
+        "https://tsm.example",
+        device_token=lambda: "device",
+        patience=FAST,
+        transport=httpx.MockTransport(server),
+    )
+    tsm.set_access_token(lambda: "access")
+    tsm.terminate_service("i1")
+    tsm.close()
+    gc.collect()
+    assert caplog.messages == []  # asyncio tells of a task that is destroyed while it is pending
 
 
 def test_blocking_service_when_called_without_a_loop_then_the_same_calls_and_errors() -> None:
