@@ -102,6 +102,7 @@ class Requests:
         self._bodies = Bodies(self.document["components"]["schemas"], self.known)
 
     _operations: tuple[Operation, ...] = field(init=False)
+    _round: list[Operation] = field(default_factory=list, init=False)
     _bodies: Bodies = field(init=False)
 
     @property
@@ -116,7 +117,7 @@ class Requests:
             random: where all choices come from.
             tokens: of several parties.
         """
-        operation = random.choice(self._operations)
+        operation = self._next(random)
         method = operation.method if random.random() < 0.98 else random.choice(_METHODS)
         headers, body = self._content(random, operation)
         if random.random() < 0.97:
@@ -128,6 +129,12 @@ class Requests:
                 headers.append((name, random.choice(values)))
         path = self._path(random, operation)
         return operation, Request(method.upper(), path, tuple(headers), body)
+
+    def _next(self, random: Random) -> Operation:
+        """Return an operation: every one has its turn, in rounds of another order each."""
+        if not self._round:
+            self._round.extend(random.sample(self._operations, len(self._operations)))
+        return self._round.pop()
 
     def learn(self, operation: Operation, answer: bytes) -> None:
         """Keep the ids of an answer by the names of their members."""
