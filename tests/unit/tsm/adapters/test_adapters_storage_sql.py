@@ -43,3 +43,12 @@ def test_query_when_it_changes_or_locks_then_a_transaction_begins(repository: st
         statement = "\n".join(line for line in query.splitlines() if not line.startswith("--"))
         changes = re.search(r"\b(INSERT|UPDATE|DELETE|SHARE|nextval|pg_\w+)\b", statement) is not None
         assert _only_reads(query) is (not changes and statement.startswith("SELECT")), name
+
+
+@pytest.mark.parametrize("repository", ["instances", "operations"])
+def test_lists_when_loaded_then_the_part_of_their_file_stands_in_each(repository: str) -> None:
+    lists = {name: body for name, body in load_queries(repository).items() if name.startswith("list")}
+    assert lists
+    for name, body in lists.items():
+        assert "-- filters" not in body, name
+        assert body.count("created_at < $") == 1, name

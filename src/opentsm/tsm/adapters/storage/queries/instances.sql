@@ -30,11 +30,9 @@ WHERE se_id = $1 AND state <> 'TERMINATED' ORDER BY id
 -- Lists: what leads the index comes first, every other filter is tested on the rows that it finds.
 -- The first two parameters bound the ids: the cursor, and the time with which ids begin.
 
--- name: list_on_secure_element, both ways
-SELECT i.document, i.sealed_data, i.version FROM service_instances i
-WHERE i.se_id = $5
-    AND i.id > $1 AND i.id < $2
+-- part: filters
     AND ($4::text IS NULL OR i.provider_id = $4)
+    AND ($5::text IS NULL OR i.se_id = $5)
     AND ($6::text IS NULL OR i.service_id = $6)
     AND ($7::text IS NULL OR i.version_tag = $7)
     AND ($8::text IS NULL OR i.flavor_id = $8)
@@ -42,6 +40,12 @@ WHERE i.se_id = $5
     AND ($10::text IS NULL OR $10 = ANY (i.applications))
     AND ($11::timestamptz IS NULL OR i.created_at >= $11)
     AND ($12::timestamptz IS NULL OR i.created_at < $12)
+
+-- name: list_on_secure_element, both ways
+SELECT i.document, i.sealed_data, i.version FROM service_instances i
+WHERE i.se_id = $5
+    AND i.id > $1 AND i.id < $2
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list_with_application, both ways
@@ -49,13 +53,7 @@ SELECT i.document, i.sealed_data, i.version FROM instance_applications a JOIN se
 WHERE a.provider_id = $4
     AND a.aid = $10
     AND a.instance_id > $1 AND a.instance_id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($6::text IS NULL OR i.service_id = $6)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY a.instance_id LIMIT $3
 
 -- name: list_of_flavor, both ways
@@ -63,13 +61,7 @@ SELECT i.document, i.sealed_data, i.version FROM service_instances i
 WHERE i.provider_id = $4
     AND i.flavor_id = $8
     AND i.id > $1 AND i.id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($6::text IS NULL OR i.service_id = $6)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list_of_version, both ways
@@ -78,12 +70,7 @@ WHERE i.provider_id = $4
     AND i.service_id = $6
     AND i.version_tag = $7
     AND i.id > $1 AND i.id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list_of_service, both ways
@@ -91,13 +78,7 @@ SELECT i.document, i.sealed_data, i.version FROM service_instances i
 WHERE i.provider_id = $4
     AND i.service_id = $6
     AND i.id > $1 AND i.id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list_in_state, both ways
@@ -105,39 +86,18 @@ SELECT i.document, i.sealed_data, i.version FROM service_instances i
 WHERE i.provider_id = $4
     AND i.state = $9
     AND i.id > $1 AND i.id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($6::text IS NULL OR i.service_id = $6)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list_of_provider, both ways
 SELECT i.document, i.sealed_data, i.version FROM service_instances i
 WHERE i.provider_id = $4
     AND i.id > $1 AND i.id < $2
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($6::text IS NULL OR i.service_id = $6)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3
 
 -- name: list, both ways
 SELECT i.document, i.sealed_data, i.version FROM service_instances i
 WHERE i.id > $1 AND i.id < $2
-    AND ($4::text IS NULL OR i.provider_id = $4)
-    AND ($5::text IS NULL OR i.se_id = $5)
-    AND ($6::text IS NULL OR i.service_id = $6)
-    AND ($7::text IS NULL OR i.version_tag = $7)
-    AND ($8::text IS NULL OR i.flavor_id = $8)
-    AND ($9::text IS NULL OR i.state = $9)
-    AND ($10::text IS NULL OR $10 = ANY (i.applications))
-    AND ($11::timestamptz IS NULL OR i.created_at >= $11)
-    AND ($12::timestamptz IS NULL OR i.created_at < $12)
+-- filters
 ORDER BY i.id LIMIT $3

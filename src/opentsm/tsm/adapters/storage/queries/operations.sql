@@ -25,30 +25,28 @@ ORDER BY priority, created_at, id LIMIT 1
 -- Lists: what leads the index comes first, every other filter is tested on the rows that it finds.
 -- The first two parameters bound the ids: the cursor, and the time with which ids begin.
 
--- name: list_of_instance, both ways
-SELECT document, plan_document, version FROM operations
-WHERE instance_id = $7
-    AND id > $1 AND id < $2
+-- part: filters
     AND ($4::text IS NULL OR tenant_id = $4)
     AND ($5::text IS NULL OR issuer_id = $5)
     AND ($6::text IS NULL OR se_id = $6)
+    AND ($7::text IS NULL OR instance_id = $7)
     AND ($8::text IS NULL OR state = $8)
     AND ($9::text IS NULL OR type = $9)
     AND ($10::timestamptz IS NULL OR created_at >= $10)
     AND ($11::timestamptz IS NULL OR created_at < $11)
+
+-- name: list_of_instance, both ways
+SELECT document, plan_document, version FROM operations
+WHERE instance_id = $7
+    AND id > $1 AND id < $2
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_on_secure_element, both ways
 SELECT document, plan_document, version FROM operations
 WHERE se_id = $6
     AND id > $1 AND id < $2
-    AND ($4::text IS NULL OR tenant_id = $4)
-    AND ($5::text IS NULL OR issuer_id = $5)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($8::text IS NULL OR state = $8)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_of_tenant_in_state, both ways
@@ -56,25 +54,14 @@ SELECT document, plan_document, version FROM operations
 WHERE tenant_id = $4
     AND state = $8
     AND id > $1 AND id < $2
-    AND ($5::text IS NULL OR issuer_id = $5)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_of_tenant, both ways
 SELECT document, plan_document, version FROM operations
 WHERE tenant_id = $4
     AND id > $1 AND id < $2
-    AND ($5::text IS NULL OR issuer_id = $5)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($8::text IS NULL OR state = $8)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_of_issuer_in_state, both ways
@@ -82,51 +69,27 @@ SELECT document, plan_document, version FROM operations
 WHERE issuer_id = $5
     AND state = $8
     AND id > $1 AND id < $2
-    AND ($4::text IS NULL OR tenant_id = $4)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_of_issuer, both ways
 SELECT document, plan_document, version FROM operations
 WHERE issuer_id = $5
     AND id > $1 AND id < $2
-    AND ($4::text IS NULL OR tenant_id = $4)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($8::text IS NULL OR state = $8)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list_in_state, both ways
 SELECT document, plan_document, version FROM operations
 WHERE state = $8
     AND id > $1 AND id < $2
-    AND ($4::text IS NULL OR tenant_id = $4)
-    AND ($5::text IS NULL OR issuer_id = $5)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: list, both ways
 SELECT document, plan_document, version FROM operations
 WHERE id > $1 AND id < $2
-    AND ($4::text IS NULL OR tenant_id = $4)
-    AND ($5::text IS NULL OR issuer_id = $5)
-    AND ($6::text IS NULL OR se_id = $6)
-    AND ($7::text IS NULL OR instance_id = $7)
-    AND ($8::text IS NULL OR state = $8)
-    AND ($9::text IS NULL OR type = $9)
-    AND ($10::timestamptz IS NULL OR created_at >= $10)
-    AND ($11::timestamptz IS NULL OR created_at < $11)
+-- filters
 ORDER BY id LIMIT $3
 
 -- name: expired
