@@ -4,6 +4,7 @@ from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import Contactless, FirstKeys
+from opentsm.tsm.domain.arrangement import ContentMode, HandOverGrade
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
@@ -14,7 +15,8 @@ class Topology(Record, frozen=True, kw_only=True):
 
     `manager_sd` is the domain with Authorised Management that creates domains, loads and installs.
     `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
-    `contactless` says how applications are activated on the contactless interface, `access_rules` whether
+    In mode DELEGATED the provider loads and installs itself, with tokens of `tokens_by`; in AUTHORIZED it is
+    the manager. `contactless` says how applications are activated on the contactless interface, `access_rules` whether
     the card keeps access rules.
     """
 
@@ -30,6 +32,9 @@ class Topology(Record, frozen=True, kw_only=True):
     first_keys: FirstKeys
     contactless: Contactless = Contactless.NONE
     access_rules: bool = False
+    mode: ContentMode = ContentMode.CENTRALISED
+    tokens_by: TenantId | None = None
+    handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
 
 
 class SessionKind(Enum):
