@@ -10,7 +10,6 @@ from enum import Enum
 from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.audit import AuditEntry, Checkpoint, CheckpointHead
 from opentsm.tsm.domain.card_content import Claim, Credit, ObservedContent
 from opentsm.tsm.domain.device import Device, DeviceSession, EnrolmentCode, Trial, Turn
 from opentsm.tsm.domain.exchange import DeviceOrder, OutboxMessage, Segment
@@ -304,57 +303,6 @@ class Outbox(Protocol):
     async def retry(self, message_id: str, not_before: datetime, error: str) -> None: ...
     async def oldest_due(self, now: datetime) -> datetime | None:
         """Return since when the oldest message that is due has waited, or None when none is due."""
-        ...
-
-
-class AuditLog(Protocol):
-    async def append(
-        self,
-        tenant_id: TenantId,
-        *,
-        actor: str,
-        action: str,
-        subject: str,
-        details: dict[str, str | int] | None = None,
-    ) -> None:
-        """Add an entry to the chain of the subject's shard, in this transaction."""
-        ...
-
-    async def list(
-        self, tenant_id: TenantId, page: Page, *, subject: str | None = None
-    ) -> Sequence[AuditEntry]: ...
-    async def verify(self, tenant_id: TenantId, shard: int) -> int:
-        """Check a chain from its beginning and return its length; raise InvariantError on a break."""
-        ...
-
-
-class AuditRecord(Protocol):
-    """The audit as a whole, for whoever verifies it or vouches for it. Nothing here can be changed."""
-
-    async def heads(self, after: tuple[str, int], limit: int) -> Sequence[tuple[CheckpointHead, int]]:
-        """Return heads in the order of tenant and shard, each with the number at its last checkpoint."""
-        ...
-
-    async def next_chain(self, after: tuple[str, int]) -> tuple[TenantId, int] | None:
-        """Return the next chain of which there is an entry, a head or a checkpoint."""
-        ...
-
-    async def head(self, tenant_id: TenantId, shard: int) -> CheckpointHead | None: ...
-    async def entries(
-        self, tenant_id: TenantId, shard: int, after: int, limit: int
-    ) -> Sequence[AuditEntry]: ...
-    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]: ...
-    async def last_checkpoint(self) -> Checkpoint | None: ...
-    async def heads_of(self, checkpoint: int) -> Sequence[CheckpointHead]:
-        """Return what a checkpoint says, in the order of tenant and shard."""
-        ...
-
-    async def checkpoints_of(self, tenant_id: TenantId, shard: int) -> Sequence[tuple[int, CheckpointHead]]:
-        """Return what the checkpoints say about one chain, oldest first."""
-        ...
-
-    async def add_checkpoint(self, checkpoint: Checkpoint, heads: Sequence[CheckpointHead]) -> None:
-        """Raise ConflictError when there is a checkpoint of this number: another node was faster."""
         ...
 
 

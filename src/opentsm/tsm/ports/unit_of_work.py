@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -24,8 +25,8 @@ class UnitOfWork(Protocol):
     load_files: r.LoadFiles
     catalogue: r.Catalogue
     outbox: r.Outbox
-    audit: r.AuditLog
-    audit_record: r.AuditRecord
+    audit: a.AuditLog
+    audit_record: a.AuditRecord
     idempotency: r.IdempotencyKeys
     prepared_data: r.PreparedDataRecords
     retention: r.Retention

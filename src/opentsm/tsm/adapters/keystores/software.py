@@ -7,8 +7,7 @@ Source: Amendment D 1.1.1 §6.2; GPCS 2.3.1 Appendix E; RFC 3394 (AES key wrap);
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +15,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.secret import Secret
-from opentsm.card.errors import CardError
 from opentsm.card.gp import keys as gp_keys
-from opentsm.card.gp.diversification import DiversificationMethod, diversify, option_a
-from opentsm.card.gp.keys import AesLayout, Dek, KeyType, StaticKeys
+from opentsm.card.gp.diversification import diversify, option_a
+from opentsm.card.gp.keys import AesLayout, StaticKeys
 from opentsm.card.scp import scp02, scp03
-from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
-from opentsm.card.scp.session import derive_session_keys, session_dek
-from opentsm.tsm.adapters.keystores import signatures
+from opentsm.card.scp.channel import SessionKeys
+from opentsm.tsm.adapters.keystores import key_sets, signatures
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
 from opentsm.tsm.domain.secure_element import (
     BoundKeys,
@@ -43,7 +39,6 @@ from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet, Keystore
 
 APPLICATION_KEY_LABEL = b"OpenTSM app1"
-_KEY_LENGTHS = (16, 24, 32)
 _ROOT_BYTES = 32
 _TRANSPORT_BYTES = 32
 _NONCE_BYTES = 12
@@ -51,7 +46,6 @@ _SEAL_VERSION = b"\x01"
 # The first byte of a sealed key set. Another form gets another number; no older one is read.
 _KEY_SET_VERSION = b"\x01"
 _SCP02_KEY_BYTES = 16
-_SCP02, _SCP03 = 2, 3
 _I_S16, _I_SCP03_PSEUDO_RANDOM, _I_SCP02_PSEUDO_RANDOM = 0x01, 0x10, 0x40
 _EMPTY = Secret(b"")
 
@@ -111,12 +105,12 @@ class SoftwareKeystore:
 
     async def generate(self, handle: KeyHandle, *, length_bytes: int = 16) -> None:
         """Make a symmetric key under a new handle; an existing handle is left as it is."""
-        _require_length(length_bytes)
+        key_sets.require_length(length_bytes)
         await self._change(lambda keys: {handle: secrets.token_bytes(length_bytes)} | keys)
 
     async def import_key(self, handle: KeyHandle, key: Secret) -> None:
         """Store a key under a new handle; refuse an existing handle with another value."""
-        _require_length(len(key))
+        key_sets.require_length(len(key))
         await self._change(lambda keys: {handle: key.reveal()} | keys)
         if self._key(handle) != key:
             raise KeystoreError(
@@ -163,7 +157,7 @@ class SoftwareKeystore:
 
     async def generate_key_set(self, *, scp: int, key_length: int, context: str) -> GeneratedKeySet:
         """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key for a place."""
-        _require_length(key_length)
+        key_sets.require_length(key_length)
         enc, mac, dek = (Secret(secrets.token_bytes(key_length)) for _ in range(3))
         return self._seal_key_set(StaticKeys(enc, mac, dek), scp, context)
 
@@ -172,11 +166,11 @@ class SoftwareKeystore:
         return self._seal_key_set(await self._static(wrapped), scp, context)
 
     def _seal_key_set(self, keys: StaticKeys, scp: int, context: str) -> GeneratedKeySet:
-        if scp == _SCP02 and len(keys.enc) != _SCP02_KEY_BYTES:
+        if scp == key_sets.SCP02 and len(keys.enc) != _SCP02_KEY_BYTES:
             raise KeystoreError(f"An SCP02 key has {_SCP02_KEY_BYTES} bytes, not {len(keys.enc)}.")
-        kcvs = _check_values(keys, scp)
+        kcvs = key_sets.check_values(keys, scp)
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._key_set_cipher(context).encrypt(nonce, _joined(keys), context.encode())
+        sealed = self._key_set_cipher(context).encrypt(nonce, key_sets.joined(keys), context.encode())
         blob = _KEY_SET_VERSION + nonce + sealed
         return GeneratedKeySet(source=SealedKeys(blob=blob), context=context, kcvs=kcvs)
 
@@ -188,7 +182,7 @@ class SoftwareKeystore:
             clear = self._key_set_cipher(context).decrypt(nonce, sealed, context.encode())
         except (InvalidTag, ValueError):
             raise KeyMaterialError from None
-        return _parted(clear)
+        return key_sets.parted(clear)
 
     def _key_set_cipher(self, context: str) -> AESGCM:
         """Return the cipher of one place: a key of its own, so that random nonces are few under each."""
@@ -196,13 +190,13 @@ class SoftwareKeystore:
 
     async def key_check_values(self, source: UsableKeys, *, scp: int) -> tuple[bytes, bytes, bytes]:
         """Return the check values (3 bytes each) of a key set."""
-        with _no_key_told():
-            return _check_values(await self._static(source), scp)
+        with key_sets.no_key_told():
+            return key_sets.check_values(await self._static(source), scp)
 
     async def derive_session(self, source: UsableKeys, context: ChannelContext) -> SessionKeys:
         """Derive the session keys; the DEK in the result is empty, it stays inside."""
-        with _no_key_told():
-            return replace(_session(await self._static(source), context), dek=_EMPTY)
+        with key_sets.no_key_told():
+            return replace(key_sets.session_of(await self._static(source), context), dek=_EMPTY)
 
     async def predict_challenge(
         self, source: UsableKeys, *, scp: int, i: int, counter: int, aid: Aid
@@ -213,10 +207,10 @@ class SoftwareKeystore:
             KeystoreError: a card with this `i` has random challenges, or the keys or the counter do not fit.
         """
         keys = await self._static(source)
-        with _no_key_told():
-            if scp == _SCP03 and i & _I_SCP03_PSEUDO_RANDOM:
+        with key_sets.no_key_told():
+            if scp == key_sets.SCP03 and i & _I_SCP03_PSEUDO_RANDOM:
                 return scp03.card_challenge(keys.enc, counter, aid, s16=bool(i & _I_S16))
-            if scp == _SCP02 and i & _I_SCP02_PSEUDO_RANDOM:
+            if scp == key_sets.SCP02 and i & _I_SCP02_PSEUDO_RANDOM:
                 return scp02.card_challenge(scp02.derive_session_keys(keys, counter), aid)
         raise KeystoreError(f"The challenges of a card with SCP{scp:02} i={i:02X} cannot be known before.")
 
@@ -231,24 +225,28 @@ class SoftwareKeystore:
     ) -> tuple[bytes, ...]:
         """Return the PUT KEY data fields of a key set (ENC, MAC, DEK) under the DEK of the session."""
         static, fresh = await self._static(source), await self._static(new_keys)
-        with _no_key_told():
-            return gp_keys.put_key_fields(fresh, _key_type(new_scp), _dek(static, context), layout)
+        with key_sets.no_key_told():
+            return gp_keys.put_key_fields(
+                fresh, key_sets.key_type(new_scp), key_sets.dek_of(static, context), layout
+            )
 
     async def store_data_key_set(
         self, source: UsableKeys, context: ChannelContext, new_keys: UsableKeys, *, new_scp: int, kvn: int
     ) -> bytes:
         """Return the data groupings (00B9, 3 × 8113) of a key set under the DEK of the session."""
         static, fresh = await self._static(source), await self._static(new_keys)
-        with _no_key_told():
-            return gp_keys.store_data_key_set(fresh, kvn, _key_type(new_scp), _dek(static, context))
+        with key_sets.no_key_told():
+            return gp_keys.store_data_key_set(
+                fresh, kvn, key_sets.key_type(new_scp), key_sets.dek_of(static, context)
+            )
 
     async def encrypt_under_dek(
         self, source: UsableKeys, context: ChannelContext, plaintext: Secret
     ) -> bytes:
         """Encrypt one personalisation value, already padded to the block, under the DEK of the session."""
         static = await self._static(source)
-        with _no_key_told():
-            return _dek(static, context).encrypt(plaintext.reveal())
+        with key_sets.no_key_told():
+            return key_sets.dek_of(static, context).encrypt(plaintext.reveal())
 
     async def derive_application_key(
         self, master: KeyHandle, diversifier: bytes, *, length_bytes: int = 16
@@ -257,21 +255,21 @@ class SoftwareKeystore:
 
         SP 800-108 in counter mode with AES-CMAC: label "OpenTSM app1", context the diversifier.
         """
-        _require_length(length_bytes)
+        key_sets.require_length(length_bytes)
         key = await self._handle(master)
-        with _no_key_told():
+        with key_sets.no_key_told():
             return Secret(sp800_108_cmac(key.reveal(), APPLICATION_KEY_LABEL, diversifier, 8 * length_bytes))
 
     async def derive_emv_card_key(self, master: KeyHandle, account: bytes) -> Secret:
         """Derive a bank card's key from an issuer master key by Option A (EMV Book 2 A1.4.1)."""
         key = await self._handle(master)
-        with _no_key_told():
+        with key_sets.no_key_told():
             return option_a(key, account)
 
     async def export_key_set(self, source: UsableKeys, transport: KeyHandle) -> WrappedKeys:
         """Wrap a key set for another party under a shared transport key (AES key wrap, RFC 3394)."""
         keys, transport_key = await self._static(source), await self._handle(transport)
-        return WrappedKeys(transport=transport, blob=_wrap(transport_key, keys))
+        return WrappedKeys(transport=transport, blob=key_sets.wrapped(transport_key, keys))
 
     async def sign(self, handle: KeyHandle, message: bytes) -> bytes:
         """Sign with ES256 (RFC 7518 §3.4: ECDSA P-256 and SHA-256, R ‖ S, 64 bytes)."""
@@ -309,10 +307,10 @@ class SoftwareKeystore:
         match source:
             case DiversifiedKeys(master=master, method=method, kdd=kdd):
                 key = await self._handle(master)
-                with _no_key_told():
-                    return diversify(key, kdd, _method(method))
+                with key_sets.no_key_told():
+                    return diversify(key, kdd, key_sets.diversification_method(method))
             case WrappedKeys(transport=transport, blob=blob):
-                return _unwrap(await self._handle(transport), blob)
+                return key_sets.unwrapped(await self._handle(transport), blob)
             case BoundKeys(source=SealedKeys(blob=blob), context=context):
                 return self._open_key_set(blob, context)
             case BoundKeys(source=DiversifiedKeys() | WrappedKeys() as unsealed):
@@ -353,77 +351,3 @@ class SoftwareKeystore:
         stored = from_json(_Content, content)
         self._root = Secret(stored.root)
         self._keys = {KeyHandle(handle): Secret(key) for handle, key in stored.keys.items()}
-
-
-@contextmanager
-def _no_key_told() -> Iterator[None]:
-    """Turn errors of the card library into refusals; their words name lengths and types, never values."""
-    try:
-        yield
-    except CardError as error:
-        raise KeystoreError(f"The keystore cannot do this: {error}.") from None
-
-
-def _require_length(length_bytes: int) -> None:
-    if length_bytes not in _KEY_LENGTHS:
-        raise KeystoreError(f"A key has 16, 24 or 32 bytes, not {length_bytes}.")
-
-
-def _method(name: str) -> DiversificationMethod:
-    try:
-        return DiversificationMethod[name.upper()]
-    except KeyError:
-        known = ", ".join(method.name for method in DiversificationMethod)
-        raise KeystoreError(f"There is no key diversification {name!r}; there are {known}.") from None
-
-
-def _key_type(scp: int) -> KeyType:
-    if scp not in (_SCP02, _SCP03):
-        raise KeystoreError(f"The keystore holds no keys for SCP{scp:02}, only for 02 and 03.")
-    return KeyType.AES if scp == _SCP03 else KeyType.DES
-
-
-def _check_values(keys: StaticKeys, scp: int) -> tuple[bytes, bytes, bytes]:
-    kind = _key_type(scp)
-    enc, mac, dek = (gp_keys.key_check_value(key, kind) for key in (keys.enc, keys.mac, keys.dek))
-    return enc, mac, dek
-
-
-def _session(static: StaticKeys, context: ChannelContext) -> SessionKeys:
-    return derive_session_keys(static, _answer(context), context.host_challenge)
-
-
-def _dek(static: StaticKeys, context: ChannelContext) -> Dek:
-    return session_dek(_session(static, context), _answer(context))
-
-
-def _answer(context: ChannelContext) -> InitializeUpdateResponse:
-    init = parse_initialize_update(context.initialize_update, scp02_i=context.i)
-    if init.scp != context.scp:
-        raise KeystoreError(f"The card answered with SCP{init.scp:02}, not SCP{context.scp:02}.")
-    return init
-
-
-def _wrap(kek: Secret, keys: StaticKeys) -> bytes:
-    return aes_key_wrap(kek.reveal(), _joined(keys))
-
-
-def _unwrap(kek: Secret, blob: bytes) -> StaticKeys:
-    try:
-        clear = aes_key_unwrap(kek.reveal(), blob)
-    except (InvalidUnwrap, ValueError):
-        raise KeyMaterialError(
-            "A wrapped key set was changed, or wrapped under another key than this keystore's."
-        ) from None
-    return _parted(clear)
-
-
-def _joined(keys: StaticKeys) -> bytes:
-    return keys.enc.reveal() + keys.mac.reveal() + keys.dek.reveal()
-
-
-def _parted(clear: bytes) -> StaticKeys:
-    size, rest = divmod(len(clear), 3)
-    if rest or size not in _KEY_LENGTHS:
-        raise KeyMaterialError("A stored key set does not hold three keys of equal length.")
-    return StaticKeys(Secret(clear[:size]), Secret(clear[size : 2 * size]), Secret(clear[2 * size :]))

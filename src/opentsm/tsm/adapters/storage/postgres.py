@@ -25,6 +25,7 @@ from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -55,8 +56,8 @@ class PostgresUnitOfWork:
         self.catalogue: r.Catalogue = PostgresCatalogue(session)
         self._outbox = PostgresOutbox(session, world)
         self.outbox: r.Outbox = self._outbox
-        self.audit: r.AuditLog = self._audit
-        self.audit_record: r.AuditRecord = PostgresAuditRecord(session)
+        self.audit: a.AuditLog = self._audit
+        self.audit_record: a.AuditRecord = PostgresAuditRecord(session)
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
         self.prepared_data: r.PreparedDataRecords = PostgresPreparedData(session)
         self.retention: r.Retention = PostgresRetention(session)

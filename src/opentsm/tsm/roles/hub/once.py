@@ -12,7 +12,8 @@ from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.kernel.documents import Record, to_json
 from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import TenantId
-from opentsm.tsm.ports.repositories import AuditLog, Page
+from opentsm.tsm.ports.audit_repositories import AuditLog
+from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 
 
