@@ -16,8 +16,8 @@ class Topology(Record, frozen=True, kw_only=True):
     `manager_sd` is the domain with Authorised Management that creates domains, loads and installs.
     `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
     In mode DELEGATED the provider loads and installs itself, with tokens of `tokens_by`; in AUTHORIZED it is
-    the manager. `contactless` says how applications are activated on the contactless interface, `access_rules` whether
-    the card keeps access rules.
+    the manager. `contactless` says how applications are activated on the contactless interface,
+    `access_rules` whether the card keeps access rules.
     """
 
     manager_id: TenantId
