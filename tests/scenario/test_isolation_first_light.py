@@ -113,6 +113,8 @@ class Belongings:
             "POST /v1/devices": {"code": "A" * 32, "public_key": {"kty": "EC"}, "name": "x"},
             "POST /v1/device-tokens": {"assertion": "a.b.c"},
             "POST /v1/device-sessions": {"se": {"type": "eSE", "id": self.cin}},
+            "PUT /v1/services/{service_id:str}/self-service": {"tokens_per_device": 1},
+            "POST /v1/self-service-tokens": {"service_instance_id": own["instance_id"]},
             "POST /v1/instances": {"service_id": own["service_id"], "se_id": own["se_id"], "data": {}},
             "POST /v1/instances/{instance_id:str}/top-ups": {"amount": 100},
             "POST /v1/instances/{instance_id:str}/{change:str}": {},
@@ -257,6 +259,9 @@ async def furnish(api: ApiBench) -> Belongings:
     await shelve(
         api, f"services/{service}/versions", {"tag": "1.0.0", "allowedDeployments": {flavor: []}}, key="tag"
     )
+    headers = {"Authorization": f"Bearer {api.tokens['provider']}"}
+    marked = await api.client.put(f"/v1/services/{service}/self-service", json={}, headers=headers)
+    assert marked.status_code == 200, marked.text
     hook = await api.post(
         "provider", "/v1/webhooks", {"url": f"https://8.8.8.8/{MARK}", "events": ["instance.*"]}
     )

@@ -36,6 +36,7 @@ from opentsm.api.v1 import (
     parties,
     prepared_data,
     secure_elements,
+    self_service,
     tokens,
     webhooks,
 )
@@ -126,6 +127,7 @@ def _v1() -> Router:
             devices.issue_device_token,
             devices.open_device_session,
             forms.show_form,
+            *self_service.HANDLERS,
             instances.deploy,
             instances.list_instances,
             instances.show_instance,

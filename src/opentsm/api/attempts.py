@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from opentsm.api.container import container_of
 from opentsm.tsm.config.limits import LimitSettings
-from opentsm.tsm.kernel.errors import CallerError, ExpiredTokenError, UnauthenticatedError
+from opentsm.tsm.kernel.errors import ExpiredTokenError, TooManyError, UnauthenticatedError
 from opentsm.tsm.roles.hub.devices import EnrolmentCodeError
 
 T = TypeVar("T")
@@ -39,16 +39,17 @@ class Door(StrEnum):
     APP = "app"
 
 
-class TooManyAttemptsError(CallerError):
+class TooManyAttemptsError(TooManyError):
     """This address has failed too often to prove who it is."""
 
     code = "too_many_attempts"
-    status = 429
 
     def __init__(self, retry_after_s: int) -> None:
         """Say when it may try again."""
-        self.retry_after_s = retry_after_s
-        super().__init__(advice=f"Check the token, code or key, and try again in {retry_after_s} s.")
+        super().__init__(
+            advice=f"Check the token, code or key, and try again in {retry_after_s} s.",
+            retry_after_s=retry_after_s,
+        )
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
+from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.webhooks import Webhooks
 
 CLAIM = "claim"  # where the state of a request's scope holds it
@@ -50,6 +51,11 @@ class ApiContainer(Protocol):
     @property
     def device_calls(self) -> DeviceCalls:
         """Return the hub's use cases for apps on devices."""
+        ...
+
+    @property
+    def self_service(self) -> SelfServiceTokens:
+        """Return the hub's use cases for devices that fetch their access tokens themselves."""
         ...
 
     @property

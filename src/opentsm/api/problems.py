@@ -18,13 +18,13 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from opentsm.api.attempts import TooManyAttemptsError
 from opentsm.card.errors import CardError
 from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import (
     InternalError,
     InvalidInputError,
     StaleVersionError,
+    TooManyError,
     TsmError,
     UnauthenticatedError,
 )
@@ -136,7 +136,7 @@ def _told(request: Request[Any, Any, Any], error: TsmError) -> Response[Problem]
     )
     if isinstance(error, UnauthenticatedError):
         response.headers["WWW-Authenticate"] = 'Bearer realm="opentsm"'
-    if isinstance(error, TooManyAttemptsError):
+    if isinstance(error, TooManyError):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response
 

@@ -38,6 +38,7 @@ from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
+from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
@@ -60,6 +61,7 @@ class Container:
     requests: Requests
     device_calls: DeviceCalls
     device_link: DeviceLink
+    self_service: SelfServiceTokens
     onboarding: Onboarding
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
@@ -77,6 +79,7 @@ class Container:
             requests=self.requests.once(claim),
             device_calls=self.device_calls.once(claim),
             onboarding=self.onboarding.once(claim),
+            self_service=self.self_service.once(claim),
             webhooks=self.webhooks.once(claim),
         )
 
@@ -155,6 +158,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         device_calls=DeviceCalls(hub),
         prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),
         device_link=DeviceLink(hub),
+        self_service=SelfServiceTokens(hub),
         onboarding=Onboarding(
             storage=storage,
             world=world,
@@ -163,6 +167,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
             lifetimes=Lifetimes(
                 token_s=settings.device.token_lifetime_s, session_s=settings.device.session_lifetime_s
             ),
+            self_service_of=catalogue.self_service,
         ),
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),

@@ -28,19 +28,25 @@ class Tenant(Record, frozen=True, kw_only=True):
 class TokenKind(Enum):
     """LONG_TERM is given out of band; SHORT_TERM is fetched with it; DEVICE belongs to an enrolled device.
 
-    APP is what a provider's backend fetches for its app on a device; it opens the device API only.
+    APP is what a provider's backend fetches for its app on a device; SELF_SERVICE is what the device fetches
+    for one simple service, good there alone. Both open the device API only.
     """
 
     LONG_TERM = "LONG_TERM"
     SHORT_TERM = "SHORT_TERM"
     DEVICE = "DEVICE"
     APP = "APP"
+    SELF_SERVICE = "SELF_SERVICE"
+
+
+FOR_APPS = frozenset({TokenKind.APP, TokenKind.SELF_SERVICE})
 
 
 class AccessToken(Record, frozen=True, kw_only=True):
     """A bearer token, known only by its SHA-256 digest.
 
-    `services` are the only ones that a token of kind APP opens, all of the provider's when it is empty.
+    `services` are the only ones that a token for apps opens, all of the provider's when it is empty;
+    `device_id` is the device that fetched one of kind SELF_SERVICE, and may use it.
     """
 
     digest: bytes
@@ -49,6 +55,7 @@ class AccessToken(Record, frozen=True, kw_only=True):
     subject: str = ""
     expires_at: datetime | None = None
     services: tuple[str, ...] = ()
+    device_id: str = ""
 
 
 class Principal(Record, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ TsmError
 │   ├── ForbiddenError
 │   ├── NotFoundError
 │   ├── PreconditionFailedError
+│   ├── TooManyError
 │   └── ConflictError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
@@ -108,6 +109,25 @@ class PreconditionFailedError(CallerError):
 
     code = "precondition_failed"
     status = 412
+
+
+class TooManyError(CallerError):
+    """The caller has had as much of this as it may have for now."""
+
+    code = "too_many"
+    status = 429
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        advice: str | None = None,
+        field: str | None = None,
+        retry_after_s: int = 1,
+    ) -> None:
+        """Say also in how many seconds trying again helps."""
+        self.retry_after_s = retry_after_s
+        super().__init__(detail, advice=advice, field=field)
 
 
 class IllegalTransitionError(ConflictError):

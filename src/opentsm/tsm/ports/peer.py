@@ -9,6 +9,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import Access, CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
+from opentsm.tsm.domain.self_service import SelfService
 from opentsm.tsm.domain.service import KeptAnswer
 from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.engine.sessions import PlannedSession
@@ -150,6 +151,10 @@ class ServiceCatalogue(Protocol):
 
     async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
         """Return who hears how processes of a service ended; None when nobody does."""
+        ...
+
+    async def self_service(self, service_id: str) -> SelfService | None:
+        """Return on which terms devices get access tokens for a service; None when they get none."""
         ...
 
     async def seal_personalization_data(

@@ -75,6 +75,12 @@ class Tenants(Protocol):
         ...
 
     async def remove_token(self, digest: bytes) -> bool: ...
+    async def live_tokens(
+        self, tenant_id: TenantId, subject: str, now: datetime
+    ) -> tuple[int, datetime | None]:
+        """Return how many tokens of a subject have not expired, and when the first of them does."""
+        ...
+
     async def revoke_tokens(self, tenant_id: TenantId, subject: str) -> int: ...
 
 
@@ -140,6 +146,10 @@ class Devices(Protocol):
     async def get(self, device_id: DeviceId) -> Device | None: ...
     async def hold(self, device_id: DeviceId) -> Device | None:
         """Return the device, which nobody saves until this transaction ends."""
+        ...
+
+    async def lock(self, device_id: DeviceId) -> Device | None:
+        """Return the device, which nobody else holds until this transaction ends."""
         ...
 
     async def list(self, tenant_id: TenantId, page: Page) -> Sequence[Device]: ...
@@ -258,8 +268,8 @@ class Catalogue(Protocol):
     `entity` is one of: service, flavor, version, executable-load-file, executable-module,
     application-config, personalization-script, recipe (by SHA-256, kept for instances), certificate,
     spos-config, secure-component-profile (owner ''), domain-master-key and transport-key (by index; the
-    keys are in the keystore), domain-key-set (wrapped), attestation-key (public). `parent`
-    groups what belongs together (a service's flavors and versions, a load file's modules).
+    keys are in the keystore), domain-key-set (wrapped), attestation-key (public), self-service (by service).
+    `parent` groups what belongs together (a service's flavors and versions, a load file's modules).
     """
 
     async def lock(self, owner_id: TenantId) -> None:
@@ -281,6 +291,7 @@ class Catalogue(Protocol):
     async def list(
         self, owner_id: TenantId, entity: str, *, parent: str | None = None
     ) -> Sequence[dict[str, object]]: ...
+    async def self_service_owner(self, service_id: str) -> TenantId | None: ...
     async def delete(self, owner_id: TenantId, entity: str, id_: str) -> bool: ...
 
 

@@ -83,6 +83,11 @@ class PostgresCatalogue:
             rows = await self._session.rows(_SQL["list_of_parent"], owner_id, entity, parent)
         return [from_json(dict[str, Any], row["document"]) for row in rows]
 
+    async def self_service_owner(self, service_id: str) -> TenantId | None:
+        """Return whose a service is that is marked as self-service; None when there is none."""
+        row = await self._session.row(_SQL["self_service_owner"], service_id)
+        return None if row is None else TenantId(str(row["owner_id"]))
+
     async def delete(self, owner_id: TenantId, entity: str, id_: str) -> bool:
         """Remove a document and its file; False when there was none."""
         return await self._session.change(_SQL["delete"], owner_id, entity, id_) == 1

@@ -46,6 +46,10 @@ class PostgresDevices:
         """Return the device, which nobody saves until this transaction ends."""
         return optional(Device, await self._session.row(_SQL["hold"], device_id))
 
+    async def lock(self, device_id: DeviceId) -> Device | None:
+        """Return the device, which nobody else holds until this transaction ends."""
+        return optional(Device, await self._session.row(_SQL["lock"], device_id))
+
     async def list(self, tenant_id: TenantId, page: Page) -> Sequence[Device]:
         """Return a page of an issuer's devices by id."""
         rows = await self._session.rows(_SQL["list"], tenant_id, *page_arguments(page))

@@ -1,7 +1,7 @@
 """Parties and their bearer tokens."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from opentsm.tsm.adapters.storage.records import document, optional, page_arguments
 from opentsm.tsm.adapters.storage.session import Session
@@ -84,6 +84,13 @@ class PostgresTenants:
     async def remove_token(self, digest: bytes) -> bool:
         """Remove a token; False when there is none."""
         return await self._session.change(_SQL["remove_token"], digest) == 1
+
+    async def live_tokens(
+        self, tenant_id: TenantId, subject: str, now: datetime
+    ) -> tuple[int, datetime | None]:
+        """Return how many tokens of a subject have not expired, and when the first of them does."""
+        row = await self._session.row(_SQL["live_tokens"], tenant_id, subject, now)
+        return (0, None) if row is None else (int(row["count"]), row["first"])
 
     async def revoke_tokens(self, tenant_id: TenantId, subject: str) -> int:
         """Remove all tokens of one subject and return how many there were."""

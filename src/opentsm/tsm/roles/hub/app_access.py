@@ -7,7 +7,7 @@ anything. Source: BSI TR-03165 §4.2.2 and §4.2.5.9 (custom access token).
 from collections.abc import Sequence
 from datetime import timedelta
 
-from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind, TokenKind
+from opentsm.tsm.domain.tenant import FOR_APPS, AccessToken, Principal, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.errors import (
     ExpiredTokenError,
     ForbiddenError,
@@ -18,7 +18,8 @@ from opentsm.tsm.kernel.ids import DeviceId
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller
 from opentsm.tsm.roles.hub.devices import IssuedToken
 from opentsm.tsm.roles.hub.mandate import across_the_border, require
-from opentsm.tsm.roles.hub.parties import Parties, digest_of
+from opentsm.tsm.roles.hub.parties import Parties, digest_of, new_token
+from opentsm.tsm.roles.hub.self_service import caller_of
 
 LIFETIME_S = 900
 MAX_LIFETIME_S = 3600
@@ -52,7 +53,7 @@ class AppAccess(Parties):
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
         _check(services, expires_in_s, app)
-        token = self._new_token()
+        token = new_token(self._s.world)
         stored = AccessToken(
             digest=digest_of(token),
             tenant_id=principal.tenant_id,
@@ -80,10 +81,11 @@ class AppAccess(Parties):
             UnauthenticatedError: one of them is unknown, has expired, or was revoked.
             ForbiddenError: one of them is good, and is no access token or no device's token.
             SandboxBorderError: provider and device are on different sides of the sandbox border.
+            ForbiddenError: another device fetched the access token.
         """
         app, provider = await self._good(access_token, "access token")
         device, issuer = await self._good(device_token, "device token")
-        if app.kind is not TokenKind.APP:
+        if app.kind not in FOR_APPS:
             raise ForbiddenError(
                 "Authorization holds no access token.",
                 advice="Let the provider's backend fetch one (POST /v1/access-tokens).",
@@ -95,6 +97,8 @@ class AppAccess(Parties):
             )
         if provider.sandbox is not issuer.sandbox:
             raise across_the_border()
+        if app.kind is TokenKind.SELF_SERVICE:
+            return await self._self_served(app, provider, DeviceId(device.subject))
         return DeviceCaller(
             provider_id=app.tenant_id,
             device_id=DeviceId(device.subject),
@@ -102,6 +106,15 @@ class AppAccess(Parties):
             services=app.services,
             sandbox=provider.sandbox,
         )
+
+    async def _self_served(self, app: AccessToken, provider: Tenant, device_id: DeviceId) -> DeviceCaller:
+        """Return the app on the device that fetched the token; the provider's mark must still stand."""
+        if app.device_id != device_id:
+            raise ForbiddenError("Another device fetched this access token.", advice="Fetch one of its own.")
+        terms = await self._s.self_service_of(app.services[0])
+        if terms is None or terms.provider_id != app.tenant_id:
+            raise ExpiredTokenError("The service is not offered to devices as self-service any more.")
+        return caller_of(terms, provider, device_id, app.digest.hex().upper())
 
     async def _good(self, token: str, name: str) -> tuple[AccessToken, Tenant]:
         async with self._s.storage.transaction() as tx:

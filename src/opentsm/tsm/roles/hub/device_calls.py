@@ -38,6 +38,7 @@ from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
 from opentsm.tsm.roles.hub.renewals import Renewals
+from opentsm.tsm.roles.hub.self_service import require_form_only
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.topology import first_key_version
 
@@ -96,7 +97,8 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             reference: the reference of prepared data; None for those of the secure element.
 
         Raises:
-            InvalidArgumentError: the version or a datum is malformed, or prepared data do not fit.
+            InvalidArgumentError: the version or a datum is malformed, or prepared data do not fit; a
+                self-service app names a reference.
             NotAllowedError: it is not clear which prepared data are meant.
             ResourceNotFoundError: there is no such service or version, or no data wait under the reference.
             NoEligibleScError: no secure element of the device can take it.
@@ -107,6 +109,12 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         caller.require_service(service_id)
         if data is not None and reference is not None:
             raise InvalidArgumentError("Give data or the reference of prepared data.", field="/reference")
+        if reference is not None and caller.self_service:
+            raise InvalidArgumentError(
+                "An access token that a device fetched itself opens no prepared data by their reference.",
+                advice="Leave the reference out, or let the provider's backend fetch the access token.",
+                field="/reference",
+            )
         wanted = _Wanted(service_id, VersionPattern.parse(version_pattern_or_tag), data, reference)
         async with as_call_errors():
             for _ in range(_TRIES - 1):
@@ -126,6 +134,8 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         if prepared is not None:
             description = await self._meant(description, prepared, pattern, se)
             data = await open_prepared(self._s.peers.catalogue(), prepared)
+        else:
+            await require_form_only(self._s.peers.catalogue(), caller, description, data)
         instance = ServiceInstance(
             id=InstanceId(self._s.world.new_id()),
             provider_id=caller.provider_id,
@@ -189,8 +199,8 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         catalogue = self._s.peers.catalogue()
         reachable = await self._reachable(caller)
         for se in (one for one in reachable if one.state not in GONE):
-            tags = await catalogue.deployable_versions(caller.provider_id, service_id, se.profile)
-            for tag in filter(pattern.matches, tags):
+            tag = await self._newest(caller, service_id, se, pattern)
+            if tag is not None:
                 return se, await catalogue.describe(caller.provider_id, service_id, tag, se.profile)
         if reachable and pattern.tag is not None:
             await self._require_version(caller, service_id, pattern.tag, reachable[0])
@@ -269,6 +279,7 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         request = Request(Call.DEPLOY, commands, finalize, suspension_control)
         instance = await self._checked(caller, instance_id, request, OperationType.DEPLOY)
         async with as_call_errors():
+            await require_form_only(self._s.peers.catalogue(), caller, instance.description, data)
             return await self._renewals.deploy_stages(instance, request, data, caller.origin)
 
     async def update(
@@ -305,6 +316,8 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         if version_number(instance.description.version_tag) == version_number(version):
             raise NoEligibleScError("The service is already updated to the requested version.")
         async with as_call_errors():
+            if caller.self_service:
+                await self._require_form_only(caller, instance, version, data)
             return await self._renewals.update(
                 caller.principal,
                 instance.id,
@@ -338,6 +351,15 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         Source: TR-03165 §4.2.5.6.
         """
         return await self._change(caller, instance_id, Request(Call.TERMINATE), OperationType.TERMINATE)
+
+    async def _require_form_only(
+        self, caller: DeviceCaller, instance: ServiceInstance, version: str, data: dict[str, str] | None
+    ) -> None:
+        """Check what an update would bring, before anything of it is begun."""
+        catalogue, service_id = self._s.peers.catalogue(), instance.description.service_id
+        se = await self.secure_element(caller, instance.se_id)
+        described = await catalogue.describe(caller.provider_id, service_id, version, se.profile)
+        await require_form_only(catalogue, caller, described, data)
 
     # --- small things ----------------------------------------------------------------------------------
 

@@ -80,8 +80,19 @@ class DeviceChecks(DeviceReach):
     async def _newest(
         self, caller: DeviceCaller, service_id: str, se: SecureElement, pattern: VersionPattern
     ) -> str | None:
+        """Return the newest version that fits; for a self-service app of those that need only their form."""
         tags = await self._s.peers.catalogue().deployable_versions(caller.provider_id, service_id, se.profile)
-        return next(filter(pattern.matches, tags), None)
+        for tag in filter(pattern.matches, tags):
+            if not caller.self_service or await self._form_suffices(caller, service_id, tag, se):
+                return tag
+        return None
+
+    async def _form_suffices(
+        self, caller: DeviceCaller, service_id: str, tag: str, se: SecureElement
+    ) -> bool:
+        catalogue = self._s.peers.catalogue()
+        description = await catalogue.describe(caller.provider_id, service_id, tag, se.profile)
+        return (await catalogue.user_form(caller.provider_id, description)).complete
 
     async def _availability(
         self, caller: DeviceCaller, service_id: str, tag: str, se: SecureElement

@@ -43,6 +43,7 @@ class DeviceCaller:
         caller_id: the hash of the app's certificate, as its provider states it.
         services: the only services that it may ask for; none: all of the provider's.
         sandbox: whether the provider is a sandbox; it reaches secure elements of sandboxes only.
+        self_service: the device fetched its access token itself: it gives what forms ask for, no more.
     """
 
     provider_id: TenantId
@@ -50,6 +51,7 @@ class DeviceCaller:
     caller_id: str = ""
     services: tuple[str, ...] = ()
     sandbox: bool = False
+    self_service: bool = False
 
     def require_service(self, service_id: str) -> None:
         """Refuse a service that the app's access token does not name; whether it exists stays unsaid.

@@ -1,8 +1,9 @@
 """Everything that comes before an operation: parties and tokens, secure elements, devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.self_service import SelfService
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.unit_of_work import Storage
@@ -11,7 +12,7 @@ from opentsm.tsm.roles.hub.app_access import AppAccess
 from opentsm.tsm.roles.hub.devices import Devices
 from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
-from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties
+from opentsm.tsm.roles.hub.parties import Lifetimes, OnboardingServices, Parties, nothing_offered
 from opentsm.tsm.roles.hub.revocation import Revocation
 from opentsm.tsm.roles.hub.wiping import Wiping
 
@@ -27,6 +28,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
         profiles: Mapping[str, SeProfile],
         keystore_of: Callable[[TenantId], Keystore],
         lifetimes: Lifetimes | None = None,
+        self_service_of: Callable[[str], Awaitable[SelfService | None]] = nothing_offered,
     ) -> None:
         """Put the use cases together.
 
@@ -36,6 +38,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
             profiles: the known kinds of cards.
             keystore_of: finds a party's keystore.
             lifetimes: of tokens, sessions and codes.
+            self_service_of: finds the terms on which devices get access tokens for a service.
         """
         super().__init__(
             OnboardingServices(
@@ -44,6 +47,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
                 profiles=profiles,
                 keystore_of=keystore_of,
                 lifetimes=lifetimes or Lifetimes(),
+                self_service_of=self_service_of,
             )
         )
 
@@ -56,4 +60,5 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
             profiles=s.profiles,
             keystore_of=s.keystore_of,
             lifetimes=s.lifetimes,
+            self_service_of=s.self_service_of,
         )

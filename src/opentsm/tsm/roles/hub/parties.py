@@ -6,13 +6,14 @@ secret is ever compared byte by byte.
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.audit import AuditEntry
-from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind, TokenKind
+from opentsm.tsm.domain.self_service import SelfService
+from opentsm.tsm.domain.tenant import FOR_APPS, AccessToken, Principal, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.errors import (
     ConflictError,
     ExpiredTokenError,
@@ -42,20 +43,34 @@ class Lifetimes:
     enrolment_s: float = 3600.0
 
 
+async def nothing_offered(service_id: str) -> SelfService | None:
+    """Offer no service to devices."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class OnboardingServices:
-    """What the onboarding use cases work with; `keystore_of` finds a party's keystore."""
+    """What the onboarding use cases work with.
+
+    `keystore_of` finds a party's keystore, `self_service_of` the terms on which devices get tokens.
+    """
 
     storage: Storage
     world: World
     profiles: Mapping[str, SeProfile]
     keystore_of: Callable[[TenantId], Keystore]
     lifetimes: Lifetimes = Lifetimes()
+    self_service_of: Callable[[str], Awaitable[SelfService | None]] = nothing_offered
 
 
 def digest_of(secret: str) -> bytes:
     """Return the digest under which a token, code or session id is stored."""
     return hashlib.sha256(secret.encode()).digest()
+
+
+def new_token(world: World) -> str:
+    """Make a bearer token."""
+    return _TOKEN_PREFIX + urlsafe_b64encode(world.random(_TOKEN_BYTES)).rstrip(b"=").decode()
 
 
 class Parties:
@@ -134,7 +149,7 @@ class Parties:
         stored, tenant = found
         if stored.expires_at is not None and stored.expires_at <= self._s.world.now():
             raise ExpiredTokenError(advice="Fetch a new one.")
-        if stored.kind is TokenKind.APP:
+        if stored.kind in FOR_APPS:
             raise ForbiddenError("An access token opens the device API only.")
         device = stored.subject if stored.kind is TokenKind.DEVICE else None
         return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device, sandbox=tenant.sandbox)
@@ -149,14 +164,10 @@ class Parties:
 
     # --- for the use cases of this room ----------------------------------------------------------------
 
-    def _new_token(self) -> str:
-        secret = urlsafe_b64encode(self._s.world.random(_TOKEN_BYTES)).rstrip(b"=").decode()
-        return _TOKEN_PREFIX + secret
-
     async def _add_token(
         self, tx: UnitOfWork, tenant_id: TenantId, kind: TokenKind, subject: str, lifetime_s: float | None
     ) -> str:
-        token = self._new_token()
+        token = new_token(self._s.world)
         expires = None if lifetime_s is None else self._s.world.now() + timedelta(seconds=lifetime_s)
         await tx.tenants.add_token(
             AccessToken(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
 from opentsm.tsm.domain.prepared import context_of
+from opentsm.tsm.domain.self_service import SelfService
 from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
@@ -26,7 +27,8 @@ from opentsm.tsm.roles.sp.personalization import complete, load_recipe, seal
 from opentsm.tsm.roles.sp.profiles import ProfileDesk, document
 from opentsm.tsm.roles.sp.recipes import Recipe
 from opentsm.tsm.roles.sp.relations import RelationDesk
-from opentsm.tsm.roles.sp.scripts import RECIPE, KeystoreOf, ScriptDesk
+from opentsm.tsm.roles.sp.scripts import KeystoreOf, ScriptDesk, recipe_id_of
+from opentsm.tsm.roles.sp.self_service import SelfServiceDesk
 from opentsm.tsm.roles.sp.services import ServiceDesk
 from opentsm.tsm.roles.sp.shelf import Shelf, find
 from opentsm.tsm.roles.sp.spos_configs import SposConfigDesk
@@ -65,6 +67,7 @@ class SpCatalogue:
         self.domain_keys = DomainKeyDesk(place, keystore_of)
         self.certificates = CertificateDesk(place)
         self.spos_configs = SposConfigDesk(place)
+        self.self_services = SelfServiceDesk(place)
         self.relations = RelationDesk(place, self.profiles)
         self._storage = storage
         self._world = world
@@ -176,6 +179,10 @@ class SpCatalogue:
             raise InvariantError("An SPOS configuration's certificate is missing.")
         return OnlineSystem(url=str(config["url"]), certificate=certificate)
 
+    async def self_service(self, service_id: str) -> SelfService | None:
+        """Return on which terms devices get access tokens for a service; None when they get none."""
+        return await self.self_services.find(service_id)
+
     async def seal_personalization_data(
         self,
         provider_id: TenantId,
@@ -255,14 +262,8 @@ class SpCatalogue:
         for config in shelf.objects(flavor, "applicationInstantiationConfigs"):
             module = await find(tx, owner, shelf.MODULE, str(config["executableModuleId"]))
             settings = await find(tx, owner, shelf.APPLICATION_CONFIG, str(config["applicationConfigId"]))
-            recipe_id = await self._recipe_id(tx, owner, settings)
+            recipe_id = await recipe_id_of(tx, owner, settings)
             recipe = await load_recipe(tx, owner, recipe_id) if recipe_id else None
             load_file = by_id[str(module["elfId"])]
             found.append(Application(priority_of(config), module, settings, load_file, recipe_id, recipe))
         return found
-
-    async def _recipe_id(self, tx: UnitOfWork, owner: TenantId, settings: Document) -> str | None:
-        script_id = shelf.part(settings, "personalizationConfig").get("personalizationScriptId")
-        if not script_id:
-            return None
-        return str((await find(tx, owner, shelf.SCRIPT, str(script_id)))[RECIPE])

@@ -111,6 +111,14 @@ class ScriptDesk(FileDesk):
             await self.keystore_of(owner).generate(handle, length_bytes=_KEY_LENGTH)
 
 
+async def recipe_id_of(tx: UnitOfWork, owner: TenantId, settings: Document) -> str | None:
+    """Return the id of the recipe that an application configuration's script is now; None: it has none."""
+    script_id = shelf.part(settings, "personalizationConfig").get("personalizationScriptId")
+    if not script_id:
+        return None
+    return str((await find(tx, owner, shelf.SCRIPT, str(script_id)))[RECIPE])
+
+
 async def _store(tx: UnitOfWork, document: Document, recipe: Recipe, data: bytes, happened: str) -> None:
     owner = TenantId(str(document["spId"]))
     id_, recipe_id = str(document["id"]), hashlib.sha256(data).hexdigest()

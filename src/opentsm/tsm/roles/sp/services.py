@@ -60,12 +60,13 @@ class ServiceDesk(Desk):
         return document
 
     async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
-        """Delete versions and flavors, too; instances on cards keep what they were made of."""
+        """Delete versions, flavors, the self-service mark, too; instances on cards keep what they hold."""
         for flavor in await tx.catalogue.list(owner, shelf.FLAVOR, parent=id_):
             await tx.catalogue.delete(owner, shelf.FLAVOR, str(flavor["id"]))
         for version in await tx.catalogue.list(owner, shelf.VERSION, parent=id_):
             key = shelf.version_key(id_, str(version["tag"]))
             await tx.catalogue.delete(owner, shelf.VERSION, key)
+        await tx.catalogue.delete(owner, shelf.SELF_SERVICE, id_)
 
     async def _check_references(self, tx: UnitOfWork, owner: TenantId, wanted: Document) -> None:
         if "sposConfigId" in wanted:

@@ -25,6 +25,7 @@ DOMAIN_MASTER_KEY = "domain-master-key"
 TRANSPORT_KEY = "transport-key"
 DOMAIN_KEY_SET = "domain-key-set"
 ATTESTATION_KEY = "attestation-key"
+SELF_SERVICE = "self-service"
 
 _NAMES = {
     SERVICE: "Service",

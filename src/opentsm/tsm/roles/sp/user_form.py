@@ -4,7 +4,7 @@ It comes from the recipes of the applications that a card would get: a service w
 for all that they need works without any system of its provider.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from opentsm.tsm.domain.card_content import ServiceDescription
@@ -14,9 +14,7 @@ from opentsm.tsm.roles.sp.recipes import Field, Recipe
 
 def form_of(description: ServiceDescription, recipes: Sequence[Recipe]) -> UserForm:
     """Return the form of a description; fields of the same name are one, bounded by all of them."""
-    fields: dict[str, Field] = {}
-    for field in (field for recipe in recipes for field in recipe.fields.values()):
-        fields[field.name] = _both(fields[field.name], field) if field.name in fields else field
+    fields = _fields(recipes)
     messages: dict[str, Mapping[str, str]] = {}
     for recipe in recipes:
         messages = {**recipe.messages, **messages}
@@ -26,8 +24,21 @@ def form_of(description: ServiceDescription, recipes: Sequence[Recipe]) -> UserF
         flavor_id=description.flavor_id,
         fields=tuple(_shown(field) for field in fields.values() if field.user),
         messages=messages,
-        complete=_complete(fields.values()),
+        complete=not missing_fields(recipes),
     )
+
+
+def missing_fields(recipes: Sequence[Recipe]) -> tuple[str, ...]:
+    """Return the names of the data that neither the end user gives nor the TSM generates."""
+    fields = _fields(recipes).values()
+    return tuple(field.name for field in fields if not field.user and field.generated is None)
+
+
+def _fields(recipes: Sequence[Recipe]) -> dict[str, Field]:
+    fields: dict[str, Field] = {}
+    for field in (field for recipe in recipes for field in recipe.fields.values()):
+        fields[field.name] = _both(fields[field.name], field) if field.name in fields else field
+    return fields
 
 
 def _both(one: Field, other: Field) -> Field:
@@ -40,10 +51,6 @@ def _both(one: Field, other: Field) -> Field:
         characters=asked.characters or second.characters,
         choices=asked.choices or second.choices,
     )
-
-
-def _complete(fields: Iterable[Field]) -> bool:
-    return all(field.user or field.generated is not None for field in fields)
 
 
 def _shown(field: Field) -> FormField:

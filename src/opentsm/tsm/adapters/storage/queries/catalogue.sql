@@ -21,5 +21,8 @@ SELECT document FROM catalogue WHERE owner_id = $1 AND entity = $2 ORDER BY id
 -- name: list_of_parent
 SELECT document FROM catalogue WHERE owner_id = $1 AND entity = $2 AND parent = $3 ORDER BY id
 
+-- name: self_service_owner
+SELECT owner_id FROM catalogue WHERE entity = 'self-service' AND id = $1
+
 -- name: delete
 DELETE FROM catalogue WHERE owner_id = $1 AND entity = $2 AND id = $3

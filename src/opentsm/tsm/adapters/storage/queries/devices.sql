@@ -13,6 +13,9 @@ SELECT document FROM devices WHERE id = $1
 -- name: hold
 SELECT document FROM devices WHERE id = $1 FOR SHARE
 
+-- name: lock
+SELECT document FROM devices WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: list
 SELECT document FROM devices WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3
 

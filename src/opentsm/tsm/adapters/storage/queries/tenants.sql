@@ -24,6 +24,10 @@ WHERE a.digest = $1
 -- name: tokens
 SELECT document FROM access_tokens WHERE tenant_id = $1 AND digest > $2 ORDER BY digest LIMIT $3
 
+-- name: live_tokens
+SELECT count(*) AS count, min(expires_at) AS first FROM access_tokens
+WHERE tenant_id = $1 AND subject = $2 AND expires_at > $3
+
 -- name: remove_token
 DELETE FROM access_tokens WHERE digest = $1
 
