@@ -87,7 +87,8 @@ class Activation:
 
     # --- access rules ------------------------------------------------------------------------------------
 
-    def _access_steps(self) -> Iterator[s.Step]:
+    def access_steps(self) -> Iterator[s.Step]:
+        """Return the access rules that are to be deleted and stored; the card's manager does it."""
         wanted = self._wanted_access()
         for rule, instance_id in self._observed.own_access.items():
             if instance_id == self._desired.instance_id and rule not in wanted:
@@ -113,9 +114,13 @@ class Activation:
 
     def steps(self, rebuilt: set[Aid]) -> Iterator[s.Step]:
         """Return what the card's manager changes: access rules, and the registry where there is no CRS."""
+        yield from self.updates(rebuilt)
+        yield from self.access_steps()
+
+    def updates(self, rebuilt: set[Aid]) -> Iterator[s.Step]:
+        """Return the changes of the contactless registry where there is no CRS."""
         if self._topology.contactless is Contactless.REGISTRY_UPDATE:
             yield from self._switches(rebuilt)
-        yield from self._access_steps()
 
     def crs_sessions(self, rebuilt: set[Aid]) -> list[PlannedSession]:
         """Return the sessions with the CRS application; they come when the applications can be selected."""

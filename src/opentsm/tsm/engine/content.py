@@ -227,17 +227,42 @@ def read(
 ) -> ObservedContent:
     """Return the content after the card's registry was read through one security domain.
 
-    Entries that were seen through another domain stay; what vanished takes its facts with it. An
-    incomplete reading leaves the content stale and asks for more pages next time.
+    Entries that were seen through another domain stay, unless they lie below this one, which shows its whole
+    hierarchy; what vanished takes its facts with it. An incomplete reading leaves the content stale and asks
+    for more pages next time.
     """
     if not complete:
         return replace(observed, fresh=False, status_pages=observed.status_pages * 2)
-    kept = tuple(o for o in observed.objects if o.seen_through not in (None, through))
+    kept = tuple(
+        o
+        for o in observed.objects
+        if o.seen_through not in (None, through) and not _below(observed, o, through)
+    )
     seen = {o.aid for o in objects}
     vanished = [o.aid for o in observed.objects if o.aid not in seen and o not in kept]
     observed = _gone(observed, vanished)
     merged = (*(o for o in kept if o.aid not in seen), *objects)
-    return replace(observed, objects=merged, fresh=True, card_state=card_state, free_memory=free_memory)
+    return replace(
+        observed,
+        objects=merged,
+        fresh=True,
+        # only the issuer security domain, or one with Global Registry, shows the card's state
+        card_state=observed.card_state if card_state is None else card_state,
+        free_memory=observed.free_memory if free_memory is None else free_memory,
+    )
+
+
+def _below(observed: ObservedContent, entry: CardObject, domain: Aid) -> bool:
+    """Say whether an entry is associated with a domain, directly or through others (GPCS 2.3.1 §7.2)."""
+    passed: set[Aid] = set()
+    above = entry.security_domain
+    while above is not None and above not in passed:
+        if above == domain:
+            return True
+        passed.add(above)
+        found = observed.find(above)
+        above = None if found is None else found.security_domain
+    return False
 
 
 def personalized(description: ServiceDescription, content: ObservedContent) -> bool:

@@ -4,6 +4,11 @@ from opentsm.tsm.domain.card_content import LoadFileReference
 from opentsm.tsm.engine.view import View
 from opentsm.tsm.kernel.errors import PlanRefusedError
 
+_SHARED_ADVICE = "Publish the services that share it with the option extradite."
+_DELEGATED_ADVICE = (
+    "A domain with Delegated Management uses its own load files only: give this one another AID."
+)
+
 
 def refuse_foreign_objects(view: View) -> None:
     """Refuse to plan over what this TSM did not put on the card, or put there for another instance.
@@ -46,5 +51,5 @@ def _refuse_other_code(view: View, load_file: LoadFileReference) -> None:
         raise PlanRefusedError(
             f"The load file {load_file.aid} lies in the security domain {entry.security_domain} of"
             " another service.",
-            advice="Publish the services that share it with the option extradite.",
+            advice=_DELEGATED_ADVICE if view.delegated else _SHARED_ADVICE,
         )

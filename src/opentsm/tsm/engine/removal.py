@@ -49,7 +49,8 @@ def _reloaded(view: View, *, moved: bool) -> set[Aid]:
     for file in description.load_files:
         entry = view.observed.find(file.aid)
         elsewhere = entry is not None and entry.security_domain not in (None, view.loads_into())
-        if view.other_code(file) or (moved and elsewhere):
+        # a domain with Delegated Management installs from its own load files only
+        if view.other_code(file) or ((moved or view.delegated) and elsewhere):
             changed.add(file.aid)
     return {
         file.aid

@@ -1,5 +1,6 @@
 """What a plan is made of: sessions of the parties, in order, and who manages the card."""
 
+from collections.abc import Iterable
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
@@ -47,7 +48,8 @@ class SessionKind(Enum):
 class PlannedSession(Record, frozen=True, kw_only=True):
     """Steps that one party takes in one session with one security domain (or application).
 
-    `key_sd` is the domain whose key set opens the session: an ancestor's when keys are inherited.
+    `key_sd` is the domain whose key set opens the session: an ancestor's when keys are inherited. In a
+    session with Delegated Management `tokens_by` is the party whose tokens its content commands carry.
     """
 
     kind: SessionKind
@@ -56,6 +58,19 @@ class PlannedSession(Record, frozen=True, kw_only=True):
     key_sd: Aid
     kvn: int
     steps: tuple[s.Step, ...]
+    tokens_by: TenantId | None = None
+
+
+def managed(topology: Topology, steps: Iterable[s.Step]) -> PlannedSession:
+    """Return a session of the card's manager with its own domain."""
+    return PlannedSession(
+        kind=SessionKind.SECURE_CHANNEL,
+        owner_id=topology.manager_id,
+        selected=topology.manager_sd,
+        key_sd=topology.manager_sd,
+        kvn=topology.manager_kvn,
+        steps=tuple(steps),
+    )
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -71,9 +86,16 @@ class Plan(Record, frozen=True, kw_only=True):
     def lines(self) -> tuple[str, ...]:
         """Return the plan for people: one line a step."""
         return tuple(
-            f"{session.selected} · {step.describe()}" for session in self.sessions for step in session.steps
+            f"{session.selected} · {step.describe()}{_by_token(session, step)}"
+            for session in self.sessions
+            for step in session.steps
         )
 
     def changes_card(self) -> bool:
         """Say whether any step changes the card."""
         return any(step.changes for session in self.sessions for step in session.steps)
+
+
+def _by_token(session: PlannedSession, step: s.Step) -> str:
+    with_token = session.tokens_by is not None and isinstance(step, s.DELEGATED)
+    return " (with a token)" if with_token else ""

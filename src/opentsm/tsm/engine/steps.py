@@ -239,3 +239,6 @@ Step = (
     | a.ReadAccess
     | a.ReadContactless
 )
+
+# What a domain with Delegated Management does with a token only (GPCS 2.3.1 §9.2.3, Table 11-1)
+DELEGATED = (Load, Install, Extradite, MakeSelectable, Delete, a.SetContactless)

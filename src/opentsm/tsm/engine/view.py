@@ -2,6 +2,8 @@
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.lifecycle import ApplicationState
+from opentsm.card.gp.privileges import Privilege
+from opentsm.tsm.domain.arrangement import ContentMode
 from opentsm.tsm.domain.card_content import (
     UNKNOWN,
     ApplicationSpecification,
@@ -53,8 +55,31 @@ class View:
             return False
         return self.observed.built.get(load_file.aid.hex().upper(), claim.sha256) != load_file.sha256
 
+    @property
+    def delegated(self) -> bool:
+        """Say whether the provider itself manages the content of its domain, with tokens.
+
+        A domain that is there decides: one that was made before the mode was changed stays what it is.
+        """
+        if not self.description.dedicated_sd:
+            return False
+        return self.may_delegate(self.description.sd_aid)
+
+    def may_delegate(self, domain: Aid) -> bool:
+        """Say whether a domain of the instance's works with Delegated Management, or will when it is made."""
+        entry = self.observed.find(domain)
+        held = self.topology.domain_privileges if entry is None else entry.privileges
+        delegating = self.topology.mode is ContentMode.DELEGATED
+        return delegating and Privilege.DELEGATED_MANAGEMENT in Privilege(held)
+
     def loads_into(self) -> Aid:
-        """Return the domain that the load files go to."""
+        """Return the domain that the load files go to.
+
+        One with Delegated Management brings content into no other domain (GPCS 9.3.2): nobody above it
+        accepts that.
+        """
+        if self.delegated:
+            return self.description.sd_aid
         under_manager = self.description.extradite or not self.description.dedicated_sd
         return self.topology.manager_sd if under_manager else self.description.sd_aid
 
