@@ -17,10 +17,21 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
 
 
+class ServiceMaterial(Record, frozen=True, kw_only=True):
+    """What a provider must be told of an instance to personalise it or to make its domain's keys.
+
+    `sealed_data` is what the provider itself sealed for the instance (empty: erased, or there was none).
+    """
+
+    description: ServiceDescription
+    sealed_data: bytes = b""
+
+
 class SegmentRequest(Record, frozen=True, kw_only=True):
     """A session that the hub has planned: with whose key set, on which domain, which steps.
 
-    `handover` is the temporary key set that the issuer wrapped for this party (empty: none).
+    `service` comes with sessions that need it, and is a provider's own. `handover` is the temporary key set
+    that the issuer wrapped for this party (empty: none).
     """
 
     segment_id: SegmentId
@@ -30,6 +41,7 @@ class SegmentRequest(Record, frozen=True, kw_only=True):
     profile: str
     session: PlannedSession
     instance_id: InstanceId | None = None
+    service: ServiceMaterial | None = None
     handover: bytes = b""
 
 

@@ -20,15 +20,19 @@ from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import Renewal, ServiceInstance
-from opentsm.tsm.engine.sessions import Topology
+from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.sessions import PlannedSession, Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
+from opentsm.tsm.ports.peer import ServiceMaterial
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.credits import find_credit, with_credit
 from opentsm.tsm.roles.hub.topology import topology
 from opentsm.tsm.roles.hub.wanted import goal_of, is_final, stages_of
 
 replace = msgspec.structs.replace
+
+_OF_THE_SERVICE = (s.Personalize, s.RunCommands, s.ReplaceKeys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,17 @@ class Case:
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the description that should be on the card then."""
         return stages_of(self.operation, self._instance())
+
+    def material(self, session: PlannedSession) -> ServiceMaterial | None:
+        """Return what the owner of a session is told of the instance: its own, and only where it needs it."""
+        instance = self.instance
+        if instance is None or session.owner_id != instance.provider_id:
+            return None
+        if not any(isinstance(step, _OF_THE_SERVICE) for step in session.steps):
+            return None
+        return ServiceMaterial(
+            description=self.description(), sealed_data=instance.data_for(self.operation.id)
+        )
 
     def _instance(self) -> ServiceInstance:
         if self.instance is None:

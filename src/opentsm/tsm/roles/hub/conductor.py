@@ -257,6 +257,7 @@ class Conductor:
             profile=case.se.profile,
             session=session,
             instance_id=case.instance.id if case.instance else None,
+            service=case.material(session),
             handover=handover,
         )
         return await self._owner(planned, index).prepare_segment(request)

@@ -63,7 +63,7 @@ class DomainKeyProvisioner:
             InvalidInputError: the master key has not the length of the card's keys.
             PlanRefusedError: no deposited key set is left that fits the card.
         """
-        wanted = await self._wanted(request)
+        wanted = self._wanted(request)
         context = key_set_context(request.se_id, sd_aid, kvn)
         if wanted.mode is KeyProvisioningMode.DIVERSIFIED:
             return await self._diversified(wanted.key_index, profile, context)
@@ -71,12 +71,11 @@ class DomainKeyProvisioner:
             return await self._given(wanted.key_index, profile, context)
         return None
 
-    async def _wanted(self, request: SegmentRequest) -> KeyProvisioning:
-        async with self.storage.transaction() as tx:
-            instance = await tx.instances.get(request.instance_id) if request.instance_id else None
-        if instance is None or instance.provider_id != self.provider_id:
+    def _wanted(self, request: SegmentRequest) -> KeyProvisioning:
+        service = request.service
+        if service is None or service.description.provider_id != self.provider_id:
             raise NotFoundError("There is no such service instance to make keys for.")
-        return instance.description_for(request.operation_id).key_provisioning
+        return service.description.key_provisioning
 
     async def _diversified(self, index: str, profile: SeProfile, context: str) -> ProvisionedKeySet:
         async with self.storage.transaction() as tx:

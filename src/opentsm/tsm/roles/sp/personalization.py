@@ -13,10 +13,9 @@ from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.custody.plain import application_key_handle
-from opentsm.tsm.domain.card_content import Attestation
+from opentsm.tsm.domain.card_content import Attestation, ServiceDescription
 from opentsm.tsm.domain.exchange import Expected
 from opentsm.tsm.domain.secure_element import KeySet
-from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import (
     AttestationToken,
@@ -28,7 +27,7 @@ from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvalidInputError, InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
-from opentsm.tsm.ports.peer import SegmentRequest
+from opentsm.tsm.ports.peer import SegmentRequest, ServiceMaterial
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.roles.sp import recipes as r
 from opentsm.tsm.roles.sp import shelf
@@ -295,16 +294,16 @@ class RecipePersonalization:
             InvalidInputError: the instance's data were erased after an earlier personalisation.
             InvariantError: the recipe is not the version that was planned.
         """
+        service = self._service(request)
         async with self._storage.transaction() as tx:
-            instance = await self._instance(tx, request)
             recipe = await load_recipe(tx, self._provider_id, step.recipe_id) if step.recipe_id else None
-        token = await self._token(request, instance, step, keys)
+        token = await self._token(request, service.description, step, keys)
         if recipe is None:
             return token
         if recipe.version != step.personalization:
             raise InvariantError("The recipe on record has another version than the plan.")
-        parameters = instance.description_for(request.operation_id).sp_parameters
-        values = await self._values(instance, request)
+        parameters = service.description.sp_parameters
+        values = await self._values(service, request)
         clear = await evaluate(recipe, values, self._key_of, parameters)
         sent = await commands_for(recipe, r.Target.PERSONALIZATION, values, parameters)
         return (*token, *[await self._encrypted(grouping, keys, context) for grouping in clear], *sent)
@@ -318,27 +317,26 @@ class RecipePersonalization:
             NotFoundError: instance or recipe do not exist for this provider.
             InvalidInputError: the instance's data were erased after an earlier personalisation.
         """
+        service = self._service(request)
         async with self._storage.transaction() as tx:
-            instance = await self._instance(tx, request)
             recipe = await load_recipe(tx, self._provider_id, step.recipe_id)
-        parameters = instance.description_for(request.operation_id).sp_parameters
-        values = await self._values(instance, request)
+        parameters = service.description.sp_parameters
+        values = await self._values(service, request)
         return await commands_for(recipe, r.Target.APPLICATION, values, parameters)
 
-    async def _values(self, instance: ServiceInstance, request: SegmentRequest) -> dict[str, str]:
-        data = instance.data_for(request.operation_id)
+    async def _values(self, service: ServiceMaterial, request: SegmentRequest) -> dict[str, str]:
+        data = service.sealed_data
         if not data:
             raise InvalidInputError(
                 "This instance's personalisation data were erased when its card had proved to hold them.",
                 advice="Terminate the instance and deploy the service anew, with its data.",
             )
-        sealed = await self._keystore.open(data, context=context_of(instance.id))
+        sealed = await self._keystore.open(data, context=context_of(InstanceId(str(request.instance_id))))
         return from_json(dict[str, str], sealed)
 
     async def _token(
-        self, request: SegmentRequest, instance: ServiceInstance, step: s.Personalize, keys: KeySet
+        self, request: SegmentRequest, description: ServiceDescription, step: s.Personalize, keys: KeySet
     ) -> tuple[AttestationToken, ...]:
-        description = instance.description_for(request.operation_id)
         wanted = {app.instance_aid: app.attestation for app in description.applications}
         attestation = wanted.get(step.application, Attestation.NONE)
         if attestation is Attestation.NONE:
@@ -354,11 +352,11 @@ class RecipePersonalization:
         )
         return (AttestationToken(token),)
 
-    async def _instance(self, tx: UnitOfWork, request: SegmentRequest) -> ServiceInstance:
-        instance = await tx.instances.get(request.instance_id) if request.instance_id else None
-        if instance is None or instance.provider_id != self._provider_id:
+    def _service(self, request: SegmentRequest) -> ServiceMaterial:
+        service = request.service
+        if service is None or service.description.provider_id != self._provider_id:
             raise NotFoundError("There is no such service instance to personalise.")
-        return instance
+        return service
 
     async def _key_of(self, part: r.DerivedKey, diversifier: bytes) -> Secret:
         master = application_key_handle(self._provider_id, part.name)
