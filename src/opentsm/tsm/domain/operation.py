@@ -48,6 +48,7 @@ class OperationEvent(Enum):
     SUCCEED = "SUCCEED"
     FAIL = "FAIL"
     CANCEL = "CANCEL"
+    GIVE_WAY = "GIVE_WAY"
 
 
 _S, _E = OperationState, OperationEvent
@@ -76,6 +77,10 @@ OPERATION_STATES: TransitionTable[OperationState, OperationEvent] = TransitionTa
         (_S.REQUESTED, _E.CANCEL): _S.CANCELLED,
         (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
         (_S.PREPARING, _E.CANCEL): _S.CANCELLED,
+        # a report of loss overtakes: what was begun goes back to the queue, and is planned anew from there
+        (_S.PREPARING, _E.GIVE_WAY): _S.QUEUED,
+        (_S.AWAITING_DEVICE, _E.GIVE_WAY): _S.QUEUED,
+        (_S.IN_DOUBT, _E.GIVE_WAY): _S.QUEUED,
     },
 )
 
@@ -83,6 +88,8 @@ ENDED = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationSta
 
 LOSS_PRIORITY = 0
 NORMAL_PRIORITY = 100
+BULK_PRIORITY = 200
+AGEING_MS = 36_000  # a step of priority is worth so much waiting: NORMAL and BULK lie an hour apart
 
 
 class Failure(Record, frozen=True, kw_only=True):
@@ -108,6 +115,7 @@ class Operation(Record, frozen=True, kw_only=True):
 
     `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index
     of the session in work. `refused_step` is the step a card refused, to tell a second refusal from a first.
+    `gives_way` is the report of loss that asked this operation for its turn.
     `parameters` hold only what may be shown. `start_state` and `end_state` are its instance's when it began
     to work and when it ended; `changed_card` is True when the card was, or may have been, changed.
     """
@@ -130,6 +138,7 @@ class Operation(Record, frozen=True, kw_only=True):
     start_state: InstanceState | None = None
     end_state: InstanceState | None = None
     cancel_requested: bool = False
+    gives_way: OperationId | None = None
     device_id: DeviceId | None = None
     traffic: Traffic = Traffic()
     result: dict[str, str | int] = {}
@@ -139,3 +148,14 @@ class Operation(Record, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     valid_until: datetime | None = None
     version: int = 0
+
+
+def turn_of(operation: Operation) -> int:
+    """Return the place in the queue of a secure element; the lowest has its turn first.
+
+    A report of loss is before everything. All else comes in the order in which it was asked for, put back by
+    its priority: what waits long enough overtakes what is more urgent and new, so nothing starves.
+    """
+    if operation.priority <= LOSS_PRIORITY:
+        return 0
+    return int(operation.created_at.timestamp() * 1000) + operation.priority * AGEING_MS

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from opentsm.tsm.adapters.storage.records import document, range_arguments, versioned
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import DESCENDING, load_queries
-from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
+from opentsm.tsm.domain.operation import ENDED, Operation, OperationState, turn_of
 from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import OperationId, SeId
 from opentsm.tsm.ports.repositories import OperationFilter, Page
@@ -38,7 +38,7 @@ class PostgresOperations:
         return replace(operation, version=operation.version + 1)
 
     async def next_queued(self, se_id: SeId) -> Operation | None:
-        """Return the QUEUED or REQUESTED operation of highest priority (lowest number), then oldest."""
+        """Return the QUEUED or REQUESTED operation that has the next turn (`turn_of`), then the oldest."""
         return _optional(await self._session.row(_SQL["next_queued"], se_id))
 
     async def list(self, page: Page, wanted: OperationFilter) -> Sequence[Operation]:
@@ -83,6 +83,7 @@ def _columns(operation: Operation) -> tuple[object, ...]:
         document(operation, "plan_document"),
         operation.plan_document,
         operation.type.value,
+        turn_of(operation),
     )
 
 

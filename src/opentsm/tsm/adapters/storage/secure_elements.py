@@ -39,6 +39,11 @@ class PostgresSecureElements:
         row = await self._session.row(_SQL["get"], se_id)
         return None if row is None else versioned(SecureElement, row)
 
+    async def hold(self, se_id: SeId) -> SecureElement | None:
+        """Return the secure element, which nobody saves until this transaction ends."""
+        row = await self._session.row(_SQL["hold"], se_id)
+        return None if row is None else versioned(SecureElement, row)
+
     async def find(
         self,
         type_: SeIdentifierType | None,

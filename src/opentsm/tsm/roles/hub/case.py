@@ -68,6 +68,7 @@ class Case:
     order: DeviceOrder | None
     credit: Credit | None = None
     in_vain: InVain | None = None
+    overtaker: Operation | None = None
     notes: list[Note] = field(default_factory=list)
     loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
 
@@ -192,6 +193,7 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
         claims=await tx.secure_elements.claims(se.id),
         order=await _own_order(tx, se.id, operation_id),
         credit=credit,
+        overtaker=await tx.operations.get(operation.gives_way) if operation.gives_way else None,
     )
 
 

@@ -44,6 +44,7 @@ from opentsm.tsm.roles.hub.order_answers import SealedOrders
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.settling import card_failure, changed, refusal, settle
 from opentsm.tsm.roles.hub.starting import Starting
+from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import request_of
 
 replace = msgspec.structs.replace
@@ -213,7 +214,8 @@ class Conductor:
     async def _go_on(self, case: Case, planned: Plan, opening: tuple[str, ...]) -> None:
         """Run the next sessions of the plan as far as the device's answers reach."""
         operation = case.operation
-        if operation.session >= len(planned.sessions) or self._endings.stop_wanted(case):
+        interrupted = self._endings.stop_wanted(case) or way_wanted(case)
+        if operation.session >= len(planned.sessions) or interrupted:
             await self._plan_and_send(case)
             return
         session = planned.sessions[operation.session]
@@ -276,6 +278,9 @@ class Conductor:
     async def _plan_and_send(self, case: Case) -> None:
         if self._endings.stop_wanted(case):
             await self._endings.stop(case)
+            return
+        if way_wanted(case):
+            await self._ledger.give_way(case)
             return
         made = plan(case.desired(), case.content, case.topology(self._profile(case)), case.claims)
         refused = case.operation.refused

@@ -17,6 +17,7 @@ from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import locked_by_issuer
 from opentsm.tsm.roles.hub.milestones import broken, commands_done, finish
 from opentsm.tsm.roles.hub.services import HubServices
+from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_final, is_staged, request_of
 
 replace = msgspec.structs.replace
@@ -34,11 +35,14 @@ class Endings:
     def withdrawable(self, case: Case) -> bool:
         """An order that nobody got can be withdrawn at will; one handed out, when its time is over."""
         handed_out = case.order is not None and bool(case.order.delivered)
-        return self.expired(case) if handed_out else self.stop_wanted(case)
+        return self.expired(case) if handed_out else self.stop_wanted(case) or way_wanted(case)
 
     async def withdraw(self, case: Case) -> None:
-        """Take an order back that is of no use any more, and end the operation."""
+        """Take an order back that is of no use any more, and end the operation or let another overtake."""
         order = case.order
+        if not self.stop_wanted(case):
+            await self._ledger.give_way(case)
+            return
         if order is not None and order.delivered and order.body:
             session = from_json(Plan, case.operation.plan_document).sessions[case.operation.session]
             for step in session.steps:

@@ -19,6 +19,7 @@ from opentsm.tsm.roles.hub.services import (
     device_topic,
     operation_topic,
 )
+from opentsm.tsm.roles.hub.turn_taking import untouched
 
 replace = msgspec.structs.replace
 
@@ -107,6 +108,24 @@ class Ledger:
             state=case.operation.state.value,
             failure=None if failure is None else failure.code,
         )
+        self._wake(case)
+
+    async def give_way(self, case: Case) -> None:
+        """Put an operation back into the queue at a safe point, because a report of loss overtakes it."""
+        assert case.overtaker is not None
+        case.note("operation.gave-way", {"to": case.overtaker.id})
+        case.instance = untouched(case)
+        case.operation = replace(
+            moved(case.operation, OperationEvent.GIVE_WAY), gives_way=None, plan_document=b"", session=0
+        )
+        async with self._s.storage.transaction() as tx:
+            case.se = await tx.secure_elements.save(replace(case.se, active_operation_id=None))
+            await self._store(tx, case)
+            following = await tx.operations.next_queued(case.se.id)
+            if following is not None:
+                await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
+            await tx.commit()
+        _tell(case)
         self._wake(case)
 
     async def _store(self, tx: UnitOfWork, case: Case) -> None:

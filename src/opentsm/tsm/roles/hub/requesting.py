@@ -75,6 +75,12 @@ class Requesting:
         )
         await tx.outbox.publish(ADVANCE, operation.id, {"operation": operation.id})
 
+    async def _call_next(self, tx: UnitOfWork, cancelled: Operation) -> None:
+        """Start whatever waited behind an operation that never began."""
+        following = await tx.operations.next_queued(cancelled.se_id)
+        if following is not None:
+            await tx.outbox.publish(ADVANCE, following.id, {"operation": following.id})
+
     async def _usable(self, tx: UnitOfWork, se_id: SeId) -> SecureElement:
         se = await tx.secure_elements.get(se_id)
         if se is None or se.state is SeState.RETIRED:

@@ -38,6 +38,7 @@ from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
 from opentsm.tsm.roles.hub.topology import first_key_version
+from opentsm.tsm.roles.hub.turn_taking import half_done
 
 replace = msgspec.structs.replace
 
@@ -166,12 +167,11 @@ class Requests(Renewals):
             ConflictError: its state does not allow it.
             OrphanedError: what it was made of was deleted, and it is more than suspend, resume, terminate.
         """
-        await self._not_orphaned(principal, instance_id, type_)
+        lock = loss and type_ in (OperationType.SUSPEND, OperationType.TERMINATE)
+        if not lock:
+            await self._not_orphaned(principal, instance_id, type_)
         async with self._s.storage.transaction() as tx:
             instance = await self._instance(tx, principal, instance_id, type_)
-            check_state(instance, type_, principal.tenant_id)
-            if type_ is OperationType.ROTATE_KEYS:
-                await self._usable(tx, instance.se_id)
             priority = LOSS_PRIORITY if loss else NORMAL_PRIORITY
             operation = self._operation(
                 principal,
@@ -181,6 +181,11 @@ class Requests(Renewals):
                 priority=priority,
                 valid_until=valid_until,
             )
+            # what is being changed now is locked next
+            if not lock or await half_done(tx, operation) is None:
+                check_state(instance, type_, principal.tenant_id)
+            if type_ is OperationType.ROTATE_KEYS:
+                await self._usable(tx, instance.se_id)
             await self._request(tx, operation)
             await tx.commit()
         return operation
@@ -257,7 +262,9 @@ class Requests(Renewals):
                 raise NotFoundError("There is no such operation.")
             if operation.state in ENDED:
                 raise ConflictError(f"The operation has ended: {operation.state.value}.")
-            if operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
+            await tx.secure_elements.hold(operation.se_id)
+            waits = operation.state in (OperationState.REQUESTED, OperationState.QUEUED)
+            if waits and operation.started_at is None:
                 moved = OPERATION_STATES.next(operation.state, OperationEvent.CANCEL)
                 changed = replace(operation, state=moved, ended_at=self._s.world.now())
                 await self._drop_renewal(tx, operation)
@@ -265,6 +272,7 @@ class Requests(Renewals):
                 changed = replace(operation, cancel_requested=True)
             changed = await tx.operations.save(changed)
             if changed.state in ENDED:
+                await self._call_next(tx, operation)
                 await tell_cancelled(tx, self._s.world, changed, reported=reported)
             await tx.audit.append(
                 principal.tenant_id,

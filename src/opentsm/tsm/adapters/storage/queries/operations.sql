@@ -1,9 +1,9 @@
 -- name: add
 INSERT INTO operations (
     id, version, tenant_id, se_id, instance_id, state, priority, created_at, valid_until, document, plan_document,
-    type, issuer_id
+    type, turn, issuer_id
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
     (SELECT issuer_id FROM secure_elements WHERE id = $4)
 )
 ON CONFLICT DO NOTHING
@@ -14,13 +14,13 @@ SELECT document, plan_document, version FROM operations WHERE id = $1
 -- name: save
 UPDATE operations SET
     tenant_id = $3, se_id = $4, instance_id = $5, state = $6, priority = $7, created_at = $8, valid_until = $9,
-    document = $10, plan_document = $11, type = $12, version = version + 1
+    document = $10, plan_document = $11, type = $12, turn = $13, version = version + 1
 WHERE id = $1 AND version = $2
 
 -- name: next_queued
 SELECT document, plan_document, version FROM operations
 WHERE se_id = $1 AND state IN ('REQUESTED', 'QUEUED')
-ORDER BY priority, created_at, id LIMIT 1
+ORDER BY turn, id LIMIT 1
 
 -- Lists: what leads the index comes first, every other filter is tested on the rows that it finds.
 -- The first two parameters bound the ids: the cursor, and the time with which ids begin.

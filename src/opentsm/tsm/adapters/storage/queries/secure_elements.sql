@@ -13,6 +13,9 @@ DELETE FROM se_identifiers WHERE se_id = $1
 -- name: get
 SELECT document, version FROM secure_elements WHERE id = $1
 
+-- name: hold
+SELECT document, version FROM secure_elements WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: find
 SELECT DISTINCT s.id, s.document, s.version
 FROM se_identifiers i JOIN secure_elements s ON s.id = i.se_id
