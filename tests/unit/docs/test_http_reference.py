@@ -9,7 +9,7 @@ from opentsm.api import bodies, problems
 from opentsm.api.json_lines import MAX_LINE
 from opentsm.api.sptsm.exchange import MAX_BODY_BYTES
 from opentsm.tsm.config import load_settings
-from opentsm.tsm.kernel.errors import InternalError, TsmError
+from opentsm.tsm.kernel.errors import InternalError, TooManyError, TsmError
 from opentsm.tsm.roles.sp.errors import CatalogueError
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs/reference/http.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(?P<code>\w+)` \| (?P<status>\d{3}) \| \S", re.MULTILINE)
 LITERAL = re.compile(r'code="(\w+)"')
 # refused in the standard's own words; and what is only ever raised as one of its kinds
-NEVER_SHOWN = (CatalogueError, TsmError)
+NEVER_SHOWN = (CatalogueError, TooManyError, TsmError)
 
 
 def kinds(kind: type[TsmError]) -> Iterator[type[TsmError]]:

@@ -2,6 +2,7 @@
 
 Such a token is good for one service on one device, for what a recipe's form asks for and no more: what only
 a provider may decide (data that the form does not ask for, prepared data by their reference) stays with it.
+BSI TR-03165 §4.2.5.9 has access tokens come from the provider's backend; that one is not needed here is ours.
 """
 
 from collections.abc import Mapping
