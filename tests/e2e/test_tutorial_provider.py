@@ -39,6 +39,7 @@ def test_provider_tutorial_when_followed_deploys_by_curl_library_and_shell(open_
     assert re.findall(r"^(\d+)$", by_curl, re.MULTILINE) == ["21", "0", "0"], by_curl
     assert '"type": 17' in by_curl
     by_library, _, by_shell = rest.partition("left: []")
+    by_shell, _, alone = by_shell.partition("needs data that only its provider can supply: rights.")
     assert "deployed: OPERATIONAL in reader eSE1" in by_library
     assert "as expected: 13 Not allowed: " in by_library
     assert "suspended: SUSPENDED" in by_library
@@ -51,4 +52,12 @@ def test_provider_tutorial_when_followed_deploys_by_curl_library_and_shell(open_
         "OPERATIONAL",
         "UNKNOWN",
     ], by_shell
+    welcome = "Welcome: your badge opens the door."
+    assert re.findall(rf"^({re.escape(welcome)}|UNKNOWN|Entrance: MAIN|10)$", alone, re.MULTILINE) == [
+        "10",
+        welcome,
+        "UNKNOWN",
+        "Entrance: MAIN",
+        welcome,
+    ], alone
     assert list(Path(open_data_dir).iterdir()) == []

@@ -190,6 +190,7 @@ async def test_tokens_when_a_device_asks_at_once_then_no_more_than_allowed(phone
     assert sorted(answer.status_code for answer in answers) == [201, 201, 429, 429, 429, 429]
     late = next(answer for answer in answers if answer.status_code == 429)
     problem(late, 429, "too_many_tokens")
+    refused(late, 429, 18, "OVERLOAD_PROTECTION")
     assert 1 <= int(late.headers["Retry-After"]) <= 61
     api.world.shift = timedelta(seconds=61)
     assert (await fetch(api, phone.service_id)).status_code == 201

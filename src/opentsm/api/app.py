@@ -84,7 +84,8 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
 
 def _problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Turn an error into a problem document, also where no route was found."""
-    if request.scope["path"].startswith(f"{DEVICE_API}/"):
+    path = request.scope["path"]
+    if path.startswith(f"{DEVICE_API}/") or path == self_service.TOKENS:
         return door.app_problem(request, error)
     return problem_response(request, error)
 

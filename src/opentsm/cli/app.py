@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from opentsm.agent.errors import AgentError
-from opentsm.cli.agent import cli_error, default_state
-from opentsm.cli.app_progress import ProgressListener
+from opentsm.cli.app_door import Door
+from opentsm.cli.app_form import filled_in, in_language, language
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import CliError, JsonOption, print_json, print_table
-from opentsm.cli.settings import command_settings
 from opentsm.sdk import (
     ActivateServiceCommand,
-    ErrorType,
     InstallServiceCommand,
     PersonalizeServiceCommand,
     ProcessListener,
@@ -29,18 +23,12 @@ from opentsm.sdk import (
     ServiceCommand,
     ServiceInstance,
     TechnicalInformation,
-    TsmApiError,
     TsmApiService,
 )
 
-if TYPE_CHECKING:
-    import httpx
-
-T = TypeVar("T")
 app_app = typer.Typer(no_args_is_help=True)
 
 _COMMANDS = "install,personalize,activate"
-_UNREACHED = (ErrorType.TSM_NOT_AVAILABLE, ErrorType.NETWORK_CONNECTION_ERROR)
 StateOption = Annotated[
     Path | None, typer.Option(help="Directory of this device's key.", envvar="OPENTSM_AGENT_STATE")
 ]
@@ -48,7 +36,7 @@ AccessOption = Annotated[
     str | None,
     typer.Option(
         "--access-token",
-        help="The app's access token; without it one is fetched with client.token.",
+        help="The app's access token; without it one is fetched with client.token, or by the device.",
         envvar="OPENTSM_ACCESS_TOKEN",
         show_default=False,
     ),
@@ -69,17 +57,73 @@ SuspendedOption = Annotated[bool, typer.Option("--suspended", help="End SUSPENDE
 def app() -> None:
     """Make the calls of an app on this device.
 
-    They need the device's key (--state) and an access token of the service's provider: give one, or let it be
-    fetched with the provider's own token (OPENTSM_CLIENT_TOKEN).
+    They need the device's key (--state) and an access token: give one, or let it be fetched with the
+    provider's own token (OPENTSM_CLIENT_TOKEN). Without either the device fetches it, for services that are
+    self-service.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """Where the two tokens come from."""
+@app_app.command("form")
+def form(
+    service: str,
+    version: VersionArgument = "x.x.x",
+    *,
+    state: StateOption = None,
+    access: AccessOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the end user is asked for before a service gets onto this device."""
+    found = Door(state, access, service=service).run(lambda tsm: tsm.get_service_form(service, version))
+    if as_json:
+        print_json(_plain(found))
+        return
+    tag = language()
+    rows = [
+        {
+            "name": field.name,
+            "title": in_language(field.title, tag),
+            "type": field.type,
+            "values": ", ".join(choice.value for choice in field.choices) or f"{field.min} to {field.max}",
+        }
+        for field in found.fields
+    ]
+    print_table(("name", "title", "type", "values"), rows)
 
-    state: Path
-    access: str | None
+
+@app_app.command("install")
+def install(
+    service: str,
+    version: VersionArgument = "x.x.x",
+    *,
+    data: DataOption = None,
+    data_file: DataFileOption = None,
+    state: StateOption = None,
+    access: AccessOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a service onto this device: fill in its form, deploy it, show its provider's words."""
+    door, tag = Door(state, access, service=service), language()
+    asked = door.run(lambda tsm: tsm.get_service_form(service, version))
+    filled = filled_in(asked, recipe_data(data, data_file), tag)
+    words = {outcome: in_language(texts, tag) for outcome, texts in asked.messages.items()}
+    try:
+        result = door.follow(lambda tsm, listener: _installed(tsm, listener, service, asked.version, filled))
+    except CliError:
+        if "failure" in words:
+            typer.echo(words["failure"], err=True)
+        raise
+    if as_json or "success" not in words:
+        _show_result(result, as_json=as_json)
+    else:
+        typer.echo(words["success"])
+
+
+async def _installed(
+    tsm: TsmApiService, listener: ProcessListener, service: str, version: str, data: Mapping[str, str]
+) -> ProcessResult:
+    instance = await tsm.create_service_instance(service, version)
+    chosen = service_commands(_COMMANDS, data, suspended=False)
+    return await tsm.deploy_service(instance.id, chosen, True, listener)
 
 
 @app_app.command("create")
@@ -92,7 +136,8 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create an instance of a service; the version may be a pattern, of which the newest is taken."""
-    found = _run(state, access, lambda tsm: tsm.create_service_instance(service, version))
+    door = Door(state, access, service=service)
+    found = door.run(lambda tsm: tsm.create_service_instance(service, version))
     _show_instances([found], as_json=as_json, one=True)
 
 
@@ -101,7 +146,7 @@ def list_(
     service: str, *, state: StateOption = None, access: AccessOption = None, as_json: JsonOption = False
 ) -> None:
     """List a service's instances on this device."""
-    found = _run(state, access, lambda tsm: tsm.get_service_instances(service))
+    found = Door(state, access, service=service).run(lambda tsm: tsm.get_service_instances(service))
     _show_instances(found, as_json=as_json)
 
 
@@ -120,12 +165,10 @@ def deploy(
 ) -> None:
     """Deploy an instance, in one go or in stages."""
     chosen = service_commands(commands, recipe_data(data, data_file), suspended=suspended)
-    _follow(
-        state,
-        access,
-        lambda tsm, listener: tsm.deploy_service(instance, chosen, finalize, listener),
-        as_json=as_json,
+    result = Door(state, access, instance=instance).follow(
+        lambda tsm, listener: tsm.deploy_service(instance, chosen, finalize, listener)
     )
+    _show_result(result, as_json=as_json)
 
 
 @app_app.command("update")
@@ -144,46 +187,40 @@ def update(
 ) -> None:
     """Bring an instance to another version; what is equal in both stays on the card."""
     chosen = service_commands(commands, recipe_data(data, data_file), suspended=suspended)
-    _follow(
-        state,
-        access,
-        lambda tsm, listener: tsm.update_service(instance, version, chosen, finalize, listener),
-        as_json=as_json,
+    result = Door(state, access, instance=instance).follow(
+        lambda tsm, listener: tsm.update_service(instance, version, chosen, finalize, listener)
     )
+    _show_result(result, as_json=as_json)
 
 
-@app_app.command("suspend")
-def suspend(
-    instance: str, *, state: StateOption = None, access: AccessOption = None, as_json: JsonOption = False
+def _plain_change(
+    name: str, help_: str, call: Callable[[TsmApiService, str, ProcessListener], Awaitable[ProcessResult]]
 ) -> None:
-    """Suspend an instance."""
-    _follow(
-        state,
-        access,
-        lambda tsm, listener: tsm.suspend_or_resume_service(instance, True, listener),
-        as_json=as_json,
-    )
+    """Add a command that changes an instance and takes nothing else."""
+
+    @app_app.command(name, help=help_)
+    def change(
+        instance: str, *, state: StateOption = None, access: AccessOption = None, as_json: JsonOption = False
+    ) -> None:
+        door = Door(state, access, instance=instance)
+        _show_result(door.follow(lambda tsm, listener: call(tsm, instance, listener)), as_json=as_json)
 
 
-@app_app.command("resume")
-def resume(
-    instance: str, *, state: StateOption = None, access: AccessOption = None, as_json: JsonOption = False
-) -> None:
-    """Resume an instance."""
-    _follow(
-        state,
-        access,
-        lambda tsm, listener: tsm.suspend_or_resume_service(instance, False, listener),
-        as_json=as_json,
-    )
-
-
-@app_app.command("terminate")
-def terminate(
-    instance: str, *, state: StateOption = None, access: AccessOption = None, as_json: JsonOption = False
-) -> None:
-    """Remove an instance, in whatever state it is."""
-    _follow(state, access, lambda tsm, listener: tsm.terminate_service(instance, listener), as_json=as_json)
+_plain_change(
+    "suspend",
+    "Suspend an instance.",
+    lambda tsm, instance, listener: tsm.suspend_or_resume_service(instance, True, listener),
+)
+_plain_change(
+    "resume",
+    "Resume an instance.",
+    lambda tsm, instance, listener: tsm.suspend_or_resume_service(instance, False, listener),
+)
+_plain_change(
+    "terminate",
+    "Remove an instance, in whatever state it is.",
+    lambda tsm, instance, listener: tsm.terminate_service(instance, listener),
+)
 
 
 @app_app.command("check")
@@ -197,7 +234,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say which version could be deployed here, or to which one an instance could be updated."""
-    found, information = _run(state, access, lambda tsm: _checked(tsm, service, version, update=for_update))
+    door = Door(state, access, instance=service) if for_update else Door(state, access, service=service)
+    found, information = door.run(lambda tsm: _checked(tsm, service, version, update=for_update))
     if as_json:
         print_json({"available": bool(found), "version": found, "technical_information": _plain(information)})
     else:
@@ -266,84 +304,11 @@ def _read_data(file: str) -> dict[str, str]:
     return found
 
 
-def _follow(
-    state: Path | None,
-    access: str | None,
-    call: Callable[[TsmApiService, ProcessListener], Awaitable[ProcessResult]],
-    *,
-    as_json: bool,
-) -> None:
-    with ProgressListener() as listener:
-        result = _run(state, access, lambda tsm: call(tsm, listener))
+def _show_result(result: ProcessResult, *, as_json: bool) -> None:
     if as_json:
         print_json(_plain(result))
     else:
         typer.echo(result.service_instance_state.name)
-
-
-def _run(state: Path | None, access: str | None, call: Callable[[TsmApiService], Awaitable[T]]) -> T:
-    try:
-        return asyncio.run(_call(_Tokens(state or default_state(), access), call))
-    except AgentError as error:
-        raise cli_error(error) from error
-    except TsmApiError as error:
-        raise _failure(error) from error
-
-
-def _failure(error: TsmApiError) -> CliError:
-    code = ExitCode.REFUSED if error.result is None else ExitCode.FAILED
-    if error.error_type in _UNREACHED:
-        code = ExitCode.UNAVAILABLE
-    kind = error.error_type
-    return CliError(
-        f"error type {kind.value}, {kind.name}", why=error.message, advice=error.advice, code=code
-    )
-
-
-async def _call(tokens: _Tokens, call: Callable[[TsmApiService], Awaitable[T]]) -> T:
-    async with _service(tokens) as tsm:
-        return await call(tsm)
-
-
-@asynccontextmanager
-async def _service(tokens: _Tokens) -> AsyncIterator[TsmApiService]:
-    from opentsm.agent.device_key import read_identity
-    from opentsm.agent.http_exchange import http_client
-    from opentsm.agent.server_link import ServerLink
-
-    base_url = command_settings().client.base_url
-    identity = read_identity(tokens.state)
-    async with http_client(base_url) as client:
-        link = ServerLink(client, identity)
-        access = tokens.access or await _fetched(client)
-        async with TsmApiService(base_url, device_token=link.device_token) as tsm:
-            tsm.set_access_token(lambda: access)
-            yield tsm
-
-
-async def _fetched(client: httpx.AsyncClient) -> str:
-    """Fetch an access token, as the provider's backend does for its app."""
-    import httpx as http
-
-    provider = command_settings().client.token
-    if provider is None:
-        raise CliError(
-            "there is no access token",
-            advice="set OPENTSM_ACCESS_TOKEN, or OPENTSM_CLIENT_TOKEN to the provider's token",
-            code=ExitCode.CONFIGURATION,
-        )
-    headers = {"Authorization": f"Bearer {provider}"}
-    try:
-        answer = await client.post("/v1/access-tokens", json={}, headers=headers)
-    except http.HTTPError as error:
-        raise CliError("no connection", why=type(error).__name__, code=ExitCode.UNAVAILABLE) from error
-    if answer.status_code != 201:
-        raise CliError(
-            f"the server gives no access token: {answer.status_code}",
-            advice="set OPENTSM_CLIENT_TOKEN to the token of the service's provider",
-            code=ExitCode.REFUSED,
-        )
-    return str(answer.json()["token"])
 
 
 def _show_instances(found: Sequence[ServiceInstance], *, as_json: bool, one: bool = False) -> None:

@@ -52,6 +52,7 @@ from opentsm.sdk.messages import (
     ServiceUpdateAvailable,
     TechnicalInformation,
 )
+from opentsm.sdk.self_service import HeldToken, SelfServiceToken
 from opentsm.sdk.service import TsmApiService
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "FormChoice",
     "FormField",
     "GetToken",
+    "HeldToken",
     "InstallServiceCommand",
     "InvalidArgumentError",
     "IssuerError",
@@ -89,6 +91,7 @@ __all__ = [
     "ScChannelNotAvailableError",
     "ScInaccessibleError",
     "SecureComponentError",
+    "SelfServiceToken",
     "ServiceCommand",
     "ServiceCommandResult",
     "ServiceDeploymentAvailable",

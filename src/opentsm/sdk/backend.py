@@ -110,6 +110,19 @@ class Backend:
         headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": "application/json"}
         return _read(await self._call("POST", path, content=to_json(body), headers=headers), kind)
 
+    async def post_as_device(self, path: str, body: object, kind: type[T]) -> T:
+        """Ask for something as the device alone; that it had enough of it (429) is final."""
+        headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": "application/json"}
+
+        async def token() -> dict[str, str]:
+            return {"Authorization": f"Bearer {await _token(self._device_token)}"}
+
+        retried = _RETRIED - {429}
+        answer = await self._call(
+            "POST", path, content=to_json(body), headers=headers, tokens=token, retried=retried
+        )
+        return _read(answer, kind)
+
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncIterator[httpx.Response]:
         """Open a stream of server-sent events.
@@ -136,14 +149,16 @@ class Backend:
         query: Mapping[str, str] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        tokens: Callable[[], Awaitable[dict[str, str]]] | None = None,
+        retried: frozenset[int] = _RETRIED,
     ) -> httpx.Response:
         failures = 0
         while True:
-            tokens = await self._tokens()
+            proofs = await (tokens or self._tokens)()
             asked_s, failure = 0.0, TsmApiError()
             try:
                 answer = await self._client.request(
-                    method, path, params=query, content=content, headers={**(headers or {}), **tokens}
+                    method, path, params=query, content=content, headers={**(headers or {}), **proofs}
                 )
             except httpx.HTTPError as error:
                 failure = NetworkConnectionError(_words(error))
@@ -151,7 +166,7 @@ class Backend:
                 if answer.status_code < 400:
                     return answer
                 failure, asked_s = error_of(answer), _seconds(answer)
-                if answer.status_code not in _RETRIED:
+                if answer.status_code not in retried:
                     raise failure
             failures += 1
             if failures >= self._patience.attempts:

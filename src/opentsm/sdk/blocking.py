@@ -21,6 +21,7 @@ from opentsm.sdk.messages import (
     ServiceInstance,
     ServiceUpdateAvailable,
 )
+from opentsm.sdk.self_service import HeldToken, SelfServiceToken
 from opentsm.sdk.service import TsmApiService
 
 T = TypeVar("T")
@@ -83,6 +84,16 @@ class BlockingTsmApiService:
     def set_access_token(self, get_token: GetToken) -> None:
         """Say where access tokens come from."""
         self._service.set_access_token(get_token)
+
+    def use_self_service(
+        self,
+        service_id: str | None = None,
+        *,
+        service_instance_id: str | None = None,
+        held: HeldToken | None = None,
+    ) -> SelfServiceToken:
+        """Let the device fetch its access tokens itself."""
+        return self._service.use_self_service(service_id, service_instance_id=service_instance_id, held=held)
 
     def create_service_instance(
         self, service_id: str, version: str, *, reference: str | None = None

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from opentsm.sdk.backend import Backend, GetToken, Patience, http_client
+from opentsm.sdk.errors import InvalidArgumentError
 from opentsm.sdk.following import PROCESSES, Follower
 from opentsm.sdk.listener import ProcessListener
 from opentsm.sdk.messages import (
@@ -24,6 +25,7 @@ from opentsm.sdk.messages import (
     ServiceInstances,
     ServiceUpdateAvailable,
 )
+from opentsm.sdk.self_service import HeldToken, SelfServiceToken
 
 DEVICE_API: Final = "/v1/device-api"
 _INSTANCES: Final = f"{DEVICE_API}/service-instances"
@@ -80,6 +82,31 @@ class TsmApiService:
         Source: §4.2.5.9.
         """
         self._backend.access_token = get_token
+
+    def use_self_service(
+        self,
+        service_id: str | None = None,
+        *,
+        service_instance_id: str | None = None,
+        held: HeldToken | None = None,
+    ) -> SelfServiceToken:
+        """Let the device fetch its access tokens itself, for one self-service service: no backend is needed.
+
+        Args:
+            service_id: the service, which its provider marked; or
+            service_instance_id: one of its instances on this device.
+            held: what an earlier start of the app kept of the answer's `held`.
+
+        Raises:
+            InvalidArgumentError: not exactly one of the two is given.
+        """
+        if (service_id is None) is (service_instance_id is None):
+            raise InvalidArgumentError("Invalid argument: name a service or one of its instances.")
+        named = {"service_id": service_id, "service_instance_id": service_instance_id}
+        names = {name: value for name, value in named.items() if value is not None}
+        tokens = SelfServiceToken(self._backend, names, held)
+        self.set_access_token(tokens)
+        return tokens
 
     async def create_service_instance(
         self, service_id: str, version: str, *, reference: str | None = None

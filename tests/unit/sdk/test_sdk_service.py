@@ -80,6 +80,10 @@ class Server:
         return [f"{request.method} {request.url.raw_path.decode()}" for request in self.requests]
 
 
+def issued(token: str, seconds: float = 100.0) -> httpx.Response:
+    return answer({"token": token, "id": "ab", "expires_in": seconds}, 201)
+
+
 class Told(sdk.ProcessListener):
     """Writes down what it is told."""
 
@@ -404,3 +408,59 @@ async def test_process_when_an_app_comes_back_then_followed_to_its_end() -> None
         result = await asyncio.wait_for(tsm.follow_process("p1", told), 60)
     assert result.process_info.execution_status == 0
     assert told.notices == [("start", "p1", "AB"), (70, 10), ("result", 0)]
+
+
+async def test_self_service_when_used_then_the_device_fetches_one_token_and_keeps_it() -> None:
+    listed: Json = {"serviceInstances": []}
+    server = Server(issued("own"), answer(listed), answer(listed))
+    tsm = service(server)
+    tokens = tsm.use_self_service("s1")
+    for _ in range(2):
+        assert await tsm.get_service_instances("s1") == []
+    fetched, *calls = server.requests
+    assert (fetched.url.path, json.loads(fetched.content)) == (
+        "/v1/self-service-tokens",
+        {"service_id": "s1"},
+    )
+    assert fetched.headers["Authorization"] == "Bearer device"
+    assert "Device-Authorization" not in fetched.headers
+    assert [call.headers["Authorization"] for call in calls] == ["Bearer own"] * 2
+    assert tokens.held is not None
+    assert "own" not in repr(tokens.held)
+
+
+async def test_self_service_when_the_token_nears_its_end_then_renewed_and_a_kept_one_is_used() -> None:
+    now = [1000.0]
+    server = Server(issued("second"), issued("third"))
+    backend = service(server)._backend
+    held = sdk.HeldToken("first", renew_at=1010.0)
+    tokens = sdk.SelfServiceToken(backend, {"service_id": "s1"}, held, lambda: now[0])
+    found = []
+    for now[0] in (1000.0, 1010.0, 1099.0, 1100.0):
+        found.append(await tokens())
+    assert found == ["first", "second", "second", "third"]
+
+
+async def test_self_service_when_asked_at_once_then_fetched_once() -> None:
+    server = Server(issued("own"))
+    tokens = service(server).use_self_service(service_instance_id="i1")
+    assert list(await asyncio.gather(tokens(), tokens())) == ["own", "own"]
+    assert json.loads(server.requests[0].content) == {"service_instance_id": "i1"}
+
+
+async def test_self_service_when_refused_then_the_errors_of_the_calls_and_429_is_final() -> None:
+    for status, number, kind in (
+        (404, 17, sdk.NotFoundError),
+        (409, 13, sdk.NotAllowedError),
+        (429, 18, sdk.OverloadProtectionError),
+    ):
+        server = Server(refusal(status, number))
+        tsm = service(server)
+        tsm.use_self_service("s1")
+        with pytest.raises(kind):
+            await tsm.get_service_instances("s1")
+        assert len(server.requests) == 1
+    with pytest.raises(sdk.InvalidArgumentError):
+        service(Server()).use_self_service()
+    with pytest.raises(sdk.InvalidArgumentError):
+        service(Server()).use_self_service("s1", service_instance_id="i1")
