@@ -1,4 +1,4 @@
-"""A party's own rooms touch no table of the hub: what they need of an operation comes through the peer port."""
+"""A party's own rooms touch no table of the hub: what they need to know comes through the peer port."""
 
 import ast
 from pathlib import Path
