@@ -5,13 +5,16 @@ TestPlaintextKeys.java and issue 259 (NXP JCOP3); globalplatform storeDataTest.c
 Specification: Amendment D 1.1.1 §6.2; GPCS 2.3.1 Appendix E; RFC 3394; SP 800-108r1 §4.1.
 """
 
+import hashlib
 import traceback
 from collections.abc import Awaitable, Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
@@ -26,7 +29,7 @@ from opentsm.tsm.domain.secure_element import (
     UsableKeys,
     WrappedKeys,
 )
-from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
+from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError, PeerFaultError
 from opentsm.tsm.kernel.ids import KeyHandle
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 
@@ -332,7 +335,7 @@ async def test_wrapped_keys_when_they_are_not_three_equal_keys_then_refused(
 
 async def test_key_set_when_exported_then_the_other_party_holds_the_same(new_keystore: NewKeystore) -> None:
     issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
-    await issuer.share_transport_key(TRANSPORT, provider)
+    await agree(issuer, provider)
     made = await issuer.generate_key_set(scp=3, key_length=32, context=PLACE)
     handed_over = await issuer.export_key_set(made.bound, TRANSPORT)
     assert handed_over.transport == TRANSPORT
@@ -346,31 +349,52 @@ async def test_key_set_when_exported_then_wrapped_as_rfc_3394_says(new_keystore:
     assert aes_key_unwrap(TRANSPORT_KEY, exported.blob) == b"".join(pysim_keys(24))
 
 
-async def test_transport_key_when_shared_again_in_either_direction_then_the_same(
-    new_keystore: NewKeystore,
-) -> None:
+async def agree(one: Keystore, other: Keystore) -> None:
+    """Let two parties agree on a transport key."""
+    points = await one.agreement_key(OTHER), await other.agreement_key(OTHER)
+    await one.agree_transport_key(TRANSPORT, OTHER, points[1])
+    await other.agree_transport_key(TRANSPORT, OTHER, points[0])
+
+
+async def test_transport_key_when_agreed_on_again_then_the_same(new_keystore: NewKeystore) -> None:
     issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
-    await issuer.share_transport_key(TRANSPORT, provider)
+    await agree(issuer, provider)
     made = await issuer.generate_key_set(scp=3, key_length=16, context=PLACE)
     before = await issuer.export_key_set(made.bound, TRANSPORT)
-    await issuer.share_transport_key(TRANSPORT, provider)
-    await provider.share_transport_key(TRANSPORT, issuer)
+    await agree(issuer, provider)
     assert await provider.key_check_values(before, scp=3) == made.kcvs
 
 
-async def test_transport_key_when_one_side_alone_holds_it_then_completed(new_keystore: NewKeystore) -> None:
+async def test_transport_key_when_agreed_on_with_another_then_refused(new_keystore: NewKeystore) -> None:
     issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
-    await provider.import_key(TRANSPORT, Secret(TRANSPORT_KEY))
-    await issuer.share_transport_key(TRANSPORT, provider)
-    await issuer.import_key(TRANSPORT, Secret(TRANSPORT_KEY))  # accepted: it is that value
-
-
-async def test_transport_key_when_both_hold_another_then_refused(new_keystore: NewKeystore) -> None:
-    issuer, provider = await new_keystore("issuer"), await new_keystore("provider")
-    await issuer.import_key(TRANSPORT, Secret(TRANSPORT_KEY))
-    await provider.import_key(TRANSPORT, Secret(bytes(32)))
+    stranger = await new_keystore("stranger")
+    await agree(issuer, provider)
     with pytest.raises(KeystoreError):
-        await issuer.share_transport_key(TRANSPORT, provider)
+        await issuer.agree_transport_key(TRANSPORT, OTHER, await stranger.agreement_key(OTHER))
+
+
+@pytest.mark.parametrize("point", [b"", b"\x04" + bytes(64), b"\x02" + bytes(32)])
+async def test_transport_key_when_the_point_is_none_then_refused(
+    new_keystore: NewKeystore, point: bytes
+) -> None:
+    keystore = await new_keystore("issuer")
+    await keystore.agreement_key(OTHER)
+    with pytest.raises(PeerFaultError):
+        await keystore.agree_transport_key(TRANSPORT, OTHER, point)
+    assert not await keystore.has(TRANSPORT)
+
+
+async def test_transport_key_when_agreed_on_then_as_x963_says(new_keystore: NewKeystore) -> None:
+    keystore, other = await new_keystore("issuer"), ec.generate_private_key(ec.SECP256R1())
+    own = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), await keystore.agreement_key(OTHER))
+    point = other.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    await keystore.agree_transport_key(TRANSPORT, OTHER, point)
+    shared = other.exchange(ec.ECDH(), own)
+    # ANSI X9.63 §5.6.3, one block: SHA-256 over Z, the counter 1 and the shared information
+    wrapping = hashlib.sha256(shared + (1).to_bytes(4, "big") + TRANSPORT.encode()).digest()
+    made = await keystore.generate_key_set(scp=3, key_length=16, context=PLACE)
+    exported = await keystore.export_key_set(made.bound, TRANSPORT)
+    assert len(aes_key_unwrap(wrapping, exported.blob)) == 48
 
 
 # --- sessions
@@ -570,10 +594,12 @@ async def test_refusals_then_tell_no_key(new_keystore: NewKeystore) -> None:
     await keystore.import_key(MASTER, Secret(TEST_KEY))
     source: UsableKeys = await given(keystore, *pysim_keys(16))
     await other.import_key(TRANSPORT, Secret(bytes(32)))
+    await other.agreement_key(OTHER)
+    point = await keystore.agreement_key(OTHER)
     context = ChannelContext(scp=3, i=0x70, host_challenge=bytes(8), initialize_update=JCOP3_ANSWER)
     refusals: list[Callable[[], Awaitable[object]]] = [
         lambda: keystore.import_key(MASTER, Secret(TRANSPORT_KEY)),
-        lambda: keystore.share_transport_key(TRANSPORT, other),
+        lambda: other.agree_transport_key(TRANSPORT, OTHER, point),
         lambda: other.key_check_values(source, scp=3),
         lambda: keystore.derive_session(source, context),
         lambda: keystore.encrypt_under_dek(source, pysim_context(16), Secret(TEST_KEY[:-1])),

@@ -25,7 +25,7 @@ from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.custody.custodian import Custodian
-from opentsm.tsm.custody.holder import Custody, transport_handle
+from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions, application_key_handle
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ServiceDescription
 from opentsm.tsm.domain.device import Device as DeviceRecord
@@ -342,7 +342,6 @@ class Bench:
         now = self.world.now()
         issuer, provider = self.ring.of(self.issuer), self.ring.of(self.provider)
         await issuer.import_key(MASTER, self.master)
-        await issuer.share_transport_key(transport_handle(self.issuer, self.provider), provider)
         for name in ("purse-load", "purse-purchase", "purse-tac"):
             await provider.generate(application_key_handle(self.provider, name))
         async with self.storage.transaction() as tx:

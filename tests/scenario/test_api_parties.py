@@ -1,14 +1,25 @@
 """Parties, tokens, problems: over HTTP, on a real database."""
 
+import re
+
 import asyncpg
 import pytest
 from tests.scenario.api_bench import ApiBench, problem
 
-from opentsm.tsm.custody.holder import transport_handle
+from opentsm.card.crypto.secret import Secret
+from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
+from opentsm.tsm.custody.holder import AGREEMENT, agreed_handle, transport_handle
 from opentsm.tsm.custody.work import Handover
 from opentsm.tsm.domain.secure_element import WrappedKeys
 from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.ids import SeId, TenantId
+
+PARTIES = ("issuer", "provider", "other-issuer", "other-provider")
+
+
+def keys_in(keystore: SoftwareKeystore) -> list[str]:
+    """Return the handles of the transport keys that a keystore holds, as its `repr` names them."""
+    return re.findall(r"'(transport/[^']+)'", repr(keystore))
 
 
 async def test_operator_when_registering_a_party_then_its_token_works_and_only_its_digest_is_stored(
@@ -43,32 +54,54 @@ async def test_parties_when_another_than_the_operator_asks_then_forbidden(api: A
 async def test_keys_when_first_handed_over_then_issuer_and_provider_and_nobody_else_share_a_transport_key(
     api: ApiBench,
 ) -> None:
-    for name in ("issuer", "provider", "other-issuer", "other-provider"):
+    for name in PARTIES:
         await api.party(name)
 
-    async def sharing() -> set[tuple[str, str, str]]:
-        found = set()
-        for issuer in ("issuer", "other-issuer"):
-            for provider in ("provider", "other-provider"):
-                handle = transport_handle(TenantId(api.ids[issuer]), TenantId(api.ids[provider]))
-                for party in (issuer, provider):
-                    if await api.keystore(party).has(handle):
-                        found.add((party, issuer, provider))
-        return found
+    async def transport_keys() -> dict[str, list[str]]:
+        return {name: keys_in(api.keystore(name)) for name in PARTIES}
 
     se = await api.element()
-    assert await sharing() == set()
-    owner = api.container.requests._s.peers.segment_owner(TenantId(api.ids["issuer"]))
+    assert not any((await transport_keys()).values())
+    peers = api.container.requests._s.peers
+    issuer_id, provider_id = TenantId(api.ids["issuer"]), TenantId(api.ids["provider"])
+    owner, provider = peers.segment_owner(issuer_id), peers.segment_owner(provider_id)
     async with api.storage.transaction() as tx:
-        (keys,) = await tx.key_sets.list(TenantId(api.ids["issuer"]), SeId(se["id"]))
+        (keys,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
     for _ in range(2):  # the second finds the key of the first
-        blob = await owner.hand_over(keys.se_id, keys.sd_aid, keys.kvn, TenantId(api.ids["provider"]))
+        point = await provider.transport_point(issuer_id)
+        blob = await owner.hand_over(keys.se_id, keys.sd_aid, keys.kvn, provider_id, point)
         handed = from_json(Handover, blob)
-        handle = transport_handle(TenantId(api.ids["issuer"]), TenantId(api.ids["provider"]))
+        own = await api.keystore("provider").agreement_key(AGREEMENT)
+        handle = agreed_handle(issuer_id, handed.point, provider_id, own)
+        # what the provider's custodian does when the keys come with a session
+        await api.keystore("provider").agree_transport_key(handle, AGREEMENT, handed.point)
         wrapped = WrappedKeys(transport=handle, blob=handed.blob)
         assert await api.keystore("provider").key_check_values(wrapped, scp=3) == keys.kcvs
-        shared = {(party, "issuer", "provider") for party in ("issuer", "provider")}
-        assert await sharing() == shared
+        shared = [str(handle)]
+        assert await transport_keys() == {name: [] for name in PARTIES} | {
+            "issuer": shared,
+            "provider": shared,
+        }
+
+
+async def test_keys_when_a_ceremony_made_the_transport_key_then_it_is_used(api: ApiBench) -> None:
+    for name in ("issuer", "provider"):
+        await api.party(name)
+    se = await api.element()
+    issuer_id, provider_id = TenantId(api.ids["issuer"]), TenantId(api.ids["provider"])
+    handle = transport_handle(issuer_id, provider_id)
+    for name in ("issuer", "provider"):
+        await api.keystore(name).import_key(handle, Secret(bytes(range(32))))
+    peers = api.container.requests._s.peers
+    point = await peers.segment_owner(provider_id).transport_point(issuer_id)
+    assert point == b""
+    async with api.storage.transaction() as tx:
+        (keys,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+    blob = await peers.segment_owner(issuer_id).hand_over(
+        keys.se_id, keys.sd_aid, keys.kvn, provider_id, point
+    )
+    wrapped = WrappedKeys(transport=handle, blob=from_json(Handover, blob).blob)
+    assert await api.keystore("provider").key_check_values(wrapped, scp=3) == keys.kcvs
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from importlib.resources import files
 
 from opentsm.card.crypto.secret import Secret
@@ -20,7 +19,7 @@ from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import RetentionSettings, Settings
 from opentsm.tsm.config.deliveries import DeliverySettings
 from opentsm.tsm.custody.custodian import Custodian
-from opentsm.tsm.custody.holder import Custody, transport_handle
+from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.domain.audit import Checkpoint
 from opentsm.tsm.kernel.ids import OperationId, TenantId
@@ -111,12 +110,6 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
     profiles = card_profiles()
     catalogue = SpCatalogue(storage=storage, world=world, profiles=profiles, keystore_of=ring.of)
 
-    async def establish_transport(issuer_id: TenantId, provider_id: TenantId) -> None:
-        handle = transport_handle(issuer_id, provider_id)
-        # after the wipe of one of them the other still holds it
-        if not (await ring.of(provider_id).has(handle) and await ring.of(issuer_id).has(handle)):
-            await ring.of(issuer_id).share_transport_key(handle, ring.of(provider_id))
-
     def custodian(tenant_id: TenantId) -> Custodian:
         keystore = ring.of(tenant_id)
         return Custodian(
@@ -129,7 +122,6 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
                 personalization=RecipePersonalization(tenant_id, storage, keystore, catalogue.attestation),
                 plain=PlainSessions(tenant_id),
                 provisioner=DomainKeyProvisioner(tenant_id, storage, keystore, world),
-                establish_transport=partial(establish_transport, tenant_id),
             )
         )
 

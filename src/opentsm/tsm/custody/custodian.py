@@ -218,9 +218,13 @@ class Custodian:
 
     # --- beside sessions -------------------------------------------------------------------------------
 
-    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId) -> bytes:
+    async def transport_point(self, issuer_id: TenantId) -> bytes:
+        """Return this party's key for agreements; see `SegmentOwner.transport_point`."""
+        return await self._keys.transport_point(issuer_id)
+
+    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId, point: bytes) -> bytes:
         """Return a temporary key set wrapped for a provider; see `SegmentOwner.hand_over`."""
-        return await self._keys.hand_over(se_id, sd_aid, kvn, to)
+        return await self._keys.hand_over(se_id, sd_aid, kvn, to, point)
 
     async def forget_domain(self, se_id: SeId, sd_aid: Aid) -> None:
         """Retire the key sets of a domain that is gone; see `SegmentOwner.forget_domain`."""

@@ -1,6 +1,7 @@
 """What a custodian works with: the party, its keystore, its part of the storage, the cards it knows."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,9 +26,18 @@ class ProvisionedKeySet:
     kcvs: tuple[bytes, ...]
 
 
+AGREEMENT = KeyHandle("transport-agreement")
+
+
 def transport_handle(issuer_id: TenantId, provider_id: TenantId) -> KeyHandle:
-    """Return the handle of the transport key that an issuer and a provider share."""
+    """Return the handle of the transport key that an issuer and a provider made in a ceremony."""
     return KeyHandle(f"transport/{issuer_id}/{provider_id}")
+
+
+def agreed_handle(issuer_id: TenantId, issuer: bytes, provider_id: TenantId, provider: bytes) -> KeyHandle:
+    """Return the handle of the transport key that two parties agree on with these public keys."""
+    keys = hashlib.sha256(issuer + provider).hexdigest()[:32]
+    return KeyHandle(f"transport/{issuer_id}/{provider_id}/{keys}")
 
 
 class PersonalizationSource(Protocol):
@@ -58,11 +68,7 @@ class KeyProvisioner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """What a custodian works with.
-
-    `establish_transport(provider)` makes the transport key that an issuer shares with a provider, unless
-    there is one; None: the parties made it before, in a ceremony.
-    """
+    """What a custodian works with."""
 
     tenant_id: TenantId
     storage: Storage
@@ -72,4 +78,3 @@ class Custody:
     personalization: PersonalizationSource | None = None
     plain: PlainSessions | None = None
     provisioner: KeyProvisioner | None = None
-    establish_transport: Callable[[TenantId], Awaitable[None]] | None = None

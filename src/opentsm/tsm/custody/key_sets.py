@@ -12,7 +12,7 @@ import msgspec
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
 from opentsm.card.scp.channel import InitializeUpdateResponse
-from opentsm.tsm.custody.holder import Custody, ProvisionedKeySet, transport_handle
+from opentsm.tsm.custody.holder import AGREEMENT, Custody, ProvisionedKeySet, agreed_handle, transport_handle
 from opentsm.tsm.custody.work import Handover
 from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys, key_set_context
 from opentsm.tsm.engine import steps as s
@@ -24,7 +24,7 @@ from opentsm.tsm.kernel.errors import (
     PeerFaultError,
     StaleVersionError,
 )
-from opentsm.tsm.kernel.ids import SeId, TenantId
+from opentsm.tsm.kernel.ids import KeyHandle, SeId, TenantId
 from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 
@@ -157,7 +157,7 @@ class KeySetCustody:
         known = await self._get(request.se_id, offered.sd_aid, offered.kvn)
         if known is not None and known.kcvs == offered.kcvs and known.state is not KeySetState.RETIRED:
             return None
-        handle = transport_handle(request.issuer_id, self._c.tenant_id)
+        handle = await self._agreed_with(request.issuer_id, offered.point)
         adopted = await self._c.keystore.adopt_key_set(
             WrappedKeys(transport=handle, blob=offered.blob),
             scp=offered.scp,
@@ -182,17 +182,40 @@ class KeySetCustody:
         await tx.key_sets.put(keys)
         await self._audit(tx, "key-set.taken-over", keys.se_id, keys.sd_aid, keys.kvn, actor=str(issuer_id))
 
-    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId) -> bytes:
+    async def transport_point(self, issuer_id: TenantId) -> bytes:
+        """Return this party's key for the agreement on transport keys; see `SegmentOwner.transport_point`."""
+        if await self._c.keystore.has(transport_handle(issuer_id, self._c.tenant_id)):
+            return b""
+        return await self._c.keystore.agreement_key(AGREEMENT)
+
+    async def _agreed_with(self, issuer_id: TenantId, point: bytes) -> KeyHandle:
+        """Return the handle of the key under which an issuer wraps for this party."""
+        if not point:
+            return transport_handle(issuer_id, self._c.tenant_id)
+        own = await self._c.keystore.agreement_key(AGREEMENT)
+        handle = agreed_handle(issuer_id, point, self._c.tenant_id, own)
+        if not await self._c.keystore.has(handle):
+            await self._c.keystore.agree_transport_key(handle, AGREEMENT, point)
+        return handle
+
+    async def _agreed_for(self, provider_id: TenantId, point: bytes) -> tuple[KeyHandle, bytes]:
+        """Return the handle of the key under which to wrap for a provider, and this party's own point."""
+        if not point:
+            return transport_handle(self._c.tenant_id, provider_id), b""
+        own = await self._c.keystore.agreement_key(AGREEMENT)
+        handle = agreed_handle(self._c.tenant_id, own, provider_id, point)
+        if not await self._c.keystore.has(handle):
+            await self._c.keystore.agree_transport_key(handle, AGREEMENT, point)
+        return handle, own
+
+    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId, point: bytes) -> bytes:
         """Return a temporary key set wrapped for a provider; see `SegmentOwner.hand_over`."""
         keys = await self._get(se_id, sd_aid, kvn)
         if keys is None or keys.state is KeySetState.RETIRED:
             raise NotFoundError(f"There is no key set {kvn:02X} for {sd_aid} to hand over.")
-        if self._c.establish_transport is not None:
-            await self._c.establish_transport(to)
+        handle, own = await self._agreed_for(to, point)
         async with self.opened(keys):
-            wrapped = await self._c.keystore.export_key_set(
-                keys.bound, transport_handle(self._c.tenant_id, to)
-            )
+            wrapped = await self._c.keystore.export_key_set(keys.bound, handle)
         async with self._c.storage.transaction() as tx:
             if await tx.key_sets.get(self._c.tenant_id, se_id, sd_aid, kvn) != keys:
                 raise StaleVersionError("The key set changed while it was wrapped.")
@@ -206,6 +229,7 @@ class KeySetCustody:
                 key_length=keys.key_length,
                 blob=wrapped.blob,
                 kcvs=keys.kcvs,
+                point=own,
             )
         )
 

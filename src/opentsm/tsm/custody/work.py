@@ -7,7 +7,10 @@ from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
 
 
 class Handover(Record, frozen=True, kw_only=True):
-    """A temporary key set on its way from the issuer to a provider: `blob` is AES key wrap (RFC 3394)."""
+    """A temporary key set on its way from the issuer to a provider: `blob` is AES key wrap (RFC 3394).
+
+    `point` is the sender's key that the transport key was agreed on with; empty: one from a ceremony.
+    """
 
     sd_aid: Aid
     kvn: int
@@ -15,6 +18,7 @@ class Handover(Record, frozen=True, kw_only=True):
     key_length: int
     blob: bytes
     kcvs: tuple[bytes, ...]
+    point: bytes = b""
 
 
 class SentCommand(Record, frozen=True, kw_only=True):

@@ -62,8 +62,21 @@ class Keystore(Protocol):
         """
         ...
 
-    async def share_transport_key(self, handle: KeyHandle, other: "Keystore") -> None:
-        """Make a transport key that both keystores hold under this handle (both in this process)."""
+    async def agreement_key(self, handle: KeyHandle) -> bytes:
+        """Return the public key with which others agree on transport keys (point of P-256, 65 bytes).
+
+        The key is made when the handle is new.
+        """
+        ...
+
+    async def agree_transport_key(self, transport: KeyHandle, own: KeyHandle, point: bytes) -> None:
+        """Store the transport key that this keystore's `own` key and the other party's point agree on.
+
+        Both sides get the same key (32 bytes, for AES key wrap) under the same handle, which goes into the
+        derivation. An existing handle with another value is refused; a bad point is a `PeerFaultError`.
+
+        Source: SP 800-56A r3 §6.2.2.2; ANSI X9.63 §5.6.3.
+        """
         ...
 
     async def generate_key_set(self, *, scp: int, key_length: int, context: str) -> GeneratedKeySet:

@@ -102,8 +102,18 @@ class SegmentOwner(Protocol):
         """Verify the answers that came back, and say what is now certain."""
         ...
 
-    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId) -> bytes:
-        """Return a domain's temporary key set, wrapped for the party that takes the domain over."""
+    async def transport_point(self, issuer_id: TenantId) -> bytes:
+        """Return the public key with which an issuer agrees with this party on a transport key.
+
+        It is empty when the two made a transport key in a ceremony.
+        """
+        ...
+
+    async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId, point: bytes) -> bytes:
+        """Return a domain's temporary key set, wrapped for the party that takes the domain over.
+
+        `point` is that party's `transport_point`.
+        """
         ...
 
     async def forget_domain(self, se_id: SeId, sd_aid: Aid) -> None:

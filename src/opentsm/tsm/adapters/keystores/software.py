@@ -24,7 +24,7 @@ from opentsm.card.gp.diversification import diversify, option_a
 from opentsm.card.gp.keys import AesLayout, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import SessionKeys
-from opentsm.tsm.adapters.keystores import key_sets, signatures
+from opentsm.tsm.adapters.keystores import agreement, key_sets, signatures
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
 from opentsm.tsm.domain.secure_element import (
     BoundKeys,
@@ -36,11 +36,10 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.kernel.documents import Record, from_json, to_json
 from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
-from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet, Keystore
+from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet
 
 APPLICATION_KEY_LABEL = b"OpenTSM app1"
 _ROOT_BYTES = 32
-_TRANSPORT_BYTES = 32
 _NONCE_BYTES = 12
 _SEAL_VERSION = b"\x01"
 # The first byte of a sealed key set. Another form gets another number; no older one is read.
@@ -138,22 +137,15 @@ class SoftwareKeystore:
         await self._change(erased)
         return count
 
-    async def share_transport_key(self, handle: KeyHandle, other: Keystore) -> None:
-        """Make a transport key that both keystores hold under this handle.
+    async def agreement_key(self, handle: KeyHandle) -> bytes:
+        """Return the public key with which others agree on transport keys (point of P-256, 65 bytes)."""
+        await self.generate(handle, length_bytes=_ROOT_BYTES)
+        return agreement.public_point(self._key(handle))
 
-        Raises:
-            KeystoreError: the other keystore is of another kind, or holds another key under the handle.
-        """
-        if not isinstance(other, SoftwareKeystore):
-            raise KeystoreError(
-                "A transport key can be made with another software keystore only.",
-                advice="Exchange it in a key ceremony.",
-            )
-        # after a crash one side may hold it already
-        if await other.has(handle) and not await self.has(handle):
-            return await other.share_transport_key(handle, self)
-        await self.generate(handle, length_bytes=_TRANSPORT_BYTES)
-        return await other.import_key(handle, self._key(handle))
+    async def agree_transport_key(self, transport: KeyHandle, own: KeyHandle, point: bytes) -> None:
+        """Store the transport key that this keystore's `own` key and the other party's point agree on."""
+        secret = await self._handle(own)
+        await self.import_key(transport, Secret(agreement.transport_key(secret, point, transport)))
 
     async def generate_key_set(self, *, scp: int, key_length: int, context: str) -> GeneratedKeySet:
         """Make ENC, MAC and DEK of `key_length` bytes, sealed under this keystore's own key for a place."""

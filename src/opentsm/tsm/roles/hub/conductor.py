@@ -250,12 +250,15 @@ class Conductor:
         topology = case.topology(profile)
         if session.owner_id != topology.manager_id and session.kvn == topology.temporary_kvn:
             issuer = self._s.peers.segment_owner(topology.manager_id)
-            handover = await issuer.hand_over(case.se.id, session.key_sd, session.kvn, session.owner_id)
+            point = await self._owner(planned, index).transport_point(topology.manager_id)
+            handover = await issuer.hand_over(
+                case.se.id, session.key_sd, session.kvn, session.owner_id, point
+            )
         request = SegmentRequest(
             segment_id=self._segment_id(case, index),
             operation_id=case.operation.id,
             se_id=case.se.id,
-            issuer_id=case.se.issuer_id,
+            issuer_id=topology.manager_id,
             profile=case.se.profile,
             session=session,
             instance_id=case.instance.id if case.instance else None,
