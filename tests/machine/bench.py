@@ -53,6 +53,7 @@ from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_calls import DeviceCaller, DeviceCalls
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink
 from opentsm.tsm.roles.hub.expiry import sweep_expired
+from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
@@ -267,6 +268,7 @@ class Bench:
         self.directory = directory
         self.profile_name = profile
         self.extended = extended
+        self.sandbox = False
         self.world = ShiftedWorld()
         self.issuer = TenantId(self.world.new_id())
         self.provider = TenantId(self.world.new_id())
@@ -349,7 +351,9 @@ class Bench:
                 (self.issuer, TenantKind.SE_ISSUER),
                 (self.provider, TenantKind.SERVICE_PROVIDER),
             ):
-                await tx.tenants.add(Tenant(id=id_, kind=kind, name=str(id_), created_at=now))
+                await tx.tenants.add(
+                    Tenant(id=id_, kind=kind, name=str(id_), sandbox=self.sandbox, created_at=now)
+                )
             await tx.commit()
         await self.new_card()
 
@@ -436,6 +440,16 @@ class Bench:
         kdd = CardIdentity.from_serial(self.serial).kdd
         keys = diversify(self.master, kdd, method_of(self.profiles[self.profile_name]))
         return KeyMaterial(keys.enc, keys.mac, keys.dek)
+
+    def onboarding(self) -> Onboarding:
+        """Return the use cases beside the operations."""
+        return Onboarding(
+            storage=self.storage,
+            world=self.world,
+            profiles=self.profiles,
+            keystore_of=self.ring.of,
+            catalogue=self.catalogue,
+        )
 
     async def sweep(self) -> None:
         """Look for operations whose validity is over."""

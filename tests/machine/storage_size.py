@@ -18,7 +18,6 @@ from opentsm.tsm.adapters.postgres import EmbeddedPostgres
 from opentsm.tsm.adapters.storage.migrate import apply_migrations
 from opentsm.tsm.domain.operation import OperationState
 from opentsm.tsm.domain.secure_element import DiversifiedKeys, SeIdentifier, SeIdentifierType
-from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.registration import NewKeySet, NewSecureElement
 
 PROFILE, KVN, KDD_BYTES, WRITERS = "scp03-i70", 0x30, 10, 8
@@ -85,12 +84,7 @@ async def register(dsn: str, directory: Path, count: int) -> None:
     await bench.open()
     await bench.seed()
 
-    onboarding = Onboarding(
-        storage=bench.storage,
-        world=bench.world,
-        profiles=bench.profiles,
-        keystore_of=bench.ring.of,
-    )
+    onboarding = bench.onboarding()
 
     async def write(first: int) -> None:
         for number in range(first, count, WRITERS):

@@ -495,6 +495,7 @@ def mending(bench: Bench) -> Mending:
         world=bench.world,
         profiles=bench.profiles,
         keystore_of=bench.ring.of,
+        catalogue=bench.catalogue,
         lifetimes=Lifetimes(),
     )
     return Mending(services)

@@ -163,8 +163,12 @@ async def test_wipe_when_of_an_issuer_then_what_providers_have_on_its_cards_ends
     for party in (MINE, THEIRS):
         instance = (await api.get(party, f"/v1/instances/{scene.instances[party]}")).json()
         assert instance["state"] == "TERMINATED"
-        (operation,) = (await api.get(party, "/v1/operations")).json()["items"]
-        assert (operation["state"], operation["failure"]["code"]) == ("FAILED", "secure_element_wiped")
+        assert instance["end_reason"] == "secure_element_wiped"
+        operations = (await api.get(party, "/v1/operations")).json()["items"]
+        failed, ended = sorted(operations, key=lambda one: str(one["state"]))
+        assert (failed["type"], failed["failure"]["code"]) == ("DEPLOY", "secure_element_wiped")
+        assert (ended["type"], ended["state"]) == ("TERMINATE", "SUCCEEDED")
+        assert ended["result"] == {"reason": "secure_element_wiped"}
         told = (await api.get(party, "/v1/deliveries")).json()["items"]
         assert {"operation.failed", "instance.terminated"} <= {one["event"] for one in told}
     assert await api.work() >= 0  # what still waits about the card finds nothing to do, and does not fail

@@ -111,6 +111,7 @@ def _v1() -> Router:
             secure_elements.reinstate_secure_element,
             secure_elements.replace_key_sets,
             secure_elements.retire_secure_element,
+            secure_elements.clean_up_secure_element,
             master_keys.import_master_key,
             application_keys.import_application_key,
             attestation_keys.list_attestation_keys,

@@ -38,7 +38,7 @@ from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
-from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.services import ADVANCE, WIPE, HubServices
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
@@ -70,6 +70,7 @@ class Container:
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
     verify_audit: Callable[[], Awaitable[AuditVerdict]]
+    refresh_keystores: Callable[[], Awaitable[None]]
 
     def once(self, claim: Claim) -> "Container":
         """Return the same for one request that has an idempotency key: its transaction writes the key."""
@@ -134,6 +135,17 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         profiles=profiles,
     )
     conductor = Conductor(hub)
+    onboarding = Onboarding(
+        storage=storage,
+        world=world,
+        profiles=profiles,
+        keystore_of=ring.of,
+        catalogue=catalogue,
+        lifetimes=Lifetimes(
+            token_s=settings.device.token_lifetime_s, session_s=settings.device.session_lifetime_s
+        ),
+        self_service_of=catalogue.self_service,
+    )
     calls = DeliveryServices(
         storage=storage,
         keystore=hub.keystore,
@@ -151,23 +163,18 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),
         device_link=DeviceLink(hub),
         self_service=SelfServiceTokens(hub),
-        onboarding=Onboarding(
-            storage=storage,
-            world=world,
-            profiles=profiles,
-            keystore_of=ring.of,
-            lifetimes=Lifetimes(
-                token_s=settings.device.token_lifetime_s, session_s=settings.device.session_lifetime_s
-            ),
-            self_service_of=catalogue.self_service,
-        ),
+        onboarding=onboarding,
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
         webhooks=Webhooks(calls),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
-        handlers={ADVANCE: lambda body: conductor.advance(OperationId(body["operation"]))},
+        handlers={
+            ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
+            WIPE: lambda body: onboarding.go_on_wiping(TenantId(body["party"]), TenantId(body["by"])),
+        },
         write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),
         verify_audit=lambda: verify_audit(storage, hub.keystore),
+        refresh_keystores=ring.refresh,
     )
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import structlog
 
 from opentsm.tsm.bootstrap import Container, policy_of
+from opentsm.tsm.kernel.errors import KeystoreError
 from opentsm.tsm.ports.repositories import Expendable
 from opentsm.tsm.roles.hub.retention import prune
 
 log = structlog.get_logger("opentsm.housekeeping")
+
+_KEYSTORES_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ Pruned = Callable[[Mapping[Expendable, int]], None]
 
 def duties(parts: Container, on_pruned: Pruned | None = None) -> list[Duty]:
     """Return the duties of a server; `on_pruned` hears how much of each kind was removed."""
-    return [retention_duty(parts, on_pruned), checkpoint_duty(parts)]
+    return [retention_duty(parts, on_pruned), checkpoint_duty(parts), keystore_duty(parts)]
 
 
 def retention_duty(parts: Container, on_pruned: Pruned | None = None) -> Duty:
@@ -72,3 +75,15 @@ def checkpoint_duty(parts: Container) -> Duty:
             )
 
     return Duty("audit checkpoint", parts.settings.retention.checkpoint_interval_s, work)
+
+
+def keystore_duty(parts: Container) -> Duty:
+    """Return the duty that forgets the keys that another process erased, of parties that nobody uses here."""
+
+    async def work() -> None:
+        try:
+            await parts.refresh_keystores()
+        except KeystoreError as error:  # whoever uses this keystore is told, and nobody else is to suffer
+            log.error("keystore.unreadable", detail=error.detail)
+
+    return Duty("keystores", _KEYSTORES_S, work)

@@ -127,6 +127,22 @@ async def audit_secure_element(
 
 
 @post(
+    "/secure-elements/{se_id:str}/clean-ups",
+    tags=_TAG,
+    status_code=202,
+    summary="Remove what nobody holds any more (issuer)",
+)
+async def clean_up_secure_element(
+    principal: Caller, container: Services, se_id: FromPath[str]
+) -> Response[m.OperationAnswer]:
+    """Ask for the removal of what instances left on the card that are gone with their provider.
+
+    The wipe of a sandbox provider asks for it by itself; this is for when that operation failed.
+    """
+    return accepted(await container.requests.clean_up(principal, SeId(se_id)))
+
+
+@post(
     "/secure-elements/{se_id:str}/reinstate",
     tags=_TAG,
     status_code=200,

@@ -137,6 +137,7 @@ def instance(found: ServiceInstance) -> m.InstanceAnswer:
         id=found.id,
         state=found.state.name,
         state_code=found.state.value,
+        end_reason=None if found.end_reason is None else found.end_reason.value,
         se_id=found.se_id,
         service_id=description.service_id,
         version=description.version_tag,

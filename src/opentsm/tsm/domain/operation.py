@@ -10,7 +10,7 @@ from opentsm.tsm.kernel.transitions import TransitionTable
 
 
 class OperationType(Enum):
-    """What was asked for."""
+    """What was asked for. CLEAN_UP removes what instances left on a card whose provider is gone."""
 
     DEPLOY = "DEPLOY"
     SUSPEND = "SUSPEND"
@@ -21,6 +21,7 @@ class OperationType(Enum):
     UPDATE = "UPDATE"
     PERSONALIZE = "PERSONALIZE"
     AUDIT = "AUDIT"
+    CLEAN_UP = "CLEAN_UP"
 
 
 class OperationState(Enum):

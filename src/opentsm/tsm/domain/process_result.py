@@ -7,7 +7,7 @@ import msgspec
 from opentsm.tsm.domain.card_content import ALL_STAGES, Stage
 from opentsm.tsm.domain.device_call import TsmErrorType, error_type_of
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
-from opentsm.tsm.domain.service import InstanceState, ServiceInstance
+from opentsm.tsm.domain.service import EndReason, InstanceState, ServiceInstance
 
 _FIRST_OF = {OperationType.DEPLOY: 10, OperationType.UPDATE: 20}
 _ALONE = {
@@ -15,6 +15,10 @@ _ALONE = {
     OperationType.SUSPEND: (30,),
     OperationType.RESUME: (31,),
     OperationType.TERMINATE: (40,),
+}
+_WORDS = {
+    EndReason.SECURE_ELEMENT_WIPED: "The secure element's issuer wiped it.",
+    EndReason.SECURE_ELEMENT_RETIRED: "The secure element's issuer put it out of use for good.",
 }
 REPORTED = frozenset((*_FIRST_OF, *_ALONE))
 
@@ -45,7 +49,7 @@ def process_result(operation: Operation, instance: ServiceInstance) -> ProcessRe
     requested = requested_operations(operation, instance)
     if requested is None or operation.ended_at is None:
         return None
-    status, message = _execution(operation)
+    status, message = _execution(operation, instance)
     description = instance.description
     return ProcessResult(
         process_id=operation.id,
@@ -80,9 +84,10 @@ def _stages_of(instance: ServiceInstance) -> list[str]:
     return [one.value for one in ALL_STAGES if one is not Stage.PERSONALIZE or personalized]
 
 
-def _execution(operation: Operation) -> tuple[int, str]:
+def _execution(operation: Operation, instance: ServiceInstance) -> tuple[int, str]:
     if operation.state is OperationState.SUCCEEDED:
-        return int(TsmErrorType.NO_ERROR.value), ""
+        words = "" if instance.end_reason is None else _WORDS.get(instance.end_reason, "")
+        return int(TsmErrorType.NO_ERROR.value), words
     if operation.failure is None:
         return int(TsmErrorType.EXECUTION_INTERRUPTED.value), "It was cancelled."
     return int(error_type_of(operation.failure.code).value), operation.failure.detail

@@ -70,6 +70,14 @@ INSTANCE_STATES: TransitionTable[InstanceState, InstanceEvent] = TransitionTable
 )
 
 
+class EndReason(Enum):
+    """Why an instance ended without its card: the record stays, nothing was sent."""
+
+    SECURE_ELEMENT_WIPED = "secure_element_wiped"
+    SECURE_ELEMENT_RETIRED = "secure_element_retired"
+    PROVIDER_WIPED = "provider_wiped"
+
+
 class ServiceOperation(Enum):
     """Operations as an app sees them (TR-03165 §4.2.4.2)."""
 
@@ -113,6 +121,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
 
     `suspended_by` is who asked for the suspension: what an issuer locked, its provider cannot unlock.
     `key_version` is the version of the provider's own key set that its security domain should hold.
+    `end_reason` says of a TERMINATED one why it ended without its card; None: its card was cleared.
     `stages` are those of the description that were reached, or that a deployment as a whole is to reach.
     `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
     has proved that it is personalised.
@@ -131,6 +140,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     renewal: Renewal | None = None
     last_operation: ServiceOperation = ServiceOperation.NO_OPERATION
     kept_answers: tuple[KeptAnswer, ...] = ()
+    end_reason: EndReason | None = None
     created_at: datetime
     version: int = 0
 

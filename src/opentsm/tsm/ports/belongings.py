@@ -5,13 +5,12 @@ from enum import Enum
 from typing import Protocol
 
 from opentsm.tsm.domain.operation import Operation
-from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 
 
 class Belonging(Enum):
     """Kinds of rows that are simply removed, in the order in which they go."""
 
-    INSTANCES = "instances"
     SEGMENTS = "segments"
     KEY_SETS = "key_sets"
     PREPARED_DATA = "prepared_data"
@@ -36,6 +35,10 @@ class Belongings(Protocol):
 
     async def remove_operations(self, ids: Sequence[OperationId]) -> int:
         """Remove operations with their consumed orders and segments."""
+        ...
+
+    async def remove_instances(self, ids: Sequence[InstanceId]) -> int:
+        """Remove service instances with the records of their top-ups."""
         ...
 
     async def remove_elements(self, ids: Sequence[SeId]) -> int:

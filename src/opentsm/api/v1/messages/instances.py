@@ -83,11 +83,15 @@ class KeptAnswer(Answer, frozen=True, kw_only=True):
 
 
 class InstanceAnswer(Answer, frozen=True, kw_only=True):
-    """A service instance; `state_code` is the number of TR-03165."""
+    """A service instance; `state_code` is the number of TR-03165.
+
+    `end_reason` says of a terminated one why it ended without its card, null where its card was cleared.
+    """
 
     id: str
     state: str
     state_code: int
+    end_reason: str | None
     se_id: str
     service_id: str
     version: str

@@ -1,6 +1,6 @@
 """Key sets of the software keystore in clear: how they are checked, joined, wrapped and used in a session.
 
-Source: Amendment D 1.1.1 §6.2; GPCS 2.3.1 Appendix E; RFC 3394 (AES key wrap).
+Source: Amendment D 1.1.1; GPCS 2.3.1 Appendix E; RFC 3394 (AES key wrap).
 """
 
 from collections.abc import Iterator

@@ -43,6 +43,11 @@ class KeystoreRing:
             self._open[party] = self._load(party)
         return self._open[party]
 
+    async def refresh(self) -> None:
+        """Let every open keystore forget what another process erased, also where nobody uses it any more."""
+        for keystore in tuple(self._open.values()):
+            await keystore.refresh()
+
     def _load(self, party: TenantId) -> SoftwareKeystore:
         path = self._directory / f"{party}.sealed"
         if not path.exists():

@@ -142,6 +142,20 @@ class SealedFile:
                 f"{self.path} was changed by somebody else.", advice="Restore it from a backup."
             ) from None
 
+    def generation(self) -> tuple[int, int, int]:
+        """Return what tells one writing of the file from the next: every change replaces it whole.
+
+        One look at the directory, without reading: cheap enough for every use of a key.
+
+        Raises:
+            KeystoreError: the file is not there any more.
+        """
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise KeystoreError(f"The keystore {self.path} cannot be read: {error.strerror}.") from None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def change(self, edit: Callable[[bytes], bytes | None]) -> bytes:
         """Replace the content by what `edit` makes of it (None: leave it), alone among all processes.
 

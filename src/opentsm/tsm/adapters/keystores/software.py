@@ -65,6 +65,7 @@ class SoftwareKeystore:
     def __init__(self, party: TenantId, file: SealedFile, content: bytes) -> None:
         self._party = party
         self._file = file
+        self._generation: tuple[int, int, int] | None = None  # the first use looks again
         self._load(content)
 
     @classmethod
@@ -118,9 +119,21 @@ class SoftwareKeystore:
 
     async def has(self, handle: KeyHandle) -> bool:
         """Say whether the handle exists."""
-        if handle not in self._keys:
-            await self._reload()
+        await self.refresh()
         return handle in self._keys
+
+    async def refresh(self) -> None:
+        """Read the file again when another process changed it: what was erased there is forgotten here.
+
+        Raises:
+            KeystoreError: the file was removed, or changed by somebody who has no key to it.
+        """
+        generation = self._file.generation()
+        if generation != self._generation:
+            content = await asyncio.to_thread(self._file.read)
+            # taken before the reading: a change in between is seen next time
+            self._generation = generation
+            self._load(content)
 
     async def erase(self) -> int:
         """Forget the keys under all handles for good, and say how many there were.
@@ -310,8 +323,7 @@ class SoftwareKeystore:
         raise KeyMaterialError("A sealed key set opens only together with the place that it was found in.")
 
     async def _handle(self, handle: KeyHandle) -> Secret:
-        if handle not in self._keys:
-            await self._reload()
+        await self.refresh()
         return self._key(handle)
 
     def _key(self, handle: KeyHandle) -> Secret:
@@ -334,10 +346,10 @@ class SoftwareKeystore:
             keys = edit(content.keys)
             return None if keys == content.keys else to_json(_Content(root=content.root, keys=keys))
 
+        generation = self._file.generation()
         self._load(await asyncio.to_thread(self._file.change, edited))
-
-    async def _reload(self) -> None:
-        self._load(await asyncio.to_thread(self._file.read))
+        # that of before: the next use looks again, and no change of another process is missed
+        self._generation = generation
 
     def _load(self, content: bytes) -> None:
         stored = from_json(_Content, content)

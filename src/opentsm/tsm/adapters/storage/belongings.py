@@ -6,7 +6,7 @@ from opentsm.tsm.adapters.storage.records import versioned
 from opentsm.tsm.adapters.storage.session import Session
 from opentsm.tsm.adapters.storage.sql import load_queries
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
-from opentsm.tsm.kernel.ids import OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.belongings import Belonging
 
 _SQL = load_queries("belongings")
@@ -40,6 +40,10 @@ class PostgresBelongings:
         await self._session.change(_SQL["remove_orders_of_operations"], chosen)
         await self._session.change(_SQL["remove_segments_of_operations"], chosen)
         return await self._session.change(_SQL["remove_operations"], chosen)
+
+    async def remove_instances(self, ids: Sequence[InstanceId]) -> int:
+        """Remove service instances with the records of their top-ups."""
+        return await self._session.change(_SQL["remove_instances"], list(ids))
 
     async def remove_elements(self, ids: Sequence[SeId]) -> int:
         """Remove secure elements with their orders and sessions, and all that is known of their cards."""

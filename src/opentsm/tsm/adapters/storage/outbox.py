@@ -53,6 +53,10 @@ class PostgresOutbox:
         """Remove a message."""
         await self._session.change(_SQL["done"], message_id)
 
+    async def withdraw(self, kind: str, key: str) -> None:
+        """Remove a message that waits unclaimed, if there is one."""
+        await self._session.change(_SQL["withdraw"], kind, key)
+
     async def retry(self, message_id: str, not_before: datetime, error: str) -> None:
         """Let a message wait again, unless a newer one of the same kind and key already does."""
         if await self._session.change(_SQL["replaced"], message_id):

@@ -27,6 +27,7 @@ from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.peer import ServiceMaterial
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.credits import find_credit, with_credit
+from opentsm.tsm.roles.hub.remains import nothing_wanted
 from opentsm.tsm.roles.hub.topology import topology
 from opentsm.tsm.roles.hub.wanted import goal_of, is_final, stages_of
 
@@ -148,6 +149,8 @@ class Case:
 
     def desired(self) -> DesiredContent | None:
         """Return what should be on the card; None when the operation only reads it."""
+        if self.operation.type is OperationType.CLEAN_UP:
+            return nothing_wanted(self.se)
         if self.instance is None:
             return None
         parameters = self.operation.parameters

@@ -6,7 +6,7 @@ from opentsm.tsm.domain.card_content import Goal, ObservedContent, ServiceDescri
 from opentsm.tsm.domain.device_call import service_operation
 from opentsm.tsm.domain.operation import Failure, Operation, OperationEvent, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SE_STATES, SeEvent
-from opentsm.tsm.domain.service import ServiceInstance, ServiceOperation
+from opentsm.tsm.domain.service import EndReason, ServiceInstance, ServiceOperation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.documents import from_json
@@ -16,6 +16,7 @@ from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import locked_by_issuer
 from opentsm.tsm.roles.hub.milestones import broken, commands_done, finish
+from opentsm.tsm.roles.hub.remains import domains, removed
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_final, is_staged, request_of
@@ -86,7 +87,26 @@ class Endings:
         """End the operation: the card is as it should be."""
         if case.instance is not None:
             await self._complete(case, case.instance)
+        if case.operation.type is OperationType.CLEAN_UP:
+            await self._cleaned_up(case)
         await self._ledger.end(case, OperationEvent.SUCCEED, None)
+
+    async def succeed_without_card(self, case: Case, reason: EndReason) -> None:
+        """End a termination whose card is out of use: nothing can be sent, and nothing is to be hoped for."""
+        case.operation = replace(
+            moved(case.operation, OperationEvent.START),
+            started_at=self._s.world.now(),
+            start_state=None if case.instance is None else case.instance.state,
+            result={**case.operation.result, "reason": reason.value},
+        )
+        if case.instance is not None:
+            case.instance = replace(case.instance, end_reason=reason)
+        await self.succeed(case)
+
+    async def _cleaned_up(self, case: Case) -> None:
+        for domain in domains(case.claims):
+            await self._s.peers.segment_owner(case.se.issuer_id).forget_domain(case.se.id, domain.aid)
+        case.claims = removed(case.claims)
 
     async def _complete(self, case: Case, instance: ServiceInstance) -> None:
         goal, description, stages = case.goal(), case.description(), case.stages()

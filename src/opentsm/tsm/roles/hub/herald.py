@@ -155,6 +155,7 @@ def instance_event(instance: ServiceInstance, se: SecureElement, operation_id: O
             "version": instance.description.version_tag,
             "secure_element_id": instance.se_id,
             "operation_id": operation_id,
+            "reason": None if instance.end_reason is None else instance.end_reason.value,
         },
         instance_id=instance.id,
     )

@@ -3,6 +3,7 @@
 import msgspec
 
 from opentsm.tsm.domain.secure_element import SE_STATES, KeySetState, SecureElement, SeEvent, SeState
+from opentsm.tsm.domain.service import EndReason
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError
 from opentsm.tsm.kernel.ids import SeId
@@ -10,6 +11,7 @@ from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.herald import se_event, tell
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.registration import NewKeySet, Registration
+from opentsm.tsm.roles.hub.without_card import WithoutCard, with_online_system
 
 replace = msgspec.structs.replace
 
@@ -62,11 +64,14 @@ class Mending(Registration):
     async def retire_secure_element(self, principal: Principal, se_id: SeId) -> SecureElement:
         """Put a secure element out of use for good; its identifiers may be registered again.
 
+        What providers have on it ends with that, and they are told.
+
         Raises:
             IllegalTransitionError: it is retired already.
             ConflictError: an operation works on it, or waits for it.
         """
         require(principal, TenantKind.SE_ISSUER)
+        told = await with_online_system(self._s.storage, self._s.catalogue, [se_id])
         async with self._s.storage.transaction() as tx:
             se = await self._visible(tx, principal, se_id)
             moved = replace(
@@ -80,6 +85,7 @@ class Mending(Registration):
                 )
             saved = await tx.secure_elements.save(moved)
             await self._retire_key_sets(tx, se)
+            await WithoutCard(tx, self._s.world, saved, EndReason.SECURE_ELEMENT_RETIRED, told).end()
             await tx.audit.append(
                 principal.tenant_id,
                 actor=principal.tenant_id,

@@ -6,6 +6,7 @@ from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.self_service import SelfService
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.app_access import AppAccess
@@ -27,6 +28,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
         world: World,
         profiles: Mapping[str, SeProfile],
         keystore_of: Callable[[TenantId], Keystore],
+        catalogue: ServiceCatalogue,
         lifetimes: Lifetimes | None = None,
         self_service_of: Callable[[str], Awaitable[SelfService | None]] = nothing_offered,
     ) -> None:
@@ -37,6 +39,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
             world: clock, random numbers and ids.
             profiles: the known kinds of cards.
             keystore_of: finds a party's keystore.
+            catalogue: the service providers' services.
             lifetimes: of tokens, sessions and codes.
             self_service_of: finds the terms on which devices get access tokens for a service.
         """
@@ -46,6 +49,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
                 world=world,
                 profiles=profiles,
                 keystore_of=keystore_of,
+                catalogue=catalogue,
                 lifetimes=lifetimes or Lifetimes(),
                 self_service_of=self_service_of,
             )
@@ -59,6 +63,7 @@ class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
             world=s.world,
             profiles=s.profiles,
             keystore_of=s.keystore_of,
+            catalogue=s.catalogue,
             lifetimes=s.lifetimes,
             self_service_of=s.self_service_of,
         )

@@ -23,6 +23,7 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
+from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
@@ -52,13 +53,15 @@ async def nothing_offered(service_id: str) -> SelfService | None:
 class OnboardingServices:
     """What the onboarding use cases work with.
 
-    `keystore_of` finds a party's keystore, `self_service_of` the terms on which devices get tokens.
+    `keystore_of` finds a party's keystore, `catalogue` knows who hears what became of the instances of a
+    service, `self_service_of` the terms on which devices get tokens.
     """
 
     storage: Storage
     world: World
     profiles: Mapping[str, SeProfile]
     keystore_of: Callable[[TenantId], Keystore]
+    catalogue: ServiceCatalogue
     lifetimes: Lifetimes = Lifetimes()
     self_service_of: Callable[[str], Awaitable[SelfService | None]] = nothing_offered
 

@@ -34,6 +34,7 @@ from opentsm.tsm.roles.hub.herald import tell_cancelled
 from opentsm.tsm.roles.hub.mandate import check_border, check_domain_free, check_state, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
 from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
+from opentsm.tsm.roles.hub.remains import adopt_orphans, request_clean_up
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
@@ -245,6 +246,19 @@ class Requests(Renewals):
                 raise NotFoundError("There is no such secure element.")
             operation = self._operation(principal, OperationType.AUDIT, se_id, None)
             await self._request(tx, operation)
+            await tx.commit()
+        return operation
+
+    async def clean_up(self, principal: Principal, se_id: SeId) -> Operation:
+        """Ask for the removal of what instances left on a card that are gone with their provider."""
+        require(principal, TenantKind.SE_ISSUER, TenantKind.OPERATOR)
+        async with self._s.storage.transaction() as tx:
+            se = await tx.secure_elements.get(se_id)
+            if se is None or not may_see(principal, se):
+                raise NotFoundError("There is no such secure element.")
+            # whoever works on this card meanwhile finds the version moved, and looks again
+            await adopt_orphans(tx, await tx.secure_elements.save(se))
+            operation = await request_clean_up(tx, self._s.world, se, actor=principal.tenant_id)
             await tx.commit()
         return operation
 

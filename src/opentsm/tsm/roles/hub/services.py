@@ -11,6 +11,7 @@ from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 
 ADVANCE = "hub.advance"
+WIPE = "hub.wipe"
 
 
 def device_topic(se_id: str) -> str:

@@ -11,7 +11,7 @@ from opentsm.tsm.domain.operation import (
     OperationType,
 )
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
-from opentsm.tsm.domain.service import InstanceState
+from opentsm.tsm.domain.service import EndReason, InstanceState
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
@@ -58,6 +58,9 @@ class Starting:
             # the instance, or its service, changed while this operation waited for its turn
             if not await self._wait(case):
                 await self._endings.fail(case, failure_of(error))
+            return
+        if se.state is SeState.RETIRED and operation.type is OperationType.TERMINATE:
+            await self._endings.succeed_without_card(case, EndReason.SECURE_ELEMENT_RETIRED)
             return
         if se.state in (SeState.QUARANTINED, SeState.RETIRED):
             await self._endings.fail(case, _of_no_use(se.state))

@@ -1,35 +1,33 @@
 """The wipe of a sandbox party: all that it owns goes, in small transactions that can be repeated.
 
 The party itself, its long-term tokens and the audit stay. What others own stays too; of theirs only that ends
-what cannot go on without the secure elements that are gone.
+what cannot go on without the secure elements that are gone. What a provider leaves on the cards of others is
+removed from them when they are next in reach. A wipe that broke off is taken up again by a worker.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
 
 from opentsm.tsm.domain.exchange import OrderState
-from opentsm.tsm.domain.operation import (
-    OPERATION_STATES,
-    Failure,
-    Operation,
-    OperationEvent,
-    OperationState,
-)
-from opentsm.tsm.domain.secure_element import SecureElement
-from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceEvent, ServiceInstance
+from opentsm.tsm.domain.service import EndReason, InstanceState, ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.errors import ConflictError, NotFoundError, StaleVersionError
 from opentsm.tsm.kernel.ids import SeId, TenantId
 from opentsm.tsm.ports.belongings import Belonging
-from opentsm.tsm.ports.repositories import OperationFilter, Page
+from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.herald import instance_event, operation_event, tell
+from opentsm.tsm.roles.hub.herald import instance_event, tell
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.parties import Parties
-from opentsm.tsm.roles.hub.services import ADVANCE
+from opentsm.tsm.roles.hub.remains import leave_behind
+from opentsm.tsm.roles.hub.services import ADVANCE, WIPE
+from opentsm.tsm.roles.hub.without_card import WithoutCard, terminated, with_online_system
 
 replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -38,11 +36,8 @@ BATCH = 200
 _ELEMENTS = 20
 _TRIES = 20
 _PASSES = 3
-_GONE = Failure(
-    code="secure_element_wiped",
-    detail="The secure element's issuer is a sandbox, and was wiped.",
-    advice="Use another secure element.",
-)
+# Whoever began a wipe goes on with it; only when it died, some other process takes over after this time.
+_TAKEN_OVER_AFTER = timedelta(seconds=60)
 
 _Step = Callable[[UnitOfWork, Tenant], Awaitable[int]]
 
@@ -51,7 +46,7 @@ class Wiping(Parties):
     """Wipes sandbox parties."""
 
     async def wipe_party(self, principal: Principal, party_id: TenantId) -> Mapping[str, int]:
-        """Remove everything that a sandbox party owns; after a crash or a refusal just call it again.
+        """Remove everything that a sandbox party owns; after a refusal just call it again.
 
         Returns:
             How many of each kind were removed by this call; nothing of a kind is not named.
@@ -64,6 +59,21 @@ class Wiping(Parties):
         """
         require(principal, TenantKind.OPERATOR)
         party = await self._begin(principal, party_id)
+        return await self._wipe(party, principal.tenant_id)
+
+    async def go_on_wiping(self, party_id: TenantId, by: TenantId) -> None:
+        """Bring a wipe to its end that broke off.
+
+        Args:
+            party_id: the party whose wipe has begun.
+            by: the operator who asked for it.
+        """
+        async with self._s.storage.transaction() as tx:
+            party = await tx.tenants.get(party_id)
+        if party is not None and party.sandbox:
+            await self._wipe(party, by)
+
+    async def _wipe(self, party: Tenant, by: TenantId) -> Mapping[str, int]:
         removed: Counter[str] = Counter()
         for _ in range(_PASSES):
             # what was at work when the first pass went by may have left something
@@ -71,8 +81,11 @@ class Wiping(Parties):
                 break
         removed["keys"] = await self._s.keystore_of(party.id).erase()
         counts = {kind: count for kind, count in removed.items() if count}
-        await self._noted(principal, party, "party.wiped", counts)
-        _log.warning("party.wiped", party=party.id, by=principal.tenant_id)
+        async with self._s.storage.transaction() as tx:
+            await _note(tx, party, by, "party.wiped", counts)
+            await tx.outbox.withdraw(WIPE, party.id)
+            await tx.commit()
+        _log.warning("party.wiped", party=party.id, by=by)
         return counts
 
     async def _begin(self, principal: Principal, party_id: TenantId) -> Tenant:
@@ -82,34 +95,31 @@ class Wiping(Parties):
             raise NotFoundError("There is no such party.")
         if not party.sandbox:
             raise ConflictError("Only a sandbox party can be wiped; this one is none.")
-        await self._noted(principal, party, "party.wipe-begun", {})
-        return party
-
-    async def _noted(
-        self, principal: Principal, party: Tenant, action: str, details: Mapping[str, int]
-    ) -> None:
+        by = principal.tenant_id
         async with self._s.storage.transaction() as tx:
-            await tx.audit.append(
-                party.id, actor=principal.tenant_id, action=action, subject=party.id, details={**details}
-            )
+            await _note(tx, party, by, "party.wipe-begun", {})
+            later = self._s.world.now() + _TAKEN_OVER_AFTER
+            await tx.outbox.publish(WIPE, party.id, {"party": party.id, "by": by}, not_before=later)
             await tx.commit()
+        return party
 
     async def _pass(self, party: Tenant, removed: Counter[str]) -> bool:
         """Carry out every step until nothing is left for it; True when there was something."""
         before = removed.total()
-        steps: dict[str, _Step] = {
-            "tokens": _tokens,
-            "operations": _operations,
+        steps: dict[str, Callable[[Tenant], Awaitable[int]]] = {
+            "tokens": partial(self._batch, _tokens),
+            "operations": partial(self._batch, _operations),
             "secure_elements": self._elements,
-            **{what.value: _simply(what) for what in Belonging},
-            "load_file_blocks": _blocks,
+            "instances": partial(self._batch, self._instances),
+            **{what.value: partial(self._batch, _simply(what)) for what in Belonging},
+            "load_file_blocks": partial(self._batch, _blocks),
         }
         for name, step in steps.items():
-            while count := await self._batch(party, step):
+            while count := await step(party):
                 removed[name] += count
         return removed.total() > before
 
-    async def _batch(self, party: Tenant, step: _Step) -> int:
+    async def _batch(self, step: _Step, party: Tenant) -> int:
         for attempt in range(_TRIES):
             try:
                 async with self._s.storage.transaction() as tx:
@@ -121,34 +131,37 @@ class Wiping(Parties):
                     raise
         raise AssertionError("not reached")
 
-    async def _elements(self, tx: UnitOfWork, party: Tenant) -> int:
-        page = await tx.secure_elements.list(party.id, Page(limit=_ELEMENTS))
-        for se in page:
-            await self._end_what_is_on(tx, se)
-        return await tx.belongings.remove_elements([se.id for se in page]) if page else 0
+    async def _elements(self, party: Tenant) -> int:
+        limit = min(BATCH, _ELEMENTS)
+        async with self._s.storage.transaction() as tx:
+            cards = [se.id for se in await tx.secure_elements.list(party.id, Page(limit=limit))]
+        told = await with_online_system(self._s.storage, self._s.catalogue, cards)
 
-    async def _end_what_is_on(self, tx: UnitOfWork, se: SecureElement) -> None:
-        """End what providers have on a card that is gone: they keep the records, in their last state."""
-        events = []
-        ended: dict[str, ServiceInstance] = {}
-        for instance in await tx.instances.on_secure_element(se.id):
-            state = INSTANCE_STATES.next(instance.state, InstanceEvent.TERMINATE)
-            saved = await tx.instances.save(replace(instance, state=state, sealed_data=b"", renewal=None))
-            ended[saved.id] = saved
-            events.append(instance_event(saved, se, None))
-            await _audit(tx, saved.provider_id, "instance.terminated", saved.id)
-        for operation in await tx.belongings.open_on(se.id):
-            failed = await tx.operations.save(self._failed(operation))
-            events.append(operation_event(failed, ended.get(failed.instance_id or ""), se))
-            await _audit(tx, failed.tenant_id, "operation.failed", failed.id)
-        await tell(tx, self._s.world, events)
+        async def remove(tx: UnitOfWork, party: Tenant) -> int:
+            page = await tx.secure_elements.list(party.id, Page(limit=limit))
+            for se in page:
+                await WithoutCard(tx, self._s.world, se, EndReason.SECURE_ELEMENT_WIPED, told).end()
+            return await tx.belongings.remove_elements([se.id for se in page]) if page else 0
 
-    def _failed(self, operation: Operation) -> Operation:
-        state = operation.state
-        if state is OperationState.AWAITING_DEVICE:  # its order may have been carried out
-            state = OPERATION_STATES.next(state, OperationEvent.DOUBT)
-        state = OPERATION_STATES.next(state, OperationEvent.FAIL)
-        return replace(operation, state=state, failure=_GONE, ended_at=self._s.world.now())
+        return await self._batch(remove, party)
+
+    async def _instances(self, tx: UnitOfWork, party: Tenant) -> int:
+        """Remove a provider's instances; what they have on cards of others is removed from these later."""
+        limit = min(BATCH, _ELEMENTS)
+        page = await tx.instances.list(Page(limit=limit), InstanceFilter(provider_id=party.id))
+        for se_id in sorted({one.se_id for one in page}):
+            await self._leave_card(tx, se_id, [one for one in page if one.se_id == se_id])
+        return await tx.belongings.remove_instances([one.id for one in page]) if page else 0
+
+    async def _leave_card(self, tx: UnitOfWork, se_id: SeId, instances: list[ServiceInstance]) -> None:
+        se = await tx.secure_elements.get(se_id)
+        if se is None:
+            return
+        await leave_behind(tx, self._s.world, se, [one.id for one in instances], actor="tsm")
+        living = [one for one in instances if one.state is not InstanceState.TERMINATED]
+        told = [instance_event(terminated(one, EndReason.PROVIDER_WIPED), se, None) for one in living]
+        issuer = frozenset({se.issuer_id})  # the provider's own endpoints go with it
+        await tell(tx, self._s.world, [dataclasses.replace(event, concerns=issuer) for event in told])
 
 
 async def _tokens(tx: UnitOfWork, party: Tenant) -> int:
@@ -202,7 +215,5 @@ def _simply(what: Belonging) -> _Step:
     return remove
 
 
-async def _audit(tx: UnitOfWork, tenant_id: TenantId, action: str, subject: str) -> None:
-    await tx.audit.append(
-        tenant_id, actor="tsm", action=action, subject=subject, details={"reason": "issuer wiped"}
-    )
+async def _note(tx: UnitOfWork, party: Tenant, by: TenantId, action: str, details: Mapping[str, int]) -> None:
+    await tx.audit.append(party.id, actor=by, action=action, subject=party.id, details={**details})

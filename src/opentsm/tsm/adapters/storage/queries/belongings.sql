@@ -1,10 +1,8 @@
 -- name: remove_instances
-WITH old AS MATERIALIZED (
-    SELECT id FROM service_instances WHERE provider_id = $1 LIMIT $2 FOR UPDATE
-), credits AS (
-    DELETE FROM se_credits t USING old WHERE t.instance_id = old.id
+WITH credits AS (
+    DELETE FROM se_credits WHERE instance_id = ANY ($1::text[])
 )
-DELETE FROM service_instances t USING old WHERE t.id = old.id
+DELETE FROM service_instances WHERE id = ANY ($1::text[])
 
 -- name: remove_segments
 WITH old AS MATERIALIZED (

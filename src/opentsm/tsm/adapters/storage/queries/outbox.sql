@@ -18,6 +18,9 @@ UPDATE outbox SET due_at = $1 WHERE claimed AND due_at > $1
 -- name: done
 DELETE FROM outbox WHERE id = $1
 
+-- name: withdraw
+DELETE FROM outbox WHERE kind = $1 AND key = $2 AND NOT claimed
+
 -- name: replaced
 -- A newer message of the same kind and key already waits: it stands for this one.
 DELETE FROM outbox o WHERE o.id = $1 AND o.claimed
