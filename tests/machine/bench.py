@@ -120,6 +120,9 @@ class NoCatalogue:
     async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
         return self.online
 
+    async def self_service(self, service_id: str) -> None:
+        return None
+
     async def describe(
         self, provider_id: TenantId, service_id: str, version_tag: str | None, profile_id: str
     ) -> ServiceDescription:
