@@ -24,6 +24,7 @@ from opentsm.tsm.kernel.ids import InstanceId
 
 replace = msgspec.structs.replace
 V = TypeVar("V")
+MAX_STATUS_PAGES = 64  # a card that never comes to the end of its registry is not asked for ever more
 
 
 def _with(mapping: dict[str, V], aid: Aid, value: V) -> dict[str, V]:
@@ -224,15 +225,18 @@ def read(
     complete: bool,
     card_state: int | None,
     free_memory: int | None,
+    more: bool = False,
 ) -> ObservedContent:
     """Return the content after the card's registry was read through one security domain.
 
     Entries that were seen through another domain stay, unless they lie below this one, which shows its whole
-    hierarchy; what vanished takes its facts with it. An incomplete reading leaves the content stale and asks
-    for more pages next time.
+    hierarchy; what vanished takes its facts with it. An incomplete reading leaves the content stale; if the
+    card has `more` than it was asked for, it is asked for more pages next time. A reading that broke off says
+    nothing about how many there are.
     """
     if not complete:
-        return replace(observed, fresh=False, status_pages=observed.status_pages * 2)
+        pages = min(observed.status_pages * 2, MAX_STATUS_PAGES) if more else observed.status_pages
+        return replace(observed, fresh=False, status_pages=pages)
     kept = tuple(
         o
         for o in observed.objects

@@ -28,8 +28,12 @@ def entry(aid: Aid, through: Aid = ISD, state: int = 0x07) -> CardObject:
     return CardObject(aid=aid, kind=ObjectKind.APPLICATION, state=state, seen_through=through)
 
 
-def read(observed: ObservedContent, *objects: CardObject, complete: bool = True) -> ObservedContent:
-    return c.read(observed, objects, through=ISD, complete=complete, card_state=0x0F, free_memory=1000)
+def read(
+    observed: ObservedContent, *objects: CardObject, complete: bool = True, more: bool = False
+) -> ObservedContent:
+    return c.read(
+        observed, objects, through=ISD, complete=complete, card_state=0x0F, free_memory=1000, more=more
+    )
 
 
 def test_read_when_an_object_vanished_drops_what_was_known_of_it() -> None:
@@ -47,11 +51,23 @@ def test_read_when_seen_through_another_domain_keeps_the_object() -> None:
     assert read(ObservedContent(objects=(theirs,)), entry(APP)).objects == (theirs, entry(APP))
 
 
-def test_read_when_incomplete_stays_stale_and_asks_for_more_pages() -> None:
-    seen = read(ObservedContent(status_pages=2), entry(APP), complete=False)
+def test_read_when_the_card_has_more_stays_stale_and_asks_for_more_pages() -> None:
+    seen = read(ObservedContent(status_pages=2), entry(APP), complete=False, more=True)
     assert not seen.fresh
     assert seen.status_pages == 4
     assert seen.objects == ()
+
+
+def test_read_when_the_card_always_has_more_is_not_asked_for_more_than_the_most_pages() -> None:
+    seen = ObservedContent()
+    for _ in range(20):
+        seen = read(seen, entry(APP), complete=False, more=True)
+    assert seen.status_pages == c.MAX_STATUS_PAGES
+
+
+def test_read_when_it_broke_off_asks_for_as_many_pages_as_before() -> None:
+    seen = read(ObservedContent(status_pages=2, fresh=True), entry(APP), complete=False)
+    assert (seen.status_pages, seen.fresh) == (2, False)
 
 
 def test_doubt_when_keys_were_sent_forgets_which_the_domain_holds() -> None:

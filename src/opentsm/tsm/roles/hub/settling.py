@@ -53,13 +53,15 @@ def settle(
     registry = report.registry
     if registry is None:
         return content
+    whole = _reading_done(session, report)
     return c.read(
         content,
         registry.objects,
         through=registry.seen_through,
-        complete=registry.complete and _reading_done(session, report),
+        complete=registry.complete and whole,
         card_state=registry.card_state,
         free_memory=registry.free_memory,
+        more=whole and not registry.complete,
     )
 
 

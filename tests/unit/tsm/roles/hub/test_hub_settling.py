@@ -2,20 +2,55 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import (
     ApplicationSpecification,
     Goal,
+    ObservedContent,
     ServiceDescription,
 )
+from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.sessions import PlannedSession, SessionKind
 from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
-from opentsm.tsm.ports.peer import StepReport
+from opentsm.tsm.ports.peer import RegistryReport, SegmentReport, StepReport
 from opentsm.tsm.roles.hub.milestones import finish
-from opentsm.tsm.roles.hub.settling import card_failure, refusal
+from opentsm.tsm.roles.hub.settling import card_failure, refusal, settle
 
 PURSE = Aid.from_hex("F04F54534D020101")
+ISD = Aid.from_hex("A000000151000000")
+READING = PlannedSession(
+    kind=SessionKind.SECURE_CHANNEL,
+    owner_id=TenantId("issuer"),
+    selected=ISD,
+    key_sd=ISD,
+    kvn=0x30,
+    steps=(s.ReadRegistry(),),
+)
+
+
+@pytest.mark.parametrize(
+    ("done", "complete", "pages"),
+    [
+        pytest.param(True, False, 2, id="the card has more"),
+        pytest.param(False, True, 1, id="broken off between two lists"),
+        pytest.param(False, False, 1, id="broken off between two pages"),
+    ],
+)
+def test_settle_when_the_registry_was_not_read_to_its_end_is_read_again(
+    done: bool, complete: bool, pages: int
+) -> None:
+    """Power cuts while a card is read must not make each later reading of it longer."""
+    report = SegmentReport(
+        steps=(StepReport(done=done, meaning="read"),),
+        registry=RegistryReport(objects=(), complete=complete, seen_through=ISD),
+    )
+    stopped = None if done else StopReason.CARD_LOST
+    found = settle(ObservedContent(fresh=True), READING, report, stopped=stopped, foreign_kvns=())
+    assert (found.status_pages, found.fresh) == (pages, False)
 
 
 def test_card_failure_when_a_card_is_full_says_the_status_word_once_and_what_to_do() -> None:
