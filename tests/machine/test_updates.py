@@ -1,21 +1,25 @@
-"""Updates and re-personalisations: what stays on the card is not touched; torn anywhere they converge."""
+"""Updates and re-personalisations: what stays on the card is not touched."""
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
-from tests.machine.crashes import CommitFault, DyingStorage
-from tests.machine.two_versions import BADGE, BADGE_PACKAGE, SECOND_PURSE, offer_all
+from tests.machine.bench import PURSE, Bench
+from tests.machine.two_versions import (
+    BADGE,
+    BADGE_PACKAGE,
+    BALANCE,
+    assert_holds,
+    balance,
+    deployed,
+    offer_all,
+    update,
+)
 
-from opentsm.card import purse
 from opentsm.card.codec.aid import Aid
-from opentsm.card.codec.apdu import ResponseApdu
-from opentsm.card.gp import commands as gp
 from opentsm.tsm.domain.card_content import Claim
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState
@@ -27,11 +31,6 @@ replace = msgspec.structs.replace
 
 DELETE, INSTALL, LOAD, STORE_DATA, SET_STATUS, PUT_KEY = 0xE4, 0xE6, 0xE8, 0xE2, 0xF0, 0xD8
 CHANGING = {DELETE, INSTALL, LOAD, STORE_DATA, SET_STATUS, PUT_KEY}
-PURSES = {PURSE, SECOND_PURSE}
-APPLICATIONS = {"1.0.0": PURSES, "1.1.0": PURSES, "2.0.0": {PURSE, BADGE}, "3.0.0": {PURSE}}
-ONE, TWO = {PURSE_PACKAGE}, {PURSE_PACKAGE, BADGE_PACKAGE}
-LOAD_FILES = {"1.0.0": ONE, "1.1.0": ONE, "2.0.0": TWO, "3.0.0": ONE}
-BALANCE = 1500
 
 
 @pytest.fixture
@@ -44,20 +43,6 @@ async def bench(dsn: str, tmp_path: Path) -> AsyncIterator[Bench]:
     await made.close()
 
 
-async def deployed(bench: Bench) -> None:
-    """Deploy version 1.0.0 and credit its purse."""
-    operation = await bench.deploy(bench.catalogue.versions["1.0.0"])
-    assert (await bench.run(operation.id)).state is OperationState.SUCCEEDED
-    credit = await bench.requests.top_up(
-        bench.principal, bench.instance_id, amount=BALANCE, application=PURSE
-    )
-    assert (await bench.run(credit.id)).state is OperationState.SUCCEEDED
-
-
-async def update(bench: Bench, version: str) -> Operation:
-    return await bench.requests.update(bench.principal, bench.instance_id, version=version, data={})
-
-
 async def change(bench: Bench, type_: OperationType) -> Operation:
     operation = await bench.requests.change(bench.principal, bench.instance_id, type_)
     return await bench.run(operation.id)
@@ -65,46 +50,6 @@ async def change(bench: Bench, type_: OperationType) -> Operation:
 
 def changes(bench: Bench) -> Counter[int]:
     return Counter(ins for ins, _ in bench.device.trace if ins in CHANGING)
-
-
-def ask(bench: Bench, apdu: bytes) -> ResponseApdu:
-    return ResponseApdu.parse(bench.card.transmit(apdu))
-
-
-def balance(bench: Bench) -> int | None:
-    """Return the purse's balance, or None when it cannot be selected."""
-    bench.card.power_off()
-    bench.card.power_on()
-    if ask(bench, gp.select(PURSE).to_bytes()).sw != 0x9000:
-        return None
-    return int.from_bytes(ask(bench, purse.get_balance().to_bytes()).data, "big")
-
-
-async def assert_holds(bench: Bench, version: str, where: str = "") -> None:
-    """Card, picture and claims hold exactly what the version names."""
-    instance = await bench.instance()
-    assert instance.description.version_tag == version, where
-    assert instance.renewal is None, where
-    assert instance.sealed_data == b"", where
-    bench.card.power_off()
-    bench.card.power_on()
-    image = bench.card.image()
-    ours = {Aid(i.aid) for i in image.instances if i.aid not in bench.factory_instances}
-    assert ours == {DOMAIN} | APPLICATIONS[version], where
-    files = {Aid(f.aid) for f in image.load_files if f.aid not in bench.factory_load_files}
-    assert files == LOAD_FILES[version], where
-    async with bench.storage.transaction() as tx:
-        picture = await tx.secure_elements.content(bench.se_id)
-        claims = await tx.secure_elements.claims(bench.se_id)
-        se = await tx.secure_elements.get(bench.se_id)
-    assert se is not None
-    assert se.active_operation_id is None, where
-    assert {o.aid: o.state for o in picture.objects if o.aid in ours} == {
-        Aid(i.aid): i.state for i in image.instances if Aid(i.aid) in ours
-    }, where
-    assert {claim.aid for claim in claims} == ours | files, where
-    contents = {file.aid: file.sha256 for file in instance.description.load_files}
-    assert {aid: picture.built[str(aid)] for aid in contents} == contents, where
 
 
 async def test_update_when_a_part_is_equal_sends_nothing_that_touches_it(bench: Bench) -> None:
@@ -282,102 +227,3 @@ async def test_renewals_when_orphaned_or_without_recipe_are_refused(bench: Bench
         await tx.commit()
     with pytest.raises(InvalidInputError):
         await bench.requests.personalize(bench.principal, bench.instance_id, data={})
-
-
-# --- torn ------------------------------------------------------------------------------------------------
-
-
-def torn_at(number: int) -> Callable[[int], None]:
-    def tear(sent: int) -> None:
-        if sent == number:
-            raise TornError
-
-    return tear
-
-
-async def fresh_start(bench: Bench) -> None:
-    bench.wrap_storage = lambda storage: storage
-    await bench.crash()
-    bench.device.before = bench.device.after = lambda _: None
-    bench.device.sent = 0
-
-
-EVERY = pytest.mark.campaign
-# the suite goes through some commands of an update without a load file, the campaign through all of all
-PAIRS = [
-    pytest.param(("1.1.0", "1.0.0"), 3, id="recipe"),
-    pytest.param(("1.1.0", "1.0.0"), 1, id="recipe-all", marks=EVERY),
-    pytest.param(("2.0.0", "1.0.0"), 1, id="load-file", marks=EVERY),
-    pytest.param(("3.0.0", "1.0.0"), 1, id="code", marks=EVERY),
-]
-
-
-@pytest.mark.parametrize("moment", ["before", "after", "answer lost"])
-@pytest.mark.parametrize(("pair", "stride"), PAIRS)
-async def test_update_when_torn_or_unanswered_at_any_command_converges(
-    bench: Bench, moment: str, pair: tuple[str, str], stride: int
-) -> None:
-    """There and back again, with the fault some commands later each time."""
-    await deployed(bench)
-    if moment == "answer lost":
-        bench.device.keeps_power, bench.device.reports_loss = True, False
-        bench.extended = False
-        await bench.negotiate()
-    number, run, happened = 1 - stride, 0, True
-    while happened:
-        version = pair[run % 2]
-        number, run = number + stride, run + 1
-        await fresh_start(bench)
-        setattr(bench.device, "before" if moment == "before" else "after", torn_at(number))
-        operation = await bench.run((await update(bench, version)).id)
-        where = f"{moment} command {number} of an update to {version}"
-        assert operation.state is OperationState.SUCCEEDED, f"{where}: {operation.failure}"
-        assert (await bench.instance()).state is InstanceState.OPERATIONAL, where
-        await assert_holds(bench, version, where)
-        happened = bench.device.sent >= number
-        if pair[0] != "3.0.0":
-            assert balance(bench) == BALANCE, where
-    assert run > 3
-
-
-@pytest.mark.parametrize("durable", [False, True], ids=["before commit", "after commit"])
-async def test_update_when_the_server_dies_at_a_commit_converges(bench: Bench, durable: bool) -> None:
-    await deployed(bench)
-    number, happened = -4, True
-    while happened:
-        number += 5
-        version = "1.1.0" if number % 2 else "1.0.0"
-        await fresh_start(bench)
-        operation = await update(bench, version)
-        fault = CommitFault(at=number, durable=durable)
-        bench.wrap_storage = partial(DyingStorage, fault=fault)
-        await bench.crash()
-        ended = await bench.run(operation.id)
-        happened = fault.commits >= number
-        assert ended.state is OperationState.SUCCEEDED, f"died at {number}: {ended.failure}"
-        await assert_holds(bench, version, f"died at commit {number}")
-        assert balance(bench) == BALANCE
-    assert number > 5
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=EVERY)])
-async def test_personalization_when_repeated_and_torn_anywhere_is_done_with_the_new_data(
-    bench: Bench, moment: str, stride: int
-) -> None:
-    """A doubt is redone: the instance that is left was made after the request, and took the recipe once."""
-    await deployed(bench)
-    number, happened = 1, True
-    while happened:
-        await fresh_start(bench)
-        setattr(bench.device, moment, torn_at(number))
-        operation = await bench.requests.personalize(bench.principal, bench.instance_id, data={})
-        ended = await bench.run(operation.id)
-        where = f"{moment} command {number}"
-        assert ended.state is OperationState.SUCCEEDED, f"{where}: {ended.failure}"
-        happened = bench.device.sent >= number
-        await assert_holds(bench, "1.0.0", where)
-        # new data, a new purse: the old one's balance is gone with the old one's data
-        assert balance(bench) == 0, where
-        number += stride
-    assert number > 10
