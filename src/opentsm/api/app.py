@@ -22,6 +22,7 @@ from opentsm.api.json_request import JsonRequest
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
 from opentsm.api.problems import Problem, problem_response
+from opentsm.api.texts import WholeTexts
 from opentsm.api.v1 import (
     access_tokens,
     application_keys,
@@ -146,7 +147,7 @@ def _v1() -> Router:
             operations.cancel_operation,
             *webhooks.HANDLERS,
         ],
-        middleware=[BearerAuthentication, Idempotency, exactness.Exactness],
+        middleware=[BearerAuthentication, WholeTexts, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,
         security=[{openapi.BEARER: []}],
     )
@@ -171,7 +172,7 @@ def _device_api() -> Router:
         ],
         dependencies={"app": Provide(door.provide_app)},
         opt={"recall": instances_of_apps.recalled},
-        middleware=[door.AppAuthentication, Idempotency, exactness.Exactness],
+        middleware=[door.AppAuthentication, WholeTexts, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,
         security=[{openapi.BEARER: [], openapi.DEVICE: []}],
     )
@@ -181,7 +182,7 @@ def _seram() -> Router:
     return Router(
         "/gp/seram",
         route_handlers=[seram.handshake, seram.remote_management],
-        middleware=[BearerAuthentication],
+        middleware=[BearerAuthentication, WholeTexts],
         request_max_body_size=DEVICE_BYTES,
         security=[{openapi.BEARER: []}],
     )

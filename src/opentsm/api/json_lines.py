@@ -9,6 +9,7 @@ from litestar import Request
 from opentsm.api.bodies import check_announced, too_large
 from opentsm.api.json_members import refuse_repeated_members
 from opentsm.api.problems import split_path
+from opentsm.api.texts import refuse_nul
 from opentsm.api.v1 import messages as m
 from opentsm.tsm.kernel.disclosure import veiled
 from opentsm.tsm.kernel.errors import CallerError
@@ -57,7 +58,9 @@ def read_line(decoder: "msgspec.json.Decoder[T]", line: bytes) -> T:
         msgspec.DecodeError, UnicodeDecodeError, InvalidInputError: it is not what it should be.
     """
     found = decoder.decode(line)
-    refuse_repeated_members(line.decode())
+    text = line.decode()
+    refuse_repeated_members(text)
+    refuse_nul(text)
     return found
 
 

@@ -12,6 +12,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
 from opentsm.api.json_members import refuse_repeated_members
+from opentsm.api.texts import refuse_nul
 
 _JSON = "application/json"
 _CHARSETS = ("utf-8", "utf8")
@@ -39,12 +40,13 @@ def read_json(body: bytes, kind: Any) -> Any:
     Raises:
         SerializationException: it is no JSON, or not UTF-8.
         ValidationException: it is JSON of another form.
-        InvalidInputError: a member stands twice in its object.
+        InvalidInputError: a member stands twice in its object, or a text has U+0000.
     """
     try:
         text = body.decode()  # a decoder of another type does not look into every text
         found = _decoder(kind).decode(body)
         refuse_repeated_members(text)
+        refuse_nul(text)
     except msgspec.ValidationError as error:
         raise ValidationException(extra=[{"message": str(error), "source": "body"}]) from error
     except msgspec.DecodeError as error:
