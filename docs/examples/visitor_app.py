@@ -17,6 +17,7 @@ from opentsm.sdk import (
     ActivateServiceCommand,
     InstallServiceCommand,
     PersonalizeServiceCommand,
+    ServiceCommand,
     TsmApiError,
     TsmApiService,
 )
@@ -30,7 +31,7 @@ async def install(tsm: TsmApiService, service_id: str, door: str) -> None:
     (field,) = form.fields
     print(f"{field.title['en']}: {door}")
     instance = await tsm.create_service_instance(service_id, form.version)
-    commands = [
+    commands: list[ServiceCommand] = [
         InstallServiceCommand(),
         PersonalizeServiceCommand(personalization_data={field.name: door}),
         ActivateServiceCommand(),

@@ -15,6 +15,7 @@ from opentsm.api.container import container_of
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvalidInputError, PreconditionFailedError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId
+from opentsm.tsm.kernel.wording import quoted
 
 IF_MATCH = "If-Match"
 STATE = "known_queries"
@@ -59,7 +60,7 @@ def _check_query(scope: Scope) -> None:
     for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
         if name not in known:
             raise InvalidInputError(
-                f"There is no query parameter {name[:_SHOWN]!r} here.",
+                f"There is no query parameter {quoted(name[:_SHOWN])} here.",
                 advice=f"Known are: {', '.join(sorted(known)) or 'none'}.",
                 field=name[:_SHOWN],
             )

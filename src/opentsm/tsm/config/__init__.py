@@ -21,6 +21,7 @@ from opentsm.tsm.adapters.postgres.places import default_state_dir
 from opentsm.tsm.config.deliveries import DeliverySettings, delivery_settings
 from opentsm.tsm.config.limits import LimitSettings, limit_settings
 from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
+from opentsm.tsm.kernel.wording import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -313,8 +314,8 @@ class _Resolver:
             for name in names:
                 if name not in known:
                     near = get_close_matches(name, known, 1)
-                    hint = f"; did you mean {near[0]!r}?" if near else ""
-                    raise ConfigError(f"{source}: there is no setting {name!r}{hint}")
+                    hint = f"; did you mean {quoted(near[0])}?" if near else ""
+                    raise ConfigError(f"{source}: there is no setting {quoted(name)}{hint}")
 
     def unknown_variables(self) -> tuple[str, ...]:
         """Return the variables that look like settings and are none."""
@@ -339,7 +340,7 @@ class _Resolver:
         try:
             return parse(text)
         except ValueError as error:
-            shown = "the value" if secret else repr(text)
+            shown = "the value" if secret else quoted(text)
             raise ConfigError(f"{source}: {name}: {shown} is no good: {error}") from None
 
     def _remember(self, name: str, value: object, source: str, about: str, *, secret: bool = False) -> None:

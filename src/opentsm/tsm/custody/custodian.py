@@ -27,6 +27,7 @@ from opentsm.tsm.kernel.errors import (
     WrongCardError,
 )
 from opentsm.tsm.kernel.ids import SegmentId, SeId, TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
 
@@ -236,7 +237,7 @@ class Custodian:
         try:
             return self._c.profiles[request.profile]
         except KeyError:
-            raise NotFoundError(f"The card profile {request.profile!r} is not known here.") from None
+            raise NotFoundError(f"The card profile {quoted(request.profile)} is not known here.") from None
 
     def _plain(self) -> PlainSessions:
         if self._c.plain is None:

@@ -4,7 +4,11 @@ from opentsm.tsm.domain.card_content import LoadFileReference
 from opentsm.tsm.engine.view import View
 from opentsm.tsm.kernel.errors import PlanRefusedError
 
-_SHARED_ADVICE = "Publish the services that share it with the option extradite."
+_SHARED_ADVICE = (
+    "Services that share a load file on one card all need the option extradite (true in a flavor's"
+    " featureConfig.genericOptions): publish flavors with it, terminate the instance that is there, and"
+    " deploy both anew. Or give this load file another AID."
+)
 _DELEGATED_ADVICE = (
     "A domain with Delegated Management uses its own load files only: give this one another AID."
 )
@@ -49,7 +53,7 @@ def _refuse_other_code(view: View, load_file: LoadFileReference) -> None:
         )
     if not view.ours(load_file.aid) and entry.security_domain != view.loads_into():
         raise PlanRefusedError(
-            f"The load file {load_file.aid} lies in the security domain {entry.security_domain} of"
-            " another service.",
+            f"The load file {load_file.aid} is on the card for another service, in the security domain"
+            f" {entry.security_domain}, where this service cannot use it.",
             advice=_DELEGATED_ADVICE if view.delegated else _SHARED_ADVICE,
         )

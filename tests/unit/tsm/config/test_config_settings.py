@@ -112,7 +112,7 @@ def test_file_when_value_is_bad_names_the_file(tmp_path: Path) -> None:
 
 def test_file_when_name_is_unknown_suggests_one(tmp_path: Path) -> None:
     path = write(tmp_path, "[server]\nprot = 1\n")
-    with pytest.raises(ConfigError, match=r"no setting 'server\.prot'; did you mean 'server\.port'"):
+    with pytest.raises(ConfigError, match=r'no setting "server\.prot"; did you mean "server\.port"'):
         load_settings(environment={}, config_file=path)
 
 

@@ -219,8 +219,11 @@ def test_plan_when_a_load_file_of_the_same_aid_has_other_content_refuses() -> No
 
 def test_plan_when_a_shared_load_file_lies_in_another_domain_refuses() -> None:
     observed, claims = with_shared_load_file("00" * 32)
-    with pytest.raises(PlanRefusedError, match="extradite"):
+    with pytest.raises(PlanRefusedError, match="for another service") as raised:
         plan(desired(), observed, TOPOLOGY, claims)
+    advice = str(raised.value.advice)
+    assert "option extradite (true in a flavor's featureConfig.genericOptions)" in advice
+    assert "terminate the instance that is there, and deploy both anew" in advice
 
 
 def test_plan_when_suspending_locks_and_when_resuming_unlocks() -> None:

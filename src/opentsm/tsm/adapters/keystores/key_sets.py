@@ -16,6 +16,7 @@ from opentsm.card.gp.keys import Dek, KeyType, StaticKeys
 from opentsm.card.scp.channel import InitializeUpdateResponse, SessionKeys, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, session_dek
 from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import ChannelContext
 
 KEY_LENGTHS = (16, 24, 32)
@@ -43,7 +44,7 @@ def diversification_method(name: str) -> DiversificationMethod:
         return DiversificationMethod[name.upper()]
     except KeyError:
         known = ", ".join(method.name for method in DiversificationMethod)
-        raise KeystoreError(f"There is no key diversification {name!r}; there are {known}.") from None
+        raise KeystoreError(f"There is no key diversification {quoted(name)}; there are {known}.") from None
 
 
 def key_type(scp: int) -> KeyType:

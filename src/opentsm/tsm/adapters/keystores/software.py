@@ -36,6 +36,7 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.kernel.documents import Record, from_json, to_json
 from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet
 
 APPLICATION_KEY_LABEL = b"OpenTSM app1"
@@ -114,7 +115,8 @@ class SoftwareKeystore:
         await self._change(lambda keys: {handle: key.reveal()} | keys)
         if self._key(handle) != key:
             raise KeystoreError(
-                f"The keystore holds another key under the handle {handle!r}.", advice="Choose a new handle."
+                f"The keystore holds another key under the handle {quoted(handle)}.",
+                advice="Choose a new handle.",
             )
 
     async def has(self, handle: KeyHandle) -> bool:
@@ -331,7 +333,8 @@ class SoftwareKeystore:
             return self._keys[handle]
         except KeyError:
             raise KeystoreError(
-                f"The keystore of {self._party} has no key {handle!r}.", advice="Generate or import it first."
+                f"The keystore of {self._party} has no key {quoted(handle)}.",
+                advice="Generate or import it first.",
             ) from None
 
     def _sealing_key(self, purpose: str) -> Secret:

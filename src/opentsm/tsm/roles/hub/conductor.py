@@ -35,6 +35,7 @@ from opentsm.tsm.kernel.errors import (
     WrongCardError,
 )
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
@@ -331,7 +332,7 @@ class Conductor:
         try:
             return self._s.profiles[case.se.profile]
         except KeyError:
-            raise NotFoundError(f"The card profile {case.se.profile!r} is not known.") from None
+            raise NotFoundError(f"The card profile {quoted(case.se.profile)} is not known.") from None
 
 
 def _changes(made: Plan) -> set[str]:

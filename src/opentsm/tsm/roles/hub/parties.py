@@ -22,6 +22,7 @@ from opentsm.tsm.kernel.errors import (
     UnauthenticatedError,
 )
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
@@ -119,7 +120,9 @@ class Parties:
         tenant = self._tenant(kind, _checked_name(name), sandbox=sandbox)
         async with self._s.storage.transaction() as tx:
             if await tx.tenants.by_name(kind, tenant.name) is not None:
-                raise ConflictError(f"A {kind.value} named {tenant.name!r} exists already.", field="/name")
+                raise ConflictError(
+                    f"A {kind.value} named {quoted(tenant.name)} exists already.", field="/name"
+                )
             await tx.tenants.add(tenant)
             token = await self._issue(tx, tenant, actor=principal.tenant_id)
             await tx.audit.append(

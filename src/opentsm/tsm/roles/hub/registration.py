@@ -24,6 +24,7 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.errors import InvalidInputError, KeystoreError, NotFoundError
 from opentsm.tsm.kernel.ids import SeId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
@@ -171,7 +172,7 @@ class Registration:
         profile = self._s.profiles.get(name)
         if profile is None:
             raise InvalidInputError(
-                f"profile {name!r} is not known; known are {', '.join(sorted(self._s.profiles))}.",
+                f"profile {quoted(name)} is not known; known are {', '.join(sorted(self._s.profiles))}.",
                 field="/profile",
             )
         return profile
@@ -216,7 +217,7 @@ async def _proved(
     )
     if not await keystore.has(handle):
         raise InvalidInputError(
-            f"{name}: the {role} key {handle!r} is not in the issuer's keystore.",
+            f"{name}: the {role} key {quoted(handle)} is not in the issuer's keystore.",
             advice="Import the key first, or correct the handle.",
             field=f"{where}/source/{role}",
         )

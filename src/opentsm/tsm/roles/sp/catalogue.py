@@ -10,6 +10,7 @@ from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import OnlineSystem, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
@@ -252,7 +253,7 @@ class SpCatalogue:
         try:
             return document(self._se_profiles[name])
         except KeyError:
-            raise NotFoundError(f"There is no card profile {name!r}.") from None
+            raise NotFoundError(f"There is no card profile {quoted(name)}.") from None
 
     async def _applications(
         self, tx: UnitOfWork, owner: TenantId, flavor: Document, load_files: Sequence[Document]

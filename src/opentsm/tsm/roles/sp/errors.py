@@ -7,6 +7,7 @@ guideline's words stand. An answer carries exactly one of them.
 from enum import IntEnum
 
 from opentsm.tsm.kernel.errors import CallerError
+from opentsm.tsm.kernel.wording import quoted
 
 MAX_MESSAGE = 255
 _MAX_VALUE = 60
@@ -164,5 +165,5 @@ def technical_constraints(requirement: str, detail: str) -> CatalogueError:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else quoted(value)
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"

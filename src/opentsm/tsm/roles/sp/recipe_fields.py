@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.roles.sp.recipe_values import (
     RecipeError,
     choice,
@@ -42,7 +43,7 @@ def fields_of(value: object) -> dict[str, Field]:
         path = f"fields[{number}]"
         field = _field(item, path)
         if field.name in fields:
-            raise RecipeError(f"{path}.name: {field.name!r} occurs twice")
+            raise RecipeError(f"{path}.name: {quoted(field.name)} occurs twice")
         fields[field.name] = field
     return fields
 

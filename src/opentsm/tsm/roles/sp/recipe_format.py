@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from opentsm.tsm.kernel.disclosure import may_be_secret
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.roles.sp.forms import MAX_TEXT
 from opentsm.tsm.roles.sp.recipe_commands import commands_of
 from opentsm.tsm.roles.sp.recipe_fields import fields_of
@@ -78,7 +79,7 @@ def read_recipe(data: bytes) -> Recipe:
         document, "recipe", {"format", "version", "fields", "groupings", "probe", "messages", "commands"}
     )
     if top.get("format") != FORMAT:
-        raise RecipeError(f"format: must be {FORMAT!r}")
+        raise RecipeError(f"format: must be {quoted(FORMAT)}")
     version = matching(top.get("version"), "version", _VERSION, "1 to 16 printable ASCII characters")
     fields = fields_of(top.get("fields", []))
     reader = _Reader(fields)
@@ -108,7 +109,7 @@ def _check_order(groupings: tuple[GroupingRecipe, ...]) -> None:
 def _check_use(fields: Mapping[str, Field], used: set[str]) -> None:
     for number, name in enumerate(fields):
         if name not in used:
-            raise RecipeError(f"fields[{number}]: nothing uses {name!r}")
+            raise RecipeError(f"fields[{number}]: nothing uses {quoted(name)}")
 
 
 def _probe(value: object) -> int | None:

@@ -4,6 +4,8 @@ import re
 from enum import Enum
 from typing import TypeVar
 
+from opentsm.tsm.kernel.wording import quoted
+
 
 class RecipeError(ValueError):
     """The recipe does not have the format; the message begins with the place of the fault."""
@@ -16,7 +18,7 @@ def members_of(value: object, path: str, known: set[str]) -> dict[str, object]:
     for name in value:
         if name not in known:
             raise RecipeError(
-                f"{path}: there is no member {name[:64]!r}; there are {', '.join(sorted(known))}"
+                f"{path}: there is no member {quoted(name[:64])}; there are {', '.join(sorted(known))}"
             )
     return value
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.roles.sp.recipe_values import RecipeError, members_of
 
 MAX_LANGUAGES: Final = 50
@@ -25,7 +26,7 @@ def words_of(value: object, path: str) -> Words:
         raise RecipeError(f"{path}: must be an object of language tags and texts")
     for tag, text in value.items():
         if not _LANGUAGE.fullmatch(tag):
-            raise RecipeError(f"{path}: {tag[:64]!r} is no language tag like en, de or zh-Hans")
+            raise RecipeError(f"{path}: {quoted(tag[:64])} is no language tag like en, de or zh-Hans")
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_WORDS or not text.isprintable():
             raise RecipeError(f"{path}.{tag}: must be 1 to {MAX_WORDS} printable characters")
     if "en" not in value:
