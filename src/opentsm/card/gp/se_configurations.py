@@ -16,6 +16,7 @@ from opentsm.card.gp.privileges import Privilege, objections
 
 _NAMES = {str(one): one for one in Privilege if one}
 _SOURCES = ("REC", "INF")
+_HOLDERS = ("ISSUER", "HUB", "PROVIDER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class DomainRole:
         optional: what it may hold besides.
         aid: of the pre-issued one; None where a domain of this role is made later.
         preissued: whether the card leaves the factory with it.
+        held_by: who may hold its keys (ISSUER, HUB, PROVIDER); nobody: it is made for a service.
+        dispensable: whether a variant of the configuration does without it.
         source: `REC` as read, `INF` inferred.
         note: what is uncertain.
     """
@@ -37,6 +40,8 @@ class DomainRole:
     optional: Privilege = Privilege.NONE
     aid: Aid | None = None
     preissued: bool = False
+    held_by: tuple[str, ...] = ()
+    dispensable: bool = False
     source: str = "REC"
     note: str = ""
 
@@ -77,6 +82,11 @@ class SeConfiguration:
                 return one
         raise ProfileError(f"configuration {self.number} has no role {name!r}")
 
+    @property
+    def issuer_role(self) -> DomainRole:
+        """The role of the issuer security domain: it alone can terminate the card."""
+        return self.holders(Privilege.CARD_TERMINATE)[0]
+
     def holders(self, privilege: Privilege) -> tuple[DomainRole, ...]:
         """Return the roles that hold a privilege: one row of the matrix."""
         return tuple(one for one in self.roles if privilege in one.privileges)
@@ -99,7 +109,8 @@ class SeConfiguration:
 
 
 def _role(data: Mapping[str, object]) -> DomainRole:
-    unknown = set(data) - {"role", "privileges", "optional", "aid", "preissued", "source", "note"}
+    known = {"role", "privileges", "optional", "aid", "preissued", "held_by", "dispensable", "source", "note"}
+    unknown = set(data) - known
     if unknown or data["source"] not in _SOURCES:
         raise ProfileError(f"role {data['role']!r}: unknown {', '.join(sorted(unknown)) or 'source'}")
     aid = data.get("aid")
@@ -109,6 +120,8 @@ def _role(data: Mapping[str, object]) -> DomainRole:
         optional=_privileges(data.get("optional", [])),
         aid=None if aid is None else Aid.from_hex(str(aid)),
         preissued=data["preissued"] is True,
+        held_by=_parties(data.get("held_by", [])),
+        dispensable=data.get("dispensable") is True,
         source=str(data["source"]),
         note=str(data.get("note", "")),
     )
@@ -116,6 +129,12 @@ def _role(data: Mapping[str, object]) -> DomainRole:
     if refused or role.preissued != (role.aid is not None):
         raise ProfileError(f"role {role.name!r}: {'; '.join(refused) or 'a pre-issued domain has an AID'}")
     return role
+
+
+def _parties(names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not set(names) <= set(_HOLDERS):
+        raise ProfileError(f"a role is held by {', '.join(_HOLDERS)}")
+    return tuple(names)
 
 
 def _privileges(names: object) -> Privilege:
