@@ -18,6 +18,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, Json, problem
+from tests.scenario.figures import figure_500
 from tests.scenario.sptsm_bench import pem
 
 from opentsm.agent.device_key import DeviceKey
@@ -41,7 +42,7 @@ OWN = {
         *CALLS,
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/secure-elements"),
         *("POST /v1/secure-elements/import", "PUT /v1/master-keys/{handle:str}"),
-        *("GET /v1/devices", "GET /v1/tokens"),
+        *("GET /v1/devices", "GET /v1/tokens", "GET /v1/arrangements"),
     },
     "other-provider": {
         *CALLS,
@@ -83,6 +84,7 @@ class Belongings:
     parameters: dict[str, str] = field(default_factory=dict)
     session_id: str = ""
     cin: str = ""
+    arrangement: dict[str, Any] = field(default_factory=dict)
 
     def body(self, route: str) -> dict[str, Any]:
         """Return a body (as httpx takes it) with which the owner would succeed, or nearly so."""
@@ -105,6 +107,8 @@ class Belongings:
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
             },
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
+            "POST /v1/arrangements": self.arrangement,
+            "PUT /v1/arrangements/{arrangement_id:str}": self.arrangement,
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
             "PUT /v1/domain-master-keys/{index:str}": {"key": "0F" * 16},
@@ -227,6 +231,9 @@ async def furnish(api: ApiBench) -> Belongings:
         assert found is not None
         await tx.secure_elements.save(replace(found, device_id=DeviceId(device_id)))
         await tx.commit()
+    arrangement = {**figure_500(api.ids["issuer"]), "name": MARK}
+    arranged = await api.post("issuer", "/v1/arrangements", arrangement)
+    assert arranged.status_code == 201, arranged.text
     instance = await api.instance(str(se["id"]))
     operation = await api.operation(str(se["id"]), instance_id=instance.id)
     async with api.storage.transaction() as tx:
@@ -272,6 +279,7 @@ async def furnish(api: ApiBench) -> Belongings:
     return Belongings(
         parameters={
             "se_id": str(se["id"]),
+            "arrangement_id": str(arranged.json()["id"]),
             "instance_id": str(instance.id),
             "service_instance_id": str(instance.id),
             "process_id": str(operation.id),
@@ -306,6 +314,7 @@ async def furnish(api: ApiBench) -> Belongings:
         },
         session_id=await api.session(cin, device="own-device"),
         cin=cin,
+        arrangement=arrangement,
     )
 
 

@@ -26,6 +26,7 @@ from opentsm.api.texts import WholeTexts
 from opentsm.api.v1 import (
     access_tokens,
     application_keys,
+    arrangements,
     attestation_keys,
     devices,
     domain_keys,
@@ -113,6 +114,10 @@ def _v1() -> Router:
             secure_elements.replace_key_sets,
             secure_elements.retire_secure_element,
             secure_elements.clean_up_secure_element,
+            arrangements.create_arrangement,
+            arrangements.list_arrangements,
+            arrangements.show_arrangement,
+            arrangements.change_arrangement,
             master_keys.import_master_key,
             application_keys.import_application_key,
             attestation_keys.list_attestation_keys,

@@ -13,6 +13,7 @@ from opentsm.tsm.config import Settings
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
@@ -66,6 +67,11 @@ class ApiContainer(Protocol):
     @property
     def onboarding(self) -> Onboarding:
         """Return the hub's use cases before any operation."""
+        ...
+
+    @property
+    def arrangements(self) -> ArrangementDesk:
+        """Return the hub's use cases about who holds which security domain."""
         ...
 
     @property

@@ -8,6 +8,8 @@ from datetime import timedelta
 from importlib.resources import files
 
 from opentsm.card.crypto.secret import Secret
+from opentsm.card.gp.se_configurations import SeConfiguration
+from opentsm.card.gp.se_rights import Rights
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.adapters.deliveries.http_sender import HttpSender, SenderRules
 from opentsm.tsm.adapters.deliveries.trust import Identity
@@ -22,10 +24,12 @@ from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.domain.audit import Checkpoint
+from opentsm.tsm.domain.tenant import HUB
 from opentsm.tsm.kernel.ids import OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, ArrangementServices
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
@@ -45,8 +49,6 @@ from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.key_provisioning import DomainKeyProvisioner
 from opentsm.tsm.roles.sp.personalization import RecipePersonalization
 
-HUB = TenantId("hub")
-
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -62,6 +64,7 @@ class Container:
     device_link: DeviceLink
     self_service: SelfServiceTokens
     onboarding: Onboarding
+    arrangements: ArrangementDesk
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
     master_keys: MasterKeys
@@ -80,6 +83,7 @@ class Container:
             device_calls=self.device_calls.once(claim),
             onboarding=self.onboarding.once(claim),
             self_service=self.self_service.once(claim),
+            arrangements=self.arrangements.once(claim),
             webhooks=self.webhooks.once(claim),
         )
 
@@ -108,7 +112,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
     """Put the roles together over open ports."""
     passphrase = settings.keystore.passphrase
     ring = KeystoreRing(settings.keystore.directory, Secret(passphrase.encode()) if passphrase else None)
-    profiles = card_profiles()
+    profiles, rights = card_profiles(), se_rights()
     catalogue = SpCatalogue(storage=storage, world=world, profiles=profiles, keystore_of=ring.of)
 
     def custodian(tenant_id: TenantId) -> Custodian:
@@ -133,6 +137,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         world=world,
         notifier=notifier,
         profiles=profiles,
+        rights=rights,
     )
     conductor = Conductor(hub)
     onboarding = Onboarding(
@@ -164,6 +169,15 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         device_link=DeviceLink(hub),
         self_service=SelfServiceTokens(hub),
         onboarding=onboarding,
+        arrangements=ArrangementDesk(
+            ArrangementServices(
+                storage=storage,
+                world=world,
+                profiles=profiles,
+                configurations=se_configurations(),
+                rights=rights,
+            )
+        ),
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
         webhooks=Webhooks(calls),
@@ -216,3 +230,21 @@ def card_profiles() -> dict[str, SeProfile]:
         if entry.name.endswith(".json")
     )
     return {profile.name: profile for profile in sorted(read, key=lambda p: p.name)}
+
+
+def se_configurations() -> dict[int, SeConfiguration]:
+    """Return the configurations of secure elements that come with the package, by number."""
+    read = [SeConfiguration.from_dict(one) for one in _configuration_data("se-")]
+    return {one.number: one for one in read}
+
+
+def se_rights() -> dict[int, Rights]:
+    """Return who may do what in these configurations, by number."""
+    read = [Rights.from_dict(one) for one in _configuration_data("rights-")]
+    return {one.configuration: one for one in read}
+
+
+def _configuration_data(prefix: str) -> list[dict[str, object]]:
+    packaged = files("opentsm.card").joinpath("configurations_data").iterdir()
+    found = sorted((entry for entry in packaged if entry.name.startswith(prefix)), key=lambda one: one.name)
+    return [json.loads(entry.read_text()) for entry in found]

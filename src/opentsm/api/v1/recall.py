@@ -6,11 +6,12 @@ from litestar import Response
 
 from opentsm.api.container import ApiContainer
 from opentsm.api.v1 import views
+from opentsm.api.v1.arrangement_views import arrangement_view
 from opentsm.api.v1.delivery_views import delivery_view
 from opentsm.api.v1.operations import accepted, deployed
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
-from opentsm.tsm.kernel.ids import DeliveryId, DeviceId, OperationId, SeId
+from opentsm.tsm.kernel.ids import ArrangementId, DeliveryId, DeviceId, OperationId, SeId
 from opentsm.tsm.roles.hub.once import Deed
 
 _OF_SECURE_ELEMENTS = ("secure-element.registered", "secure-element.reinstated", "secure-element.retired")
@@ -42,6 +43,10 @@ async def recall(
             status_code=201 if created else 200,
             headers={"Location": f"/v1/secure-elements/{se.id}"} if created else {},
         )
+    if deed.action == "arrangement.created":
+        arrangement = await container.arrangements.arrangement(principal, ArrangementId(deed.subject))
+        headers = {"Location": f"/v1/arrangements/{arrangement.id}"}
+        return Response(arrangement_view(arrangement), status_code=201, headers=headers)
     if deed.action in ("delivery.pinged", "delivery.retried"):
         delivery = await container.webhooks.delivery(principal, DeliveryId(deed.subject))
         return Response(delivery_view(delivery), status_code=201 if deed.action == "delivery.pinged" else 200)

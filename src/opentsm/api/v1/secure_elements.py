@@ -23,7 +23,7 @@ from opentsm.tsm.domain.secure_element import (
 )
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError
-from opentsm.tsm.kernel.ids import KeyHandle, SeId
+from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, SeId
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.registration import NewKeySet, NewSecureElement
 
@@ -207,6 +207,7 @@ def _new(data: m.NewSecureElementBody) -> NewSecureElement:
         profile=data.profile,
         key_sets=tuple(_key_set(given) for given in data.key_sets),
         isd_aid=None if data.isd_aid is None else Aid.from_hex(data.isd_aid),
+        arrangement_id=None if data.arrangement_id is None else ArrangementId(data.arrangement_id),
     )
 
 

@@ -83,6 +83,7 @@ def secure_element(principal: Principal, se: SecureElement) -> m.SecureElementAn
         state=se.state.value,
         identifiers=[m.Identifier(type=name.type.value, value=name.value) for name in se.identifiers],
         device_id=se.device_id,
+        arrangement_id=se.arrangement_id,
         content_url=f"/v1/secure-elements/{se.id}/content",
     )
 

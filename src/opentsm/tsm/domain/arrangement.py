@@ -37,7 +37,8 @@ class HandOverGrade(Enum):
 class ArrangedDomain(Record, frozen=True, kw_only=True):
     """One security domain: `role` is the configuration's, `parent` the name of the domain that creates it.
 
-    `kvn` is the version of its holder's key set. The issuer security domain has no parent.
+    `kvn` is the version of its holder's key set, `privileges` (24 bits) are those of the role on a card. The
+    issuer security domain has no parent.
     """
 
     name: str
@@ -46,14 +47,19 @@ class ArrangedDomain(Record, frozen=True, kw_only=True):
     holder_id: TenantId
     kvn: int
     parent: str = ""
+    privileges: int = 0
 
 
 class ProviderPlace(Record, frozen=True, kw_only=True):
-    """Where a provider's domains hang (`under` names a domain), with which role, and its mode."""
+    """Where a provider's domains hang (`under` names a domain), with which role and privileges, and its mode.
+
+    A provider in mode AUTHORIZED holds the domain `under` which its services' domains hang.
+    """
 
     mode: ContentMode = ContentMode.CENTRALISED
     under: str
     role: str
+    privileges: int = 0
 
 
 class Arrangement(Record, frozen=True, kw_only=True):
@@ -71,6 +77,19 @@ class Arrangement(Record, frozen=True, kw_only=True):
     places: dict[TenantId, ProviderPlace] = {}
     handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
     version: int = 0
+
+    @property
+    def top(self) -> ArrangedDomain:
+        """Return the issuer security domain."""
+        return next(one for one in self.domains if not one.parent)
+
+    def domain(self, name: str) -> ArrangedDomain | None:
+        """Return a domain by its name, or None."""
+        return next((one for one in self.domains if one.name == name), None)
+
+    def domain_with(self, privilege: int) -> ArrangedDomain | None:
+        """Return the first domain that holds a privilege, or None."""
+        return next((one for one in self.domains if one.privileges & privilege == privilege), None)
 
     def place_of(self, provider_id: TenantId) -> ProviderPlace | None:
         """Return where a provider's domains hang; None when it may have none."""

@@ -4,7 +4,7 @@ from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.kernel.documents import Record
-from opentsm.tsm.kernel.ids import DeviceId, KeyHandle, OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import ArrangementId, DeviceId, KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.kernel.transitions import TransitionTable
 
 
@@ -65,7 +65,8 @@ class SecureElement(Record, frozen=True, kw_only=True):
     `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
     that the manager's sessions open. `device_id` is the device through which its cryptogram verified last;
     `reserved_for` is the only device that may try, where the issuer enrolled one for this secure element.
-    `sandbox` is its issuer's, and never changes.
+    `sandbox` is its issuer's, and never changes. `arrangement_id` says who holds its security domains; None:
+    its issuer all.
     """
 
     id: SeId
@@ -75,6 +76,7 @@ class SecureElement(Record, frozen=True, kw_only=True):
     isd_aid: Aid
     isd_kvn: int
     sandbox: bool = False
+    arrangement_id: ArrangementId | None = None
     state: SeState = SeState.REGISTERED
     device_id: DeviceId | None = None
     reserved_for: DeviceId | None = None

@@ -6,6 +6,9 @@ from enum import Enum
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
 
+# the central TSM: holds the keys of its security domains in a keystore of its own; the operator acts for it
+HUB = TenantId("hub")
+
 
 class TenantKind(Enum):
     """OPERATOR runs the hub; SE_ISSUER holds ISD keys; SERVICE_PROVIDER holds its own domains' keys."""

@@ -17,6 +17,7 @@ class Belonging(Enum):
     CATALOGUE = "catalogue"
     WEBHOOKS = "webhooks"
     DELIVERIES = "deliveries"
+    ARRANGEMENTS = "arrangements"
     ENROLMENT_CODES = "enrolment_codes"
     DEVICES = "devices"
     IDEMPOTENCY_KEYS = "idempotency_keys"

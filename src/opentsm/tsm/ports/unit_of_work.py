@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
@@ -14,6 +15,7 @@ class UnitOfWork(Protocol):
 
     tenants: r.Tenants
     secure_elements: r.SecureElements
+    arrangements: g.Arrangements
     credits: r.Credits
     key_sets: r.KeySets
     devices: r.Devices

@@ -42,12 +42,16 @@ class KeySetBody(Body, frozen=True, kw_only=True):
 
 
 class NewSecureElementBody(Body, frozen=True, kw_only=True):
-    """A secure element to register; sessions open with the first key set."""
+    """A secure element to register; sessions open with the first key set.
+
+    `arrangement_id` names the arrangement of its security domains; without one its issuer holds all.
+    """
 
     identifiers: Annotated[list[Identifier], Meta(min_length=1)]
     profile: str
     key_sets: Annotated[list[KeySetBody], Meta(min_length=1)]
     isd_aid: AidHex | None = None
+    arrangement_id: str | None = None
 
 
 class KeySetsBody(Body, frozen=True, kw_only=True):
@@ -64,6 +68,7 @@ class SecureElementAnswer(Answer, frozen=True, kw_only=True):
     state: str
     identifiers: list[Identifier] | msgspec.UnsetType = msgspec.UNSET
     device_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    arrangement_id: str | msgspec.UnsetType | None = msgspec.UNSET
     content_url: str | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from opentsm.tsm.adapters.storage.arrangements import PostgresArrangements
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.belongings import PostgresBelongings
@@ -25,6 +26,7 @@ from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
@@ -44,6 +46,7 @@ class PostgresUnitOfWork:
         self._audit = PostgresAuditLog(session, world)
         self.tenants: r.Tenants = PostgresTenants(session, world)
         self.secure_elements: r.SecureElements = PostgresSecureElements(session)
+        self.arrangements: g.Arrangements = PostgresArrangements(session)
         self.credits: r.Credits = PostgresCredits(session)
         self.key_sets: r.KeySets = PostgresKeySets(session)
         self.devices: r.Devices = PostgresDevices(session, world)

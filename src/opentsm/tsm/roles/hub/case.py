@@ -6,6 +6,7 @@ import msgspec
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.arrangement import Arrangement
 from opentsm.tsm.domain.card_content import (
     Claim,
     Credit,
@@ -68,6 +69,7 @@ class Case:
     claims: tuple[Claim, ...]
     order: DeviceOrder | None
     credit: Credit | None = None
+    arrangement: Arrangement | None = None
     in_vain: InVain | None = None
     overtaker: Operation | None = None
     notes: list[Note] = field(default_factory=list)
@@ -111,7 +113,7 @@ class Case:
 
     def topology(self, profile: SeProfile) -> Topology:
         """Return who manages this card."""
-        return topology(self.se, profile, self.provider_id)
+        return topology(self.se, profile, self.provider_id, self.arrangement)
 
     @property
     def renewal(self) -> Renewal | None:
@@ -188,6 +190,9 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
         raise InvariantError("An operation's secure element is missing.")
     instance = await tx.instances.get(operation.instance_id) if operation.instance_id else None
     credit = await find_credit(tx, operation)
+    arrangement = await tx.arrangements.get(se.arrangement_id) if se.arrangement_id else None
+    if se.arrangement_id and arrangement is None:
+        raise InvariantError("A secure element's arrangement is missing.")
     return Case(
         operation=operation,
         se=se,
@@ -197,6 +202,7 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
         order=await _own_order(tx, se.id, operation_id),
         credit=credit,
         overtaker=await tx.operations.get(operation.gives_way) if operation.gives_way else None,
+        arrangement=arrangement,
     )
 
 

@@ -92,6 +92,7 @@ class _ClaimingWork:
         self.audit: AuditLog = self._noted
         self.tenants = tx.tenants
         self.secure_elements = tx.secure_elements
+        self.arrangements = tx.arrangements
         self.key_sets = tx.key_sets
         self.devices = tx.devices
         self.instances = tx.instances

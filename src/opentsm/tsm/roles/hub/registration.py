@@ -23,11 +23,12 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.errors import InvalidInputError, KeystoreError, NotFoundError
-from opentsm.tsm.kernel.ids import SeId
+from opentsm.tsm.kernel.ids import ArrangementId, SeId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.arrangements.use import check_arrangement
 from opentsm.tsm.roles.hub.herald import se_event, tell
 from opentsm.tsm.roles.hub.mandate import may_see, require
 from opentsm.tsm.roles.hub.parties import OnboardingServices
@@ -56,12 +57,16 @@ class NewKeySet(Record, frozen=True, kw_only=True):
 
 
 class NewSecureElement(Record, frozen=True, kw_only=True):
-    """A secure element as its issuer describes it; the first key set is the one that sessions open with."""
+    """A secure element as its issuer describes it; the first key set is the one that sessions open with.
+
+    `arrangement_id` names the arrangement that says who holds its security domains; None: its issuer all.
+    """
 
     identifiers: tuple[SeIdentifier, ...]
     profile: str
     key_sets: tuple[NewKeySet, ...]
     isd_aid: Aid | None = None
+    arrangement_id: ArrangementId | None = None
 
 
 class Registration:
@@ -90,9 +95,11 @@ class Registration:
             isd_aid=new.isd_aid or profile.isd_aid,
             isd_kvn=new.key_sets[0].kvn,
             sandbox=principal.sandbox,
+            arrangement_id=new.arrangement_id,
         )
         key_sets = await self._key_sets(se, new.key_sets)
         async with self._s.storage.transaction() as tx:
+            await check_arrangement(tx, se)
             await tx.secure_elements.add(se)
             for key_set in key_sets:
                 await tx.key_sets.put(key_set)

@@ -1,8 +1,9 @@
 """What the hub's use cases work with, and the names of its messages and topics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from opentsm.card.gp.se_rights import Rights
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.notifier import Notifier
@@ -36,7 +37,7 @@ def answer_context(se_id: str, sequence: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HubServices:
-    """Ports and card profiles."""
+    """Ports, card profiles, and who may do what in the configurations of secure elements, by number."""
 
     storage: Storage
     keystore: Keystore
@@ -44,3 +45,4 @@ class HubServices:
     world: World
     notifier: Notifier
     profiles: Mapping[str, SeProfile]
+    rights: Mapping[int, Rights] = field(default_factory=dict)

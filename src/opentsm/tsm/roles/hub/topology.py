@@ -1,9 +1,16 @@
-"""Which domains manage a card, as data from its profile."""
+"""Which domains manage a card, as data from its profile and its arrangement."""
 
+import msgspec
+
+from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.engine.sessions import Topology
+from opentsm.tsm.kernel.errors import InvariantError, PlanRefusedError
 from opentsm.tsm.kernel.ids import TenantId
+
+replace = msgspec.structs.replace
 
 # Security Domain and Trusted Path: without the second, personalisation through the domain fails (§6.7)
 DOMAIN_PRIVILEGES = 0x808000
@@ -11,8 +18,53 @@ DOMAIN_PRIVILEGES = 0x808000
 _OWN, _TEMPORARY, _OWN_VERSIONS = 4, 8, 4
 
 
-def topology(se: SecureElement, profile: SeProfile, provider_id: TenantId) -> Topology:
-    """Return who manages this card when one domain a service hangs under the issuer security domain."""
+def topology(
+    se: SecureElement, profile: SeProfile, provider_id: TenantId, arrangement: Arrangement | None = None
+) -> Topology:
+    """Return who manages this card for a service of a provider.
+
+    Args:
+        se: the secure element.
+        profile: its card's profile.
+        provider_id: whose service it is; the issuer's id where the card is only read or configured.
+        arrangement: who holds its domains; None: the issuer manages, one domain a service.
+
+    Raises:
+        PlanRefusedError: by the arrangement the provider may have nothing on this secure element.
+    """
+    if arrangement is None:
+        return _issuers(se, profile, provider_id)
+    issuers = _issuers(se, profile, provider_id)
+    top = _managed_by(issuers, arrangement.top) if se.isd_kvn == arrangement.top.kvn else issuers
+    if provider_id == se.issuer_id:
+        return top
+    place = arrangement.place_of(provider_id)
+    if place is None:
+        raise PlanRefusedError(
+            "By the arrangement of this secure element the service provider may have nothing on it.",
+            advice="Ask the issuer for a place in the arrangement.",
+        )
+    under = arrangement.domain(place.under)
+    if under is None:
+        raise InvariantError("An arrangement names a domain that it does not have.")
+    verifier = arrangement.domain_with(Privilege.TOKEN_VERIFICATION)
+    delegated = place.mode is ContentMode.DELEGATED
+    return replace(
+        _managed_by(top, under) if under.parent else top,
+        domain_privileges=place.privileges,
+        mode=place.mode,
+        tokens_by=verifier.holder_id if delegated and verifier is not None else None,
+        handover=arrangement.handover,
+    )
+
+
+def _managed_by(managed: Topology, domain: ArrangedDomain) -> Topology:
+    """Return the topology under a domain; of the issuer's only once its holder has put its keys there."""
+    return replace(managed, manager_id=domain.holder_id, manager_sd=domain.aid, manager_kvn=domain.kvn)
+
+
+def _issuers(se: SecureElement, profile: SeProfile, provider_id: TenantId) -> Topology:
+    """Return the topology when one domain a service hangs under the issuer security domain."""
     return Topology(
         manager_id=se.issuer_id,
         manager_sd=se.isd_aid,

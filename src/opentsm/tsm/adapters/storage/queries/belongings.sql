@@ -42,6 +42,12 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM deliveries t USING old WHERE t.id = old.id
 
+-- name: remove_arrangements
+WITH old AS MATERIALIZED (
+    SELECT id FROM arrangements WHERE issuer_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM arrangements t USING old WHERE t.id = old.id
+
 -- name: remove_enrolment_codes
 WITH old AS MATERIALIZED (
     SELECT digest FROM enrolment_codes WHERE document::jsonb ->> 'tenant_id' = $1 LIMIT $2 FOR UPDATE

@@ -1,0 +1,1 @@
+"""Arrangements: an issuer's configurations with their parties, how they are checked, built and enforced."""
