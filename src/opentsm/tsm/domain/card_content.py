@@ -248,7 +248,8 @@ class DesiredContent(Record, frozen=True, kw_only=True):
     """What should be on the card for one instance.
 
     `stages` are those of the description that should be there, INSTALL always among them; `final` is False
-    when the instance is to be completed by a later operation: then nothing is locked or unlocked.
+    when the instance is to be completed by a later operation: then nothing is locked or unlocked. With
+    `keys_elsewhere` nobody here has the keys of the instance's domain.
     """
 
     instance_id: InstanceId
@@ -257,4 +258,5 @@ class DesiredContent(Record, frozen=True, kw_only=True):
     key_version: int
     stages: frozenset[Stage] = frozenset(ALL_STAGES)
     final: bool = True
+    keys_elsewhere: bool = False
     transaction: ValueTransaction | None = None

@@ -32,8 +32,9 @@ _INSTANCE_EVENTS = tuple(
     f"instance.{state.name.lower()}" for state in InstanceState if state not in _NEVER_REACHED
 )
 _SE_EVENTS = tuple(f"secure-element.{state.value.lower()}" for state in SeState)
-EVENT_TYPES = tuple(sorted((*_OPERATION_EVENTS, *_INSTANCE_EVENTS, *_SE_EVENTS)))
-EVENT_GROUPS = ("instance.*", "operation.*", "secure-element.*")
+_CONVERSATION_EVENTS = ("conversation.opened", "conversation.script-ended")
+EVENT_TYPES = tuple(sorted((*_OPERATION_EVENTS, *_INSTANCE_EVENTS, *_SE_EVENTS, *_CONVERSATION_EVENTS)))
+EVENT_GROUPS = ("conversation.*", "instance.*", "operation.*", "secure-element.*")
 
 
 class TargetKind(Enum):

@@ -22,6 +22,7 @@ class OperationType(Enum):
     PERSONALIZE = "PERSONALIZE"
     AUDIT = "AUDIT"
     CLEAN_UP = "CLEAN_UP"
+    CONVERSATION = "CONVERSATION"
 
 
 class OperationState(Enum):

@@ -123,6 +123,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     `key_version` is the version of the provider's own key set that its security domain should hold.
     `end_reason` says of a TERMINATED one why it ended without its card; None: its card was cleared.
     `stages` are those of the description that were reached, or that a deployment as a whole is to reach.
+    `keys_elsewhere` is True when the provider's own TSM keeps the keys of the domain, in no keystore of ours.
     `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
     has proved that it is personalised.
     """
@@ -136,6 +137,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     key_version: int
     stages: tuple[Stage, ...] = ALL_STAGES
     sealed_data: bytes = b""
+    keys_elsewhere: bool = False
     suspended_by: TenantId | None = None
     renewal: Renewal | None = None
     last_operation: ServiceOperation = ServiceOperation.NO_OPERATION

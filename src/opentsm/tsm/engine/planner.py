@@ -26,6 +26,13 @@ from opentsm.tsm.engine.view import LOCKED, View
 from opentsm.tsm.kernel.errors import PlanRefusedError
 
 
+def _keys_elsewhere(domain: Aid, consequence: str) -> PlanRefusedError:
+    return PlanRefusedError(
+        f"The keys of the security domain {domain} are kept by its provider's own TSM: {consequence}.",
+        advice="Do it in a conversation, or terminate the instance and deploy it again.",
+    )
+
+
 class Planner:
     """The planning of one instance; every method reads, none changes what was given."""
 
@@ -185,6 +192,8 @@ class Planner:
             )
         if self._domain_kvns():
             return
+        if self.desired.keys_elsewhere:
+            raise _keys_elsewhere(domain, "it is not on the card any more with its keys")
         if topology.first_keys is FirstKeys.FORWARDED:
             steps.append(s.PutFirstKeys(domain=domain, kvn=topology.temporary_kvn, forwarded=True))
             return
@@ -242,6 +251,8 @@ class Planner:
 
     def _own_keys(self) -> tuple[list[PlannedSession], list[s.Step]]:
         """Return the session that gives the domain its owner's keys, and what proves them if nothing does."""
+        if self.desired.keys_elsewhere:
+            return [], []
         kvns = self._domain_kvns() or (self.topology.temporary_kvn,)
         wanted, domain = self.desired.key_version, self.description.sd_aid
         unproven = domain.hex().upper() in self.observed.unproven
@@ -252,7 +263,7 @@ class Planner:
         return [self._provider(kvns[0], [rotate])], proof
 
     def _personalizations(self, rebuilt: set[Aid]) -> list[s.Step]:
-        return [
+        found: list[s.Step] = [
             s.Personalize(
                 application=app.instance_aid,
                 recipe_id=app.recipe_id or "",
@@ -263,6 +274,9 @@ class Planner:
             and self.view.wants(Stage.PERSONALIZE)
             and (app.instance_aid in rebuilt or self.view.personalization(app) != app.personalization)
         ]
+        if found and self.desired.keys_elsewhere:
+            raise _keys_elsewhere(self.description.sd_aid, "applications cannot be personalised from here")
+        return found
 
     def _final_steps(self, rebuilt: set[Aid]) -> Iterable[s.Step]:
         for app in self.description.applications:

@@ -337,6 +337,7 @@ class Expendable(Enum):
     ACCESS_TOKENS = "access_tokens"
     PREPARED_DATA = "prepared_data"
     DELIVERIES = "deliveries"
+    CONVERSATION_SCRIPTS = "conversation_scripts"
 
 
 class Retention(Protocol):

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
+from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -31,6 +32,8 @@ class UnitOfWork(Protocol):
     audit_record: a.AuditRecord
     idempotency: r.IdempotencyKeys
     prepared_data: r.PreparedDataRecords
+    conversations: c.Conversations
+    service_references: c.ServiceReferences
     retention: r.Retention
     belongings: Belongings
     webhooks: d.Webhooks

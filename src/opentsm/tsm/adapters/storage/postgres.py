@@ -10,6 +10,7 @@ from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.belongings import PostgresBelongings
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
+from opentsm.tsm.adapters.storage.conversations import PostgresConversations, PostgresServiceReferences
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
 from opentsm.tsm.adapters.storage.deliveries import PostgresDeliveries, PostgresWebhooks
 from opentsm.tsm.adapters.storage.devices import PostgresDevices
@@ -28,6 +29,7 @@ from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
+from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -63,6 +65,8 @@ class PostgresUnitOfWork:
         self.audit_record: a.AuditRecord = PostgresAuditRecord(session)
         self.idempotency: r.IdempotencyKeys = PostgresIdempotencyKeys(session, world)
         self.prepared_data: r.PreparedDataRecords = PostgresPreparedData(session)
+        self.conversations: c.Conversations = PostgresConversations(session)
+        self.service_references: c.ServiceReferences = PostgresServiceReferences(session)
         self.retention: r.Retention = PostgresRetention(session)
         self.belongings: Belongings = PostgresBelongings(session)
         self.webhooks: d.Webhooks = PostgresWebhooks(session)

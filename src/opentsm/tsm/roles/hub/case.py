@@ -1,5 +1,6 @@
 """Everything the hub knows about one operation at one moment, loaded in one transaction."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -59,7 +60,8 @@ class InVain:
 class Case:
     """One operation with its secure element, instance, the card's content and the order in work.
 
-    The conductor replaces the values as it goes and stores them all at once.
+    The conductor replaces the values as it goes and stores them all at once; `also` are further writes of
+    the same transaction.
     """
 
     operation: Operation
@@ -73,6 +75,7 @@ class Case:
     in_vain: InVain | None = None
     overtaker: Operation | None = None
     notes: list[Note] = field(default_factory=list)
+    also: list[Callable[[UnitOfWork], Awaitable[None]]] = field(default_factory=list)
     loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,9 +89,9 @@ class Case:
             if wrong_cryptogram:
                 self.note("secure-element.not-proved", {"device": str(device)})
 
-    def note(self, action: str, details: dict[str, str | int]) -> None:
-        """Note a fact about the operation for its requester's audit."""
-        self.notes.append(Note(self.operation.tenant_id, action, str(self.operation.id), details))
+    def note(self, action: str, details: dict[str, str | int], subject: str = "") -> None:
+        """Note a fact about the operation, or another subject of it, for its requester's audit."""
+        self.notes.append(Note(self.operation.tenant_id, action, subject or str(self.operation.id), details))
 
     def changes(self) -> list[Note]:
         """Return all notes, with one for every change of state since the case was loaded."""
@@ -170,6 +173,7 @@ class Case:
             key_version=int(parameters.get("key_version", self.instance.key_version)),
             stages=frozenset(self.stages()),
             final=is_final(self.operation),
+            keys_elsewhere=self.instance.keys_elsewhere,
             transaction=transaction,
         )
 

@@ -38,6 +38,7 @@ from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
+from opentsm.tsm.roles.hub.conversations.conducting import Conversing
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.milestones import begun, milestone
@@ -63,6 +64,7 @@ class Conductor:
         self._ledger = Ledger(services)
         self._endings = Endings(services, self._ledger)
         self._starting = Starting(services, self._endings)
+        self._conversing = Conversing(services, self._ledger)
 
     async def advance(self, operation_id: OperationId) -> None:
         """Do whatever is the TSM's turn to do; nothing when it is not.
@@ -79,6 +81,9 @@ class Conductor:
             return
         if case.operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
             await self._starting.start(case)
+            return
+        if case.operation.type is OperationType.CONVERSATION:
+            await self._conversing.advance(case)
             return
         in_flight = case.order is not None and case.order.state is OrderState.IN_FLIGHT
         if in_flight and not self._endings.withdrawable(case):

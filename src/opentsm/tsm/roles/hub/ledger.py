@@ -73,6 +73,14 @@ class Ledger:
         _tell(case)
         self._wake(case)
 
+    async def keep(self, case: Case) -> None:
+        """Store a case that goes on without an order; the one in work is settled."""
+        async with self._s.storage.transaction() as tx:
+            case.se = await tx.secure_elements.save(case.se)
+            await self._store(tx, case)
+            await tx.commit()
+        self._wake(case)
+
     async def end(self, case: Case, event: OperationEvent, failure: Failure | None) -> None:
         """Bring an operation to its end, release the secure element, and start what waits for it."""
         case.operation = replace(
@@ -141,6 +149,8 @@ class Ledger:
         await tx.secure_elements.save_content(case.se.id, content)
         await tx.secure_elements.save_claims(case.se.id, case.claims)
         await self._store_turns(tx, case)
+        for write in case.also:
+            await write(tx)
         await tell(tx, self._s.world, case_events(case))
         for note in case.changes():
             await tx.audit.append(

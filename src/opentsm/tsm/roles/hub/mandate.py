@@ -34,6 +34,7 @@ _NEEDS_FLAVOR = (
     OperationType.TOP_UP,
     OperationType.ROTATE_KEYS,
 )
+_NEEDS_KEYS = (OperationType.ROTATE_KEYS, OperationType.PERSONALIZE)
 _UNLOCKS = (OperationType.RESUME, OperationType.DEPLOY, OperationType.UPDATE)
 
 
@@ -88,6 +89,12 @@ def check_state(instance: ServiceInstance | None, type_: OperationType, asked_by
         raise ConflictError(
             f"{type_.value} is not possible for an instance in state {instance.state.name}.",
             advice="Look at the instance's state and its last operation.",
+        )
+    if type_ in _NEEDS_KEYS and instance.keys_elsewhere:
+        raise ConflictError(
+            f"{type_.value} is not possible: the keys of the instance's security domain are kept by its"
+            " provider's own TSM.",
+            advice="Do it in a conversation (SendScript), or terminate the instance and deploy it again.",
         )
     if type_ in _UNLOCKS and asked_by == instance.provider_id and locked_by_issuer(instance):
         raise ConflictError(

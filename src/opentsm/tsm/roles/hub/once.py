@@ -109,6 +109,8 @@ class _ClaimingWork:
         self.retention = tx.retention
         self.turns = tx.turns
         self.prepared_data = tx.prepared_data
+        self.conversations = tx.conversations
+        self.service_references = tx.service_references
         self.belongings = tx.belongings
         self.webhooks = tx.webhooks
         self.deliveries = tx.deliveries

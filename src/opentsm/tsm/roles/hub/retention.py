@@ -43,6 +43,7 @@ class RetentionPolicy:
             Expendable.ACCESS_TOKENS: credentials,
             Expendable.PREPARED_DATA: now,  # they carry their own time
             Expendable.DELIVERIES: deliveries,
+            Expendable.CONVERSATION_SCRIPTS: now,
         }
 
 

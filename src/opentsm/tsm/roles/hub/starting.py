@@ -1,5 +1,7 @@
 """How an operation gets its turn: checks again what may have changed since it was asked for, then begins."""
 
+from datetime import timedelta
+
 import msgspec
 
 from opentsm.tsm.domain.device_call import DeviceCallError, target_state
@@ -118,6 +120,10 @@ class Starting:
     def _started(self, case: Case) -> Operation:
         """Return the operation as it begins, or goes on after it gave way."""
         operation = moved(case.operation, OperationEvent.START)
+        if operation.type is OperationType.CONVERSATION:
+            # it lives from its opening on
+            until = self._s.world.now() + timedelta(seconds=int(operation.parameters["time_to_live_s"]))
+            operation = replace(operation, valid_until=until)
         if operation.started_at is None:
             operation = replace(operation, started_at=self._s.world.now(), parameters=self._parameters(case))
         if operation.changed_card:

@@ -23,6 +23,26 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM prepared_data t USING old WHERE t.provider_id = old.provider_id AND t.id = old.id
 
+-- name: remove_conversation_scripts
+WITH old AS MATERIALIZED (
+    SELECT tenant_id, conversation_id, number FROM conversation_scripts WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM conversation_scripts t USING old
+WHERE t.tenant_id = old.tenant_id AND t.conversation_id = old.conversation_id AND t.number = old.number
+
+-- name: remove_conversations
+WITH old AS MATERIALIZED (
+    SELECT tenant_id, id FROM conversations WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM conversations t USING old WHERE t.tenant_id = old.tenant_id AND t.id = old.id
+
+-- name: remove_service_references
+WITH old AS MATERIALIZED (
+    SELECT provider_id, owner, reference FROM service_references WHERE provider_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM service_references t USING old
+WHERE t.provider_id = old.provider_id AND t.owner = old.owner AND t.reference = old.reference
+
 -- name: remove_catalogue
 WITH old AS MATERIALIZED (
     SELECT owner_id, entity, id FROM catalogue WHERE owner_id = $1 LIMIT $2 FOR UPDATE

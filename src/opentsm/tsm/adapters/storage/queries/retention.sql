@@ -119,3 +119,16 @@ DELETE FROM deliveries t USING old WHERE t.id = old.id
 -- name: due_deliveries
 SELECT count(*) AS found FROM deliveries t
 WHERE t.ended_at IS NOT NULL AND t.ended_at < $1
+
+-- name: prune_conversation_scripts
+WITH old AS MATERIALIZED (
+    SELECT t.tenant_id, t.conversation_id, t.number FROM conversation_scripts t
+    WHERE t.expires_at < $1
+    ORDER BY t.expires_at, t.tenant_id, t.conversation_id, t.number LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM conversation_scripts t USING old
+WHERE t.tenant_id = old.tenant_id AND t.conversation_id = old.conversation_id AND t.number = old.number
+
+-- name: due_conversation_scripts
+SELECT count(*) AS found FROM conversation_scripts t
+WHERE t.expires_at < $1
