@@ -10,7 +10,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ObjectKind
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.planner import Planner
+from opentsm.tsm.engine.planner import Planner, kept_elsewhere
 from opentsm.tsm.engine.removal import removals
 from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind, managed
 from opentsm.tsm.engine.view import View
@@ -70,7 +70,13 @@ def _plain_probe(view: View, domain: Aid) -> PlannedSession:
 
 
 def delegated_session(view: View, domain: Aid, kvn: int, steps: Iterable[s.Step]) -> PlannedSession:
-    """Return a session of the provider with its domain, whose content commands carry tokens."""
+    """Return a session of the provider with its domain, whose content commands carry tokens.
+
+    Raises:
+        PlanRefusedError: its keys are in no keystore of ours.
+    """
+    if view.desired.keys_elsewhere and domain == view.description.sd_aid:
+        raise kept_elsewhere(domain, "what it holds can be changed from there only")
     return PlannedSession(
         kind=SessionKind.SECURE_CHANNEL,
         owner_id=view.topology.provider_id,

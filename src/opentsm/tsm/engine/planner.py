@@ -26,7 +26,8 @@ from opentsm.tsm.engine.view import LOCKED, View
 from opentsm.tsm.kernel.errors import PlanRefusedError
 
 
-def _keys_elsewhere(domain: Aid, consequence: str) -> PlanRefusedError:
+def kept_elsewhere(domain: Aid, consequence: str) -> PlanRefusedError:
+    """Return the refusal of what needs keys that the provider put on the card from a TSM of its own."""
     return PlanRefusedError(
         f"The keys of the security domain {domain} are kept by its provider's own TSM: {consequence}.",
         advice="Do it in a conversation, or terminate the instance and deploy it again.",
@@ -193,7 +194,7 @@ class Planner:
         if self._domain_kvns():
             return
         if self.desired.keys_elsewhere:
-            raise _keys_elsewhere(domain, "it is not on the card any more with its keys")
+            raise kept_elsewhere(domain, "it is not on the card any more with its keys")
         if topology.first_keys is FirstKeys.FORWARDED:
             steps.append(s.PutFirstKeys(domain=domain, kvn=topology.temporary_kvn, forwarded=True))
             return
@@ -275,7 +276,7 @@ class Planner:
             and (app.instance_aid in rebuilt or self.view.personalization(app) != app.personalization)
         ]
         if found and self.desired.keys_elsewhere:
-            raise _keys_elsewhere(self.description.sd_aid, "applications cannot be personalised from here")
+            raise kept_elsewhere(self.description.sd_aid, "applications cannot be personalised from here")
         return found
 
     def _final_steps(self, rebuilt: set[Aid]) -> Iterable[s.Step]:
