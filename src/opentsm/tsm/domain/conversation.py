@@ -16,7 +16,7 @@ from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
 
 ConversationId = NewType("ConversationId", int)
 
-ID_BITS = 52  # a JSON number of this size is exact in every reader (RFC 8259 §6)
+ID_BITS = 52  # a JSON number of this size is exact in every reader (RFC 8259, section 6)
 DEFAULT_TIME_TO_LIVE_S = 300
 MAX_TIME_TO_LIVE_S = 900
 # how long what a card answered is kept, sealed, for whoever asked

@@ -3,7 +3,7 @@
 A provider may select what is its own there and nothing else, speak on the basic channel only, and open
 sessions with its own keys only: every command goes to what was selected before it, so that these rules hold
 for all that follows. What is inside secure messaging is not ours to read.
-Source: GPCS 2.3.1 §11; ISO/IEC 7816-4 §5.4.1 (class byte), §11.1.1 (SELECT).
+Source: GPCS 2.3.1 §11.9 (SELECT); ISO/IEC 7816-4 §5.4.1 (class byte).
 """
 
 from collections.abc import Mapping, Sequence
@@ -210,10 +210,7 @@ def _check_for_domain(number: int, command: CommandApdu) -> None:
 
 
 def _check_key_version(number: int, command: CommandApdu, reach: Reach, selected: Aid) -> None:
-    """A failed authentication may cost a retry of the set that it names: an ancestor's is not the caller's.
-
-    Source: GPCS 2.3.1 §11.1.13 (a domain without own keys answers with its ancestor's).
-    """
+    """A failed authentication may cost a retry of the set that it names, and that may be an ancestor's."""
     domain = reach.domain_of.get(selected)
     if domain is None:
         raise _refused(number, "its sessions are opened with keys that are not yours")
