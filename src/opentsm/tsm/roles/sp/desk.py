@@ -1,5 +1,6 @@
 """What the desks of the repository have in common: list, show, delete what nothing refers to."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from opentsm.tsm.roles.sp.shelf import Shelf, find, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(ABC):
     """Use cases about one kind of document that stands directly under its provider."""
 
     entity: ClassVar[str]
@@ -41,9 +42,9 @@ class Desk:
             await tx.catalogue.delete(owner, self.entity, id_)
             await shelf.record(tx, owner, self.entity, id_, "deleted")
 
+    @abstractmethod
     async def _release(self, tx: UnitOfWork, owner: TenantId, id_: str) -> None:
         """Refuse the deletion of what is referred to (1010); delete what goes with the document."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
