@@ -10,6 +10,7 @@ from tests.unit.vse.card_host import CardHost
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.keys import StaticKeys
 from opentsm.tsm.adapters.peers.local import LocalPeers
+from opentsm.tsm.config.attestation import TSM_IDENTIFIER
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
@@ -35,7 +36,7 @@ class ProviderBench(Bench):
 
     async def open(self) -> None:
         await super().open()
-        self.repository = SpCatalogue(self.storage, self.world, self.profiles, self.ring.of)
+        self.repository = SpCatalogue(self.storage, self.world, self.profiles, self.ring.of, TSM_IDENTIFIER)
         services = HubServices(
             storage=self.storage,
             keystore=self.ring.of(self.hub),

@@ -20,12 +20,12 @@ from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
 from opentsm.card.gp.attestation import AttestationToken, read_attestation_token
+from opentsm.tsm.config.attestation import TSM_IDENTIFIER
 from opentsm.tsm.domain.operation import Operation, OperationState
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ForbiddenError
 from opentsm.tsm.kernel.ids import TenantId
-from opentsm.tsm.roles.sp.attestation import TSM_IDENTIFIER
 
 RANDOM = {"keyProvisioningMode": 3, "keyIndex": "t-1"}
 DIVERSIFIED = {"keyProvisioningMode": 1, "keyIndex": MASTER_INDEX}

@@ -28,6 +28,7 @@ from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import load_settings
+from opentsm.tsm.config.attestation import TSM_IDENTIFIER
 from opentsm.tsm.domain.tenant import AccessToken, Tenant, TenantKind, TokenKind
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.world import World
@@ -91,7 +92,7 @@ async def opened(dsn: str, directory: Path, world: World | None = None) -> Async
     storage = PostgresStorage(dsn, world=world, max_connections=4)
     await storage.open()
     keystores: dict[TenantId, SoftwareKeystore] = {}
-    catalogue = SpCatalogue(storage, world, PROFILES, keystores.__getitem__)
+    catalogue = SpCatalogue(storage, world, PROFILES, keystores.__getitem__, TSM_IDENTIFIER)
     bench = Bench(storage, world, catalogue, keystores, directory, Litestar())
     container = SimpleNamespace(
         settings=load_settings(

@@ -113,7 +113,13 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
     passphrase = settings.keystore.passphrase
     ring = KeystoreRing(settings.keystore.directory, Secret(passphrase.encode()) if passphrase else None)
     profiles, rights = card_profiles(), se_rights()
-    catalogue = SpCatalogue(storage=storage, world=world, profiles=profiles, keystore_of=ring.of)
+    catalogue = SpCatalogue(
+        storage=storage,
+        world=world,
+        profiles=profiles,
+        keystore_of=ring.of,
+        tsm_identifier=settings.attestation.tsm_identifier,
+    )
 
     def custodian(tenant_id: TenantId) -> Custodian:
         keystore = ring.of(tenant_id)

@@ -9,7 +9,7 @@ from litestar.params import SkipValidation
 from opentsm.api.authentication import Caller
 from opentsm.api.sptsm.exchange import SpContainer
 from opentsm.api.v1 import messages as m
-from opentsm.tsm.roles.sp.attestation import TSM_IDENTIFIER, AttestationKey
+from opentsm.tsm.roles.sp.attestation import AttestationKey
 
 _Container = NamedDependency[SkipValidation[SpContainer]]
 _TAG = ["attestation keys"]
@@ -35,8 +35,9 @@ class AttestationKeys(m.Answer, frozen=True, kw_only=True):
 @get("/attestation-keys", tags=_TAG, summary="List attestation keys (provider)")
 async def list_attestation_keys(principal: Caller, container: _Container) -> AttestationKeys:
     """Return the keys; `signer` is what tag 85 of a token holds, `certificate` is PEM."""
-    found = await container.catalogue.attestation.keys(principal)
-    return AttestationKeys(tsm_identifier=TSM_IDENTIFIER, items=[_shown(key) for key in found])
+    desk = container.catalogue.attestation
+    found = await desk.keys(principal)
+    return AttestationKeys(tsm_identifier=desk.tsm_identifier, items=[_shown(key) for key in found])
 
 
 @post("/attestation-keys", tags=_TAG, status_code=201, summary="Make a new attestation key (provider)")

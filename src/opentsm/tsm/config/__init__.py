@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opentsm.tsm.adapters.postgres import DatabaseSettings
 from opentsm.tsm.adapters.postgres.places import default_state_dir
+from opentsm.tsm.config.attestation import AttestationSettings, attestation_settings
 from opentsm.tsm.config.deliveries import DeliverySettings, delivery_settings
 from opentsm.tsm.config.limits import LimitSettings, limit_settings
 from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
@@ -149,6 +150,7 @@ class Settings:
     retention: RetentionSettings
     limits: LimitSettings
     deliveries: DeliverySettings
+    attestation: AttestationSettings
     client: ClientSettings
     values: tuple[SettingValue, ...] = dataclass_field(repr=False)
     unknown_variables: tuple[str, ...] = ()
@@ -219,6 +221,7 @@ def _build(resolver: _Resolver) -> Settings:
     retention = _retention(get)
     limits = limit_settings(get)
     deliveries = delivery_settings(get, resolver.optional)
+    attestation = attestation_settings(get)
     client = ClientSettings(
         base_url=get("client.base_url", str, server.base_url, "server that the command line talks to"),
         token=resolver.optional("client.token", str, "access token of the command line", secret=True),
@@ -233,6 +236,7 @@ def _build(resolver: _Resolver) -> Settings:
         retention=retention,
         limits=limits,
         deliveries=deliveries,
+        attestation=attestation,
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),

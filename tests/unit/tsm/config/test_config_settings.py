@@ -136,3 +136,34 @@ def test_file_when_boolean_is_written_as_one_is_read(tmp_path: Path) -> None:
 def test_variable_when_it_is_no_setting_is_reported() -> None:
     settings = load_settings(environment={"OPENTSM_SERVER_PROT": "1", "OPENTSM_CONFIG": "", "HOME": "/"})
     assert settings.unknown_variables == ("OPENTSM_SERVER_PROT",)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.3.6.1.4.1.99999.1", "2.25.340282366920938463463374607431768211455", "2.999"]
+)
+def test_identifier_of_the_tsm_when_it_is_an_object_identifier_then_taken(text: str) -> None:
+    settings = load_settings({"attestation.tsm_identifier": text}, environment={})
+    assert settings.attestation.tsm_identifier == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "3.1", "1.40", "1.02.3", "1..3", "1.3.", "a.b", "-1.3", "1.3.6 ", "١.٣", "2.25." + "9" * 400],
+    ids=[
+        "empty",
+        "one-arc",
+        "root",
+        "second",
+        "zero",
+        "gap",
+        "end",
+        "words",
+        "sign",
+        "space",
+        "script",
+        "long",
+    ],
+)
+def test_identifier_of_the_tsm_when_it_is_none_then_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="an object identifier such as"):
+        load_settings({"attestation.tsm_identifier": text}, environment={})

@@ -34,8 +34,6 @@ from opentsm.tsm.roles.sp.provisioning_rules import is_uuid
 from opentsm.tsm.roles.sp.scripts import KeystoreOf
 from opentsm.tsm.roles.sp.shelf import Shelf
 
-# An object identifier from a UUID needs no registration (ITU-T X.667).
-TSM_IDENTIFIER: Final = f"2.25.{UUID('2667e973-d32c-42c1-a6ca-338d03c88c24').int}"
 ATTESTED: Final = "attested"  # personalisation version of an application that gets a token and nothing else
 _KEY_BYTES: Final = 32
 _HALF: Final = 32
@@ -58,10 +56,11 @@ class AttestationKey:
 
 @dataclass(frozen=True, slots=True)
 class AttestationDesk:
-    """Use cases about attestation keys, and the making of tokens."""
+    """Use cases about attestation keys, and the making of tokens, which name the TSM by its identifier."""
 
     shelf: Shelf
     keystore_of: KeystoreOf
+    tsm_identifier: str
 
     async def keys(self, principal: Principal) -> list[AttestationKey]:
         """Return a provider's attestation keys, the one that signs first; the first is made when asked for.
@@ -101,7 +100,7 @@ class AttestationDesk:
         current = await self._current(owner)
         index, data = _diversification(keys) if diversification else (None, b"")
         body = AttestationBody(
-            tsm=encode_object_identifier(TSM_IDENTIFIER),
+            tsm=encode_object_identifier(self.tsm_identifier),
             process=UUID(process),
             flavor=UUID(flavor),
             signer=current.signer,

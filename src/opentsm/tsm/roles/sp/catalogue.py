@@ -46,6 +46,7 @@ class SpCatalogue:
         world: World,
         profiles: Mapping[str, SeProfile],
         keystore_of: KeystoreOf,
+        tsm_identifier: str,
     ) -> None:
         """Wire the repository.
 
@@ -54,6 +55,7 @@ class SpCatalogue:
             world: clock, randomness, ids.
             profiles: card profiles by name.
             keystore_of: gives a provider's keystore.
+            tsm_identifier: how attestation tokens name this TSM, a dotted object identifier.
         """
         place = Shelf(storage, world)
         self.access = Access(storage, world)
@@ -64,7 +66,7 @@ class SpCatalogue:
         self.load_files = ExecutableDesk(place, self.profiles)
         self.configurations = ConfigurationDesk(place, self.profiles)
         self.scripts = ScriptDesk(place, keystore_of)
-        self.attestation = AttestationDesk(place, keystore_of)
+        self.attestation = AttestationDesk(place, keystore_of, tsm_identifier)
         self.domain_keys = DomainKeyDesk(place, keystore_of)
         self.certificates = CertificateDesk(place)
         self.spos_configs = SposConfigDesk(place)
