@@ -10,7 +10,6 @@ from tests.machine.test_faults_activation import nfc, rules_on_card
 from tests.machine.test_told import listen, told
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.custody.holder import transport_handle
 from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import KeySetState, SeState
@@ -57,8 +56,6 @@ async def held(bench: Bench) -> dict[Aid, tuple[InstanceId, ...]]:
 async def give_keys_again(bench: Bench) -> None:
     """Make the keys that a provider needs, which went with the wipe."""
     provider = bench.ring.of(bench.provider)
-    handle = transport_handle(bench.issuer, bench.provider)
-    await bench.ring.of(bench.issuer).share_transport_key(handle, provider)
     for name in ("purse-load", "purse-purchase", "purse-tac"):
         await provider.generate(application_key_handle(bench.provider, name))
 
