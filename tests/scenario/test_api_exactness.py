@@ -1,7 +1,13 @@
 """Nothing that a request says is passed over: unknown query parameters, stale ETags."""
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, problem
+
+from opentsm.tsm.domain.operation import OperationState
+from opentsm.tsm.roles.hub.requests import Requests
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,55 @@ async def test_cancellation_when_if_match_is_stale_then_precondition_failed(api:
     stale = await api.post("provider", f"{path}/cancellations", headers={"If-Match": 'W/"0"'})
     problem(stale, 412, "precondition_failed")
     assert (await api.post("provider", f"{path}/cancellations", headers={"If-Match": tag})).status_code == 202
+
+
+@pytest.mark.parametrize("key", [None, "once"], ids=["bare", "with a key"])
+async def test_change_when_another_is_faster_than_its_transaction_then_no_update_is_lost(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    se = await api.element()
+    instance = await api.instance(str(se["id"]))
+    path = f"/v1/instances/{instance.id}"
+    tag = (await api.get("provider", path)).headers["etag"]
+    change = Requests.change
+
+    async def overtaken(self: Requests, *given: Any, **named: Any) -> Any:
+        """Somebody saves the instance after If-Match was compared, and before the request's transaction."""
+        async with api.storage.transaction() as tx:
+            found = await tx.instances.get(instance.id)
+            assert found is not None
+            await tx.instances.save(found)
+            await tx.commit()
+        return await change(self, *given, **named)
+
+    monkeypatch.setattr(Requests, "change", overtaken)
+    headers = {"If-Match": tag} | ({} if key is None else {"Idempotency-Key": key})
+    late = problem(
+        await api.post("provider", f"{path}/suspensions", headers=headers), 412, "precondition_failed"
+    )
+    assert late["field"] == "If-Match"
+    assert '"1"' in late["detail"]
+    assert (await api.get("provider", f"/v1/operations?se_id={se['id']}")).json()["items"] == []
+
+
+async def test_cancellation_when_the_operation_moves_meanwhile_then_it_goes_on(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = await api.operation(str((await api.element())["id"]))
+    path = f"/v1/operations/{operation.id}"
+    tag = (await api.get("provider", path)).headers["etag"]
+    cancel = Requests.cancel
+
+    async def overtaken(self: Requests, *given: Any) -> Any:
+        async with api.storage.transaction() as tx:
+            await tx.operations.save(replace(operation, state=OperationState.QUEUED))
+            await tx.commit()
+        return await cancel(self, *given)
+
+    monkeypatch.setattr(Requests, "cancel", overtaken)
+    late = await api.post("provider", f"{path}/cancellations", headers={"If-Match": tag})
+    problem(late, 412, "precondition_failed")
+    assert (await api.get("provider", path)).json()["state"] == "QUEUED"
 
 
 async def test_if_match_when_there_is_no_etag_then_refused(api: ApiBench) -> None:

@@ -21,9 +21,12 @@ from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
+from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import Webhooks
 
-CLAIM = "claim"  # where the state of a request's scope holds it
+# where the state of a request's scope holds them
+CLAIM = "claim"
+CONDITION = "condition"
 
 
 class ApiContainer(Protocol):
@@ -93,6 +96,10 @@ class ApiContainer(Protocol):
         """Return the same for one request that has an idempotency key."""
         ...
 
+    def on_condition(self, condition: Unchanged) -> "ApiContainer":
+        """Return the same for one request about an object that must not have changed."""
+        ...
+
     @property
     def settings(self) -> Settings:
         """Return the settings."""
@@ -100,10 +107,16 @@ class ApiContainer(Protocol):
 
 
 async def provide_container(request: Request[Any, Any, Any]) -> ApiContainer:
-    """Return the container for handlers; under an idempotency key the one that writes the key."""
+    """Return the container for handlers; under an idempotency key the one that writes the key.
+
+    With If-Match it is the one whose transactions check the version.
+    """
     container = container_of(request.scope)
     claim = request.scope["state"].get(CLAIM)
-    return container.once(claim) if isinstance(claim, Claim) else container
+    if isinstance(claim, Claim):
+        container = container.once(claim)
+    condition = request.scope["state"].get(CONDITION)
+    return container.on_condition(condition) if isinstance(condition, Unchanged) else container
 
 
 def container_of(scope: Scope) -> ApiContainer:

@@ -1,8 +1,7 @@
 """Members that stand twice in a JSON object: refused, since readers differ in which of them counts.
 
 Source: RFC 8259 §4 (names SHOULD be unique; what happens otherwise is unpredictable). The decoder of the
-bodies takes the last one and cannot tell, so the text is read a second time, without making objects of it; a
-body of more than 1 MiB is not (no body of /v1 can be longer).
+bodies takes the last one and cannot tell, so the text is read a second time, without making objects of it.
 """
 
 import json
@@ -10,7 +9,6 @@ from typing import Final
 
 from opentsm.tsm.kernel.errors import InvalidInputError
 
-MAX_BYTES: Final = 1024 * 1024
 _Pairs = list[tuple[str, object]]
 
 
@@ -32,7 +30,7 @@ def refuse_repeated_members(text: str) -> None:
         InvalidInputError: there is one; the field is its JSON pointer.
         RecursionError: the document is nested too deeply.
     """
-    pointer = repeated_member(text) if len(text) <= MAX_BYTES else None
+    pointer = repeated_member(text)
     if pointer is not None:
         raise InvalidInputError(
             f"The member {pointer} is given more than once.", advice="Give it once.", field=pointer

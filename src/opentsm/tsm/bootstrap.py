@@ -43,6 +43,7 @@ from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.services import ADVANCE, WIPE, HubServices
+from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
@@ -86,6 +87,10 @@ class Container:
             arrangements=self.arrangements.once(claim),
             webhooks=self.webhooks.once(claim),
         )
+
+    def on_condition(self, condition: Unchanged) -> "Container":
+        """Return the same for one request about an object that must not have changed."""
+        return replace(self, requests=self.requests.on_condition(condition))
 
 
 @asynccontextmanager

@@ -11,11 +11,12 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from opentsm.api.container import container_of
+from opentsm.api.container import CONDITION, container_of
 from opentsm.tsm.domain.tenant import Principal
-from opentsm.tsm.kernel.errors import InvalidInputError, PreconditionFailedError
+from opentsm.tsm.kernel.errors import InvalidInputError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId
 from opentsm.tsm.kernel.wording import quoted
+from opentsm.tsm.roles.hub.unchanged import Unchanged, precondition_failed
 
 IF_MATCH = "If-Match"
 STATE = "known_queries"
@@ -70,31 +71,33 @@ async def _check_version(scope: Scope) -> None:
     wanted = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"if-match"]
     if not wanted or _method(scope) in _SAFE:
         return
-    version = await _version(scope)
-    if version is None:
+    found = await _found(scope)
+    if found is None:
         raise InvalidInputError(
             f"{IF_MATCH} is not heeded here: no ETag is given out for this.",
             advice="Leave the header out.",
             field=IF_MATCH,
         )
     tags = {tag.strip() for value in wanted for tag in value.split(",")}
-    if not tags & {"*", f'"{version}"'}:
-        raise PreconditionFailedError(
-            f'The object has the ETag "{version}" now.',
-            advice="Look at it, then decide again.",
-            field=IF_MATCH,
-        )
+    if "*" in tags:
+        return
+    if f'"{found.version}"' not in tags:
+        raise precondition_failed(found.version)
+    # checked once more by the transaction that carries the request out
+    scope["state"][CONDITION] = found
 
 
-async def _version(scope: Scope) -> int | None:
-    """Return the version of what the path names, or None where none is given out."""
+async def _found(scope: Scope) -> Unchanged | None:
+    """Return what the path names with its version, or None where no version is given out."""
     principal, parameters, requests = scope.get("user"), scope["path_params"], container_of(scope).requests
     if not isinstance(principal, Principal):
         return None
     if "instance_id" in parameters:
-        return (await requests.instance(principal, InstanceId(parameters["instance_id"]))).version
+        instance = await requests.instance(principal, InstanceId(parameters["instance_id"]))
+        return Unchanged(instance.id, of_instances=True, version=instance.version)
     if "operation_id" in parameters:
-        return (await requests.operation(principal, OperationId(parameters["operation_id"]))).version
+        operation = await requests.operation(principal, OperationId(parameters["operation_id"]))
+        return Unchanged(operation.id, of_instances=False, version=operation.version)
     return None
 
 

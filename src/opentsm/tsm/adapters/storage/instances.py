@@ -33,6 +33,11 @@ class PostgresInstances:
         row = await self._session.row(_SQL["get"], instance_id)
         return None if row is None else _instance(row)
 
+    async def hold(self, instance_id: InstanceId) -> int | None:
+        """Return the version of an instance, which nobody else saves until this transaction ends."""
+        row = await self._session.row(_SQL["hold"], instance_id)
+        return None if row is None else row["version"]
+
     async def save(self, instance: ServiceInstance) -> ServiceInstance:
         """Store and return it with its new version; raise StaleVersionError when it moved."""
         row = await self._session.row(_SQL["save"], *_columns(instance))

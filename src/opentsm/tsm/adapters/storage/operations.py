@@ -32,6 +32,11 @@ class PostgresOperations:
         """Return the operation, or None."""
         return _optional(await self._session.row(_SQL["get"], operation_id))
 
+    async def hold(self, operation_id: OperationId) -> int | None:
+        """Return the version of an operation, which nobody else saves until this transaction ends."""
+        row = await self._session.row(_SQL["hold"], operation_id)
+        return None if row is None else row["version"]
+
     async def save(self, operation: Operation) -> Operation:
         """Store and return it with its new version; raise StaleVersionError when it moved."""
         await self._session.change_one(_SQL["save"], *_columns(operation))

@@ -40,6 +40,7 @@ from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
 from opentsm.tsm.roles.hub.topology import first_key_version
 from opentsm.tsm.roles.hub.turn_taking import half_done
+from opentsm.tsm.roles.hub.unchanged import ConditionalStorage, Unchanged
 
 replace = msgspec.structs.replace
 
@@ -53,6 +54,10 @@ class Requests(Renewals):
     def once(self, claim: Claim) -> "Requests":
         """Return the same use cases for one request that has an idempotency key."""
         return Requests(dataclasses.replace(self._s, storage=ClaimingStorage(self._s.storage, claim)))
+
+    def on_condition(self, condition: Unchanged) -> "Requests":
+        """Return the same use cases for one request about an object that must not have changed."""
+        return Requests(dataclasses.replace(self._s, storage=ConditionalStorage(self._s.storage, condition)))
 
     async def deploy(
         self,

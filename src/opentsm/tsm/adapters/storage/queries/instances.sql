@@ -15,6 +15,9 @@ DELETE FROM instance_applications WHERE instance_id = $1
 -- name: get
 SELECT document, sealed_data, version FROM service_instances WHERE id = $1
 
+-- name: hold
+SELECT version FROM service_instances WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: save
 UPDATE service_instances i SET
     provider_id = $3, se_id = $4, state = $5, document = $6, sealed_data = $7, service_id = $8,

@@ -11,6 +11,9 @@ ON CONFLICT DO NOTHING
 -- name: get
 SELECT document, plan_document, version FROM operations WHERE id = $1
 
+-- name: hold
+SELECT version FROM operations WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: save
 UPDATE operations SET
     tenant_id = $3, se_id = $4, instance_id = $5, state = $6, priority = $7, created_at = $8, valid_until = $9,
