@@ -36,16 +36,26 @@ PROVIDERS_KEYS = {
     *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
 }
 CALLS = {"GET /v1/webhooks", "GET /v1/deliveries"}
+OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
+# A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
+KNOWN_ELEMENT = {
+    "GET /v1/secure-elements/{se_id:str}/data",
+    "PUT /v1/secure-elements/{se_id:str}/sp-data",
+}
 # What a party without any relation to the first ones may do with good success: things of its own.
 OWN = {
     "other-issuer": {
         *CALLS,
+        *OPERATORS_OF_ALL,
+        "GET /v1/subscriptions",
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/secure-elements"),
         *("POST /v1/secure-elements/import", "PUT /v1/master-keys/{handle:str}"),
         *("GET /v1/devices", "GET /v1/tokens", "GET /v1/arrangements"),
     },
     "other-provider": {
         *CALLS,
+        *OPERATORS_OF_ALL,
+        *KNOWN_ELEMENT,
         *PROVIDERS_KEYS,
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances"),
         *("PUT /v1/application-keys/{name:str}", f"POST {SPTSM}/auth", "GET /v1/tokens"),
@@ -53,6 +63,8 @@ OWN = {
     },
     "other-shelf": {
         *CALLS,
+        *OPERATORS_OF_ALL,
+        *KNOWN_ELEMENT,
         *PROVIDERS_KEYS,
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/instances", "PUT /v1/application-keys/{name:str}"),
         *("GET /v1/tokens", "GET /v1/prepared-data", "POST /v1/prepared-data/import"),
@@ -106,6 +118,18 @@ class Belongings:
                 **element,
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
             },
+            "POST /v1/secure-elements/lookups": {"identifier": {"value": own["alias"]}, "data": True},
+            "PUT /v1/secure-elements/{se_id:str}/data": {"key_index": "1"},
+            "PUT /v1/secure-elements/{se_id:str}/sp-data": {"value": "note"},
+            "POST /v1/secure-elements/{se_id:str}/events": {"event": "LOST"},
+            "POST /v1/subscriptions": {
+                "identifier": {"type": "ALIAS", "value": "theirs"},
+                "se_id": own["se_id"],
+            },
+            "POST /v1/subscriptions/lookups": {"type": "ALIAS", "value": own["alias"]},
+            "POST /v1/subscriptions/{subscription_id:str}/events": {"event": "ENDED"},
+            "POST /v1/network-operators": {"name": "mine"},
+            "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "POST /v1/arrangements": self.arrangement,
             "PUT /v1/arrangements/{arrangement_id:str}": self.arrangement,
@@ -248,6 +272,10 @@ async def furnish(api: ApiBench) -> Belongings:
             )
         )
         await tx.commit()
+    operator = await api.post("operator", "/v1/network-operators", {"name": f"Netz {api.world.new_id()}"})
+    subscriber = {"identifier": {"type": "ALIAS", "value": f"{MARK}-{cin[-12:]}"}, "se_id": str(se["id"])}
+    subscription = await api.post("issuer", "/v1/subscriptions", subscriber | {"readers": []})
+    assert subscription.status_code == 201, subscription.text
     api.tokens["shelf"] = await shelf_token(api, "provider")
     elf = await upload(api, "executable-load-files", "elf", "bank.cap", (CAPS / "caps/bank.cap").read_bytes())
     script = await upload(
@@ -309,6 +337,9 @@ async def furnish(api: ApiBench) -> Belongings:
             "webhook_id": str(hook.json()["id"]),
             "delivery_id": str(ping.json()["id"]),
             "prepared_id": "prepared",
+            "network_operator_id": str(operator.json()["id"]),
+            "subscription_id": str(subscription.json()["id"]),
+            "alias": str(subscriber["identifier"]["value"]),  # type: ignore[index]
             "token_id": str(token["id"]),
             "party_id": api.ids["provider"],
         },
@@ -386,7 +417,9 @@ async def test_route_when_a_stranger_asks_then_nothing_of_others_shows_or_change
     api: ApiBench, owned: Belongings, who: str | None
 ) -> None:
     before = await picture(api, owned)
-    marks = [MARK, owned.session_id, *(v for k, v in owned.parameters.items() if k.endswith("_id"))]
+    shared = ("network_operator_id",)  # every party may read which network operators there are
+    ids = [v for k, v in owned.parameters.items() if k.endswith("_id") and k not in shared]
+    marks = [MARK, owned.session_id, *ids]
     wrong = []
     for method, path in routes(api):
         route = f"{method} {path}"

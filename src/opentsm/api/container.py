@@ -19,6 +19,7 @@ from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
+from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.unchanged import Unchanged
@@ -80,6 +81,11 @@ class ApiContainer(Protocol):
     @property
     def prepared_data(self) -> PreparedDesk:
         """Return the hub's use cases about data that wait for their instance."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """Return the use cases about subscriptions, network operators and data of secure elements."""
         ...
 
     @property

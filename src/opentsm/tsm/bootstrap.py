@@ -39,6 +39,7 @@ from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
+from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
@@ -69,6 +70,7 @@ class Container:
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
     master_keys: MasterKeys
+    registry: Registry
     webhooks: Webhooks
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
@@ -85,6 +87,7 @@ class Container:
             onboarding=self.onboarding.once(claim),
             self_service=self.self_service.once(claim),
             arrangements=self.arrangements.once(claim),
+            registry=self.registry.once(claim),
             webhooks=self.webhooks.once(claim),
         )
 
@@ -191,6 +194,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         ),
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
+        registry=Registry(hub),
         webhooks=Webhooks(calls),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={

@@ -14,7 +14,9 @@ from opentsm.api.v1 import messages as m
 from opentsm.api.v1 import views
 from opentsm.api.v1.operations import accepted
 from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.api.v1.registry_views import read_se_data
 from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.registry import SeData
 from opentsm.tsm.domain.secure_element import (
     DiversifiedKeys,
     SeIdentifier,
@@ -208,6 +210,7 @@ def _new(data: m.NewSecureElementBody) -> NewSecureElement:
         key_sets=tuple(_key_set(given) for given in data.key_sets),
         isd_aid=None if data.isd_aid is None else Aid.from_hex(data.isd_aid),
         arrangement_id=None if data.arrangement_id is None else ArrangementId(data.arrangement_id),
+        data=SeData() if data.data is None else read_se_data(data.data),
     )
 
 

@@ -42,6 +42,13 @@ SE_STATES: TransitionTable[SeState, SeEvent] = TransitionTable(
 )
 
 
+class LossReport(Enum):
+    """What was reported of a secure element that its owner does not have any more."""
+
+    LOST = "LOST"
+    STOLEN = "STOLEN"
+
+
 class SeIdentifierType(Enum):
     """Kinds of names a secure element goes by."""
 
@@ -59,14 +66,15 @@ class SeIdentifier(Record, frozen=True, kw_only=True):
     value: str
 
 
-class SecureElement(Record, frozen=True, kw_only=True):
+class SecureElement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A secure element and where it stands.
 
     `profile` names the card's facts (protocol, layouts, limits); `isd_aid` is the issuer security domain
     that the manager's sessions open. `device_id` is the device through which its cryptogram verified last;
     `reserved_for` is the only device that may try, where the issuer enrolled one for this secure element.
     `sandbox` is its issuer's, and never changes. `arrangement_id` says who holds its security domains; None:
-    its issuer all.
+    its issuer all. `data` names what its issuer says about it (`SeData`), empty where it says nothing; `loss`
+    is a report that it was lost or stolen.
     """
 
     id: SeId
@@ -82,6 +90,8 @@ class SecureElement(Record, frozen=True, kw_only=True):
     reserved_for: DeviceId | None = None
     active_operation_id: OperationId | None = None
     next_order: int = 1
+    data: str = ""
+    loss: LossReport | None = None
     version: int = 0
 
     def admits(self, device_id: str | None) -> bool:

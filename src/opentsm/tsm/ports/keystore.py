@@ -170,3 +170,10 @@ class Keystore(Protocol):
     async def open(self, sealed: bytes, *, context: str) -> bytes:
         """Decrypt what `seal` made with the same context."""
         ...
+
+    async def digest(self, value: bytes, *, context: str) -> bytes:
+        """Return a keyed digest (HMAC-SHA256, 32 bytes): equal values of a context are found by it.
+
+        The key follows from this keystore's own and never leaves it.
+        """
+        ...

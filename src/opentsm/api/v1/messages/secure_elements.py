@@ -1,5 +1,6 @@
 """Bodies about secure elements, their keys and their content."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,6 +8,7 @@ from msgspec import Meta
 
 from opentsm.api.v1.messages.base import AidHex, Answer, Body, Hex
 
+Words = Annotated[str, Meta(max_length=64)]
 IdentifierType = Literal["CIN", "ICCID", "CPLC", "EID", "GENERIC"]
 
 
@@ -41,6 +43,22 @@ class KeySetBody(Body, frozen=True, kw_only=True):
     counter: Annotated[int, Meta(ge=0, le=0xFFFFFF)] | None = None
 
 
+class SeDataBody(Body, frozen=True, kw_only=True):
+    """What an issuer says about a secure element beside its names and keys; all of it is optional.
+
+    `key_index` names the issuer's master key by a number or word, never a key.
+    """
+
+    network_operator_id: str | None = None
+    se_type: Literal["UICC", "EUICC", "ESE", "NFC_ENABLER", "SD_CARD", "OTHER"] | None = None
+    key_index: Words = ""
+    profile_id: Words = ""
+    globalplatform: Words = ""
+    java_card: Words = ""
+    certification: Words = ""
+    expires_on: date | None = None
+
+
 class NewSecureElementBody(Body, frozen=True, kw_only=True):
     """A secure element to register; sessions open with the first key set.
 
@@ -52,6 +70,7 @@ class NewSecureElementBody(Body, frozen=True, kw_only=True):
     key_sets: Annotated[list[KeySetBody], Meta(min_length=1)]
     isd_aid: AidHex | None = None
     arrangement_id: str | None = None
+    data: SeDataBody | None = None
 
 
 class KeySetsBody(Body, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ Source: Amendment D 1.1.1 §6.2; GPCS 2.3.1 Appendix E; RFC 3394 (AES key wrap);
 """
 
 import asyncio
+import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -308,6 +309,10 @@ class SoftwareKeystore:
             raise KeystoreError(
                 "Sealed data were changed, or sealed for something else or by another keystore."
             ) from None
+
+    async def digest(self, value: bytes, *, context: str) -> bytes:
+        """Return a keyed digest (HMAC-SHA256, RFC 2104, 32 bytes); each context has a key of its own."""
+        return hmac.digest(self._sealing_key(f"digest:{context}").reveal(), value, "sha256")
 
     async def _static(self, source: UsableKeys) -> StaticKeys:
         """Return the keys that a source names."""

@@ -50,6 +50,7 @@ class PostgresBelongings:
         chosen = list(ids)
         await self._session.change(_SQL["remove_orders_of_elements"], chosen)
         await self._session.change(_SQL["remove_sessions_of_elements"], chosen)
+        await self._session.change(_SQL["remove_history_of_elements"], chosen)
         return await self._session.change(_SQL["remove_elements"], chosen)
 
     async def open_on(self, se_id: SeId) -> Sequence[Operation]:

@@ -18,12 +18,15 @@ from opentsm.tsm.adapters.storage.exchange import PostgresOrders, PostgresSegmen
 from opentsm.tsm.adapters.storage.idempotency import PostgresIdempotencyKeys
 from opentsm.tsm.adapters.storage.instances import PostgresInstances
 from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
+from opentsm.tsm.adapters.storage.network_operators import PostgresNetworkOperators
 from opentsm.tsm.adapters.storage.operations import PostgresOperations
 from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
 from opentsm.tsm.adapters.storage.prepared_data import PostgresPreparedData
 from opentsm.tsm.adapters.storage.retention import PostgresRetention
+from opentsm.tsm.adapters.storage.se_registry import PostgresSeRegistry
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
+from opentsm.tsm.adapters.storage.subscriptions import PostgresSubscriptions
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
@@ -31,6 +34,7 @@ from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
+from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
@@ -72,6 +76,9 @@ class PostgresUnitOfWork:
         self.webhooks: d.Webhooks = PostgresWebhooks(session)
         self._deliveries = PostgresDeliveries(session)
         self.deliveries: d.Deliveries = self._deliveries
+        self.subscriptions: rg.Subscriptions = PostgresSubscriptions(session)
+        self.network_operators: rg.NetworkOperators = PostgresNetworkOperators(session)
+        self.se_registry: rg.SeRegistry = PostgresSeRegistry(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

@@ -114,6 +114,9 @@ class _ClaimingWork:
         self.belongings = tx.belongings
         self.webhooks = tx.webhooks
         self.deliveries = tx.deliveries
+        self.subscriptions = tx.subscriptions
+        self.network_operators = tx.network_operators
+        self.se_registry = tx.se_registry
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

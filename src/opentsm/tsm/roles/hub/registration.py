@@ -8,6 +8,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.diversification import KDD_LENGTH, DiversificationMethod
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import Claim, ObservedContent
+from opentsm.tsm.domain.registry import SeData
 from opentsm.tsm.domain.secure_element import (
     SE_STATES,
     DiversifiedKeys,
@@ -32,6 +33,7 @@ from opentsm.tsm.roles.hub.arrangements.use import check_arrangement
 from opentsm.tsm.roles.hub.herald import se_event, tell
 from opentsm.tsm.roles.hub.mandate import may_see, require
 from opentsm.tsm.roles.hub.parties import OnboardingServices
+from opentsm.tsm.roles.hub.registry.se_data import check_se_data, keep_se_data, name_of_data
 from opentsm.tsm.roles.hub.topology import reserved_key_versions
 
 replace = msgspec.structs.replace
@@ -67,6 +69,7 @@ class NewSecureElement(Record, frozen=True, kw_only=True):
     key_sets: tuple[NewKeySet, ...]
     isd_aid: Aid | None = None
     arrangement_id: ArrangementId | None = None
+    data: SeData = SeData()
 
 
 class Registration:
@@ -87,6 +90,7 @@ class Registration:
         profile = self._profile(new.profile)
         _check_identifiers(new.identifiers)
         _check_key_sets(new.key_sets)
+        check_se_data(new.data)
         se = SecureElement(
             id=SeId(self._s.world.new_id()),
             issuer_id=principal.tenant_id,
@@ -96,10 +100,12 @@ class Registration:
             isd_kvn=new.key_sets[0].kvn,
             sandbox=principal.sandbox,
             arrangement_id=new.arrangement_id,
+            data=name_of_data(new.data),
         )
         key_sets = await self._key_sets(se, new.key_sets)
         async with self._s.storage.transaction() as tx:
             await check_arrangement(tx, se)
+            await keep_se_data(tx, principal.tenant_id, new.data)
             await tx.secure_elements.add(se)
             for key_set in key_sets:
                 await tx.key_sets.put(key_set)

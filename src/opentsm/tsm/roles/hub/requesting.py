@@ -7,7 +7,7 @@ from opentsm.tsm.domain.operation import NORMAL_PRIORITY, Operation, OperationTy
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal
-from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, QuarantinedError
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError, QuarantinedError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.herald import has_online_system
@@ -89,6 +89,8 @@ class Requesting:
             raise QuarantinedError(
                 advice="Its issuer must clear this up (PUT other key-sets if need be), then reinstate it.",
             )
+        if se.loss is not None:
+            raise ConflictError(f"The secure element was reported {se.loss.value.lower()}.")
         return se
 
     async def _instance(

@@ -50,6 +50,28 @@ WITH old AS MATERIALIZED (
 DELETE FROM catalogue t USING old
 WHERE t.owner_id = old.owner_id AND t.entity = old.entity AND t.id = old.id
 
+-- name: remove_subscriptions
+WITH old AS MATERIALIZED (
+    SELECT id FROM subscriptions WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+), names AS (
+    DELETE FROM se_identifiers t USING old WHERE t.subscription_id = old.id
+), history AS (
+    DELETE FROM registry_history t USING old WHERE t.subject = old.id
+)
+DELETE FROM subscriptions t USING old WHERE t.id = old.id
+
+-- name: remove_sp_data
+WITH old AS MATERIALIZED (
+    SELECT se_id, provider_id FROM sp_data WHERE provider_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM sp_data t USING old WHERE t.se_id = old.se_id AND t.provider_id = old.provider_id
+
+-- name: remove_se_data
+WITH old AS MATERIALIZED (
+    SELECT issuer_id, digest FROM se_data WHERE issuer_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM se_data t USING old WHERE t.issuer_id = old.issuer_id AND t.digest = old.digest
+
 -- name: remove_webhooks
 WITH old AS MATERIALIZED (
     SELECT id FROM webhooks WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
@@ -121,6 +143,9 @@ DELETE FROM device_orders WHERE se_id = ANY ($1::text[])
 
 -- name: remove_sessions_of_elements
 DELETE FROM device_sessions WHERE se_id = ANY ($1::text[])
+
+-- name: remove_history_of_elements
+DELETE FROM registry_history WHERE subject = ANY ($1::text[])
 
 -- name: remove_elements
 DELETE FROM secure_elements WHERE id = ANY ($1::text[])
