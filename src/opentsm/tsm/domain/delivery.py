@@ -34,15 +34,23 @@ _INSTANCE_EVENTS = tuple(
 )
 _SE_EVENTS = tuple(f"secure-element.{state.value.lower()}" for state in SeState)
 _CONVERSATION_EVENTS = ("conversation.opened", "conversation.script-ended")
-EVENT_TYPES = tuple(sorted((*_OPERATION_EVENTS, *_INSTANCE_EVENTS, *_SE_EVENTS, *_CONVERSATION_EVENTS)))
-EVENT_GROUPS = ("conversation.*", "instance.*", "operation.*", "secure-element.*")
 # what happens around a service, outside any card (GlobalPlatform Messaging, service environment change)
 _UNTOLD = (RegistryEvent.REGISTERED, RegistryEvent.SE_ASSIGNED, RegistryEvent.DATA_CHANGED)
 _ENVIRONMENT_EVENTS = tuple(
     f"environment.{event.value.lower().replace('_', '-')}" for event in RegistryEvent if event not in _UNTOLD
 )
-EVENT_TYPES = tuple(sorted((*_ENVIRONMENT_EVENTS, *_OPERATION_EVENTS, *_INSTANCE_EVENTS, *_SE_EVENTS)))
-EVENT_GROUPS = ("environment.*", "instance.*", "operation.*", "secure-element.*")
+EVENT_TYPES = tuple(
+    sorted(
+        (
+            *_CONVERSATION_EVENTS,
+            *_ENVIRONMENT_EVENTS,
+            *_INSTANCE_EVENTS,
+            *_OPERATION_EVENTS,
+            *_SE_EVENTS,
+        )
+    )
+)
+EVENT_GROUPS = ("conversation.*", "environment.*", "instance.*", "operation.*", "secure-element.*")
 
 
 class TargetKind(Enum):
