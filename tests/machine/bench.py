@@ -46,10 +46,12 @@ from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import Grouping, PersonalizationCommand
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, KeyHandle, OperationId, SeId, TenantId
+from opentsm.tsm.ports.delegation import TokenIssuer
 from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.peer import OnlineSystem, SegmentOwner, SegmentRequest, TechnicalInformation
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.roles.hub.conductor import Conductor
+from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.device_calls import DeviceCaller, DeviceCalls
 from opentsm.tsm.roles.hub.device_link import Delivery, DeviceLink
 from opentsm.tsm.roles.hub.expiry import sweep_expired
@@ -303,7 +305,7 @@ class Bench:
         await self.database.open()
         self.storage = self.wrap_storage(self.database)
         self.ring = KeystoreRing(self.directory)
-        peers = LocalPeers(self._owner, self.catalogue)
+        peers = LocalPeers(self._owner, self.catalogue, self._issuer_of)
         services = HubServices(
             storage=self.storage,
             keystore=self.ring.of(self.hub),
@@ -328,8 +330,12 @@ class Bench:
                 profiles=self.profiles,
                 personalization=PursePersonalization(tenant, keystore),
                 plain=PlainSessions(tenant),
+                issuer_of=self._issuer_of,
             )
         )
+
+    def _issuer_of(self, tenant: TenantId) -> TokenIssuer:
+        return TokenDesk(tenant, self.storage, self.ring.of(tenant), self.world, self.profiles)
 
     async def close(self) -> None:
         await self.database.close()
@@ -369,9 +375,7 @@ class Bench:
         self.serial = int.from_bytes(self.world.random(4), "big")
         now, profile = self.world.now(), self.profiles[self.profile_name]
         identity = CardIdentity.from_serial(self.serial)
-        self.card = VirtualCard.issue(
-            load_profile(self.profile_name), identity, self.issuer_keys(), MemoryNvm()
-        )
+        self.card = self.made_card(identity)
         self.card.power_on()
         self.factory_instances = {i.aid for i in self.card.image().instances}
         self.factory_load_files = {f.aid for f in self.card.image().load_files}
@@ -384,7 +388,7 @@ class Bench:
                 SecureElement(
                     id=self.se_id,
                     issuer_id=self.issuer,
-                    identifiers=(SeIdentifier(type=SeIdentifierType.CIN, value=str(self.se_id)),),
+                    identifiers=(SeIdentifier(type=SeIdentifierType.CIN, value=self.number(identity)),),
                     profile=self.profile_name,
                     isd_aid=profile.isd_aid,
                     isd_kvn=profile.initial_kvn,
@@ -437,6 +441,14 @@ class Bench:
                 ),
             ),
         )
+
+    def made_card(self, identity: CardIdentity) -> VirtualCard:
+        """Return a new card as it leaves the factory."""
+        return VirtualCard.issue(load_profile(self.profile_name), identity, self.issuer_keys(), MemoryNvm())
+
+    def number(self, identity: CardIdentity) -> str:
+        """Return the card image number under which the secure element is registered."""
+        return str(self.se_id)
 
     def issuer_keys(self) -> KeyMaterial:
         """Return the card's factory keys, as derived from the issuer's master key."""

@@ -23,6 +23,7 @@ _SSD_MODULE = Aid.from_hex("A000000151535041")
 _SHORT_DATA = 255
 _HEX_NUMBERS = ("scp", "i", "level", "initial_kvn", "first_kvn", "last_kvn", "application_privileges")
 _SWITCHES = ("extended_length", "access_rules", "memory_quotas")
+_PROOF_SCHEMES = ("EC-P256", "AES", "DES", "RSA")
 _COUNTS = ("key_size", "max_command_data", "privilege_bytes")
 _SCP02_PSEUDO_RANDOM = 0x40
 _SCP03_PSEUDO_RANDOM = 0x10
@@ -80,6 +81,8 @@ class SeProfile:
         access_rules: whether an ARA-M under the issuer security domain keeps access rules.
         application_privileges: the privileges that the card gives to applications (24 bits).
         memory_quotas: whether INSTALL may limit and reserve an application's memory (C7, C8, D7, D8).
+        token_scheme, receipt_scheme: the kinds of keys that verify tokens and make receipts (Table C-1);
+            empty: EC-P256 and AES with SCP03, DES with SCP02.
         csp_version, csp_vendor: the Cryptographic Service Provider on the card; empty for none.
     """
 
@@ -104,6 +107,8 @@ class SeProfile:
     access_rules: bool = False
     application_privileges: int = 0x1EBFB0
     memory_quotas: bool = True
+    token_scheme: str = ""
+    receipt_scheme: str = ""
     csp_version: str = ""
     csp_vendor: str = ""
 
@@ -125,6 +130,8 @@ class SeProfile:
             return "privileges have 1 or 3 bytes"
         if not 0 <= self.application_privileges <= 0xFFFFFF:
             return "application_privileges has 3 bytes"
+        if not {self.token_scheme, self.receipt_scheme} <= {"", *_PROOF_SCHEMES}:
+            return f"tokens and receipts are made with {', '.join(_PROOF_SCHEMES)}"
         if not 64 <= self.max_command_data <= (0xFFFF if self.extended_length else _SHORT_DATA):
             return f"{self.max_command_data} data bytes a command are impossible"
         return None

@@ -32,6 +32,7 @@ from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, ArrangementServices
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
+from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
@@ -129,6 +130,9 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         tsm_identifier=settings.attestation.tsm_identifier,
     )
 
+    def token_issuer(tenant_id: TenantId) -> TokenDesk:
+        return TokenDesk(tenant_id, storage, ring.of(tenant_id), world, profiles)
+
     def custodian(tenant_id: TenantId) -> Custodian:
         keystore = ring.of(tenant_id)
         return Custodian(
@@ -141,13 +145,14 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
                 personalization=RecipePersonalization(tenant_id, storage, keystore, catalogue.attestation),
                 plain=PlainSessions(tenant_id),
                 provisioner=DomainKeyProvisioner(tenant_id, storage, keystore, world),
+                issuer_of=token_issuer,
             )
         )
 
     hub = HubServices(
         storage=storage,
         keystore=ring.of(HUB),
-        peers=LocalPeers(custodian, catalogue),
+        peers=LocalPeers(custodian, catalogue, token_issuer),
         world=world,
         notifier=notifier,
         profiles=profiles,

@@ -93,15 +93,36 @@ def verify_receipt(data: bytes, expected: ExpectedReceipt, key: Verifier) -> Con
         SignatureError: the card did not sign it.
         ResponseFormatError: it is malformed.
     """
-    confirmation = parse_confirmation(data)
-    if confirmation is None:
-        raise ReceiptError("the card returned no receipt")
-    key.verify(confirmation.data + expected.context, confirmation.receipt)
-    _require_match(confirmation, expected)
+    confirmation = require_confirmation(data)
+    key.verify(receipt_message(confirmation, expected), confirmation.receipt)
+    require_match(confirmation, expected)
     return confirmation
 
 
-def _require_match(confirmation: Confirmation, expected: ExpectedReceipt) -> None:
+def require_confirmation(data: bytes) -> Confirmation:
+    """Return the confirmation in an answer.
+
+    Raises:
+        ReceiptError: there is none.
+        ResponseFormatError: it is malformed.
+    """
+    confirmation = parse_confirmation(data)
+    if confirmation is None:
+        raise ReceiptError("the card returned no receipt")
+    return confirmation
+
+
+def receipt_message(confirmation: Confirmation, expected: ExpectedReceipt) -> bytes:
+    """Return what the receipt signs (§C.5), for a key that is somewhere else."""
+    return confirmation.data + expected.context
+
+
+def require_match(confirmation: Confirmation, expected: ExpectedReceipt) -> None:
+    """Refuse an authentic confirmation of something else, or one that is not new.
+
+    Raises:
+        ReceiptError: that is so.
+    """
     if expected.sd_unique_data not in (None, confirmation.sd_unique_data):
         raise ReceiptError("the receipt comes from another security domain or card")
     if (confirmation.token_id or b"") != (expected.token_number or b""):

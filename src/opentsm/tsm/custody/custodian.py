@@ -12,6 +12,7 @@ from opentsm.tsm.custody import findings, sessions
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.key_sets import KeySetCustody
 from opentsm.tsm.custody.plain import PlainSessions
+from opentsm.tsm.custody.tokens import TokenCustody
 from opentsm.tsm.custody.work import SegmentWork
 from opentsm.tsm.domain.exchange import Command, Segment, SegmentState
 from opentsm.tsm.domain.secure_element import KeySet
@@ -40,6 +41,7 @@ class Custodian:
     def __init__(self, custody: Custody) -> None:
         self._c = custody
         self._keys = KeySetCustody(custody)
+        self._tokens = TokenCustody(custody.tenant_id, custody.issuer_of)
 
     # --- phase 1 ---------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Custodian:
         for step in request.session.steps:
             fills = await self._fills(request, step, keys, context, pending)
             plain.append(compile_step(step, profile, fills))
-        script = sessions.wrap(profile, channel, plain)
+        script = sessions.wrap(profile, channel, await self._tokens.filled(request, plain, profile))
         kcvs = pending.kcvs if pending else ()
         return replace(work, commands=script.commands, sent=script.sent, new_kcvs=kcvs), pending
 
@@ -215,6 +217,7 @@ class Custodian:
             steps=findings.step_reports(request.session.steps, work.sent, checked, work.new_kcvs),
             registry=findings.registry_report(checked, request.session.selected),
             kept=findings.kept_answers(request.session.steps, checked),
+            receipts=await self._tokens.handed_in(work, checked),
         )
 
     # --- beside sessions -------------------------------------------------------------------------------

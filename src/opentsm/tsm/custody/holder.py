@@ -1,7 +1,7 @@
 """What a custodian works with: the party, its keystore, its part of the storage, the cards it knows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from opentsm.tsm.domain.secure_element import KeySet, KeySource
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.compile import PersonalizationCommand, PersonalizationItem
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.ports.delegation import TokenIssuer
 from opentsm.tsm.ports.keystore import ChannelContext, Keystore
 from opentsm.tsm.ports.peer import SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage
@@ -68,7 +69,10 @@ class KeyProvisioner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """What a custodian works with."""
+    """What a custodian works with.
+
+    `issuer_of` finds the party that issues tokens of delegated management.
+    """
 
     tenant_id: TenantId
     storage: Storage
@@ -78,3 +82,4 @@ class Custody:
     personalization: PersonalizationSource | None = None
     plain: PlainSessions | None = None
     provisioner: KeyProvisioner | None = None
+    issuer_of: Callable[[TenantId], TokenIssuer] | None = None

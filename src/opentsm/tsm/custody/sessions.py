@@ -141,6 +141,7 @@ def wrap(
                     scope=plain.apdu.p1 if plain.apdu.ins == Ins.GET_STATUS else 0,
                     tag=plain.tag,
                     command=to_hex(plain.apdu) if plain.tag else "",
+                    receipt=plain.receipt,
                 )
             )
     return WrappedScript(tuple(commands), tuple(sent))

@@ -24,7 +24,8 @@ class Handover(Record, frozen=True, kw_only=True):
 class SentCommand(Record, frozen=True, kw_only=True):
     """One protected command of a segment: its answer belongs to `step`; `link` opens it (hex).
 
-    `command` is the command before protection (hex), where its answer is kept under `tag`.
+    `command` is the command before protection (hex), where its answer is kept under `tag`. `receipt` numbers
+    the token whose receipt the answer brings.
     """
 
     step: int
@@ -34,6 +35,7 @@ class SentCommand(Record, frozen=True, kw_only=True):
     scope: int = 0
     tag: str = ""
     command: str = ""
+    receipt: int | None = None
 
 
 class SegmentWork(Record, frozen=True, kw_only=True):

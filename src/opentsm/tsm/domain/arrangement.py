@@ -54,12 +54,14 @@ class ProviderPlace(Record, frozen=True, kw_only=True):
     """Where a provider's domains hang (`under` names a domain), with which role and privileges, and its mode.
 
     A provider in mode AUTHORIZED holds the domain `under` which its services' domains hang.
+    `quota_bytes` is what its load files may take of a secure element (None: all there is).
     """
 
     mode: ContentMode = ContentMode.CENTRALISED
     under: str
     role: str
     privileges: int = 0
+    quota_bytes: int | None = None
 
 
 class Arrangement(Record, frozen=True, kw_only=True):

@@ -27,18 +27,26 @@ from opentsm.tsm.kernel.errors import InvariantError
 OK = Expected(status_words=("9000",))
 ANY = Expected()
 PAGE = Expected(status_words=("9000", "6310", "6A88"))
+# the issuer security domain is shown to itself and to domains with Global Registry only (GPCS §11.4.2.1)
+ISSUER_PAGE = Expected(status_words=("9000", "6310", "6A88", "6A86", "6985"))
 LATER_PAGE = Expected(status_words=("9000", "6310", "6985", "6A86", "6A88"))
 
 
 @dataclass(frozen=True, slots=True)
 class PlainCommand:
-    """One command before protection. `barrier`: see `domain.exchange.Command`."""
+    """One command before protection. `barrier`: see `domain.exchange.Command`.
+
+    `hole` numbers the commands of a session that wait for a token, `receipt` the answers that bring the
+    receipts for them.
+    """
 
     apdu: CommandApdu = field(repr=False)
     expected: Expected
     meaning: str
     barrier: bool = True
     tag: str = ""
+    hole: int | None = None
+    receipt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,8 @@ def _needed(values: Sequence[bytes] | Sequence[PersonalizationItem]) -> Sequence
 def _read_registry(step: s.ReadRegistry) -> tuple[PlainCommand, ...]:
     reads: list[PlainCommand] = []
     for scope in (StatusScope.ISD, StatusScope.APPLICATIONS, StatusScope.LOAD_FILES_AND_MODULES):
-        reads.append(PlainCommand(gp.get_status(scope), PAGE, step.describe(), barrier=False))
+        page = ISSUER_PAGE if scope is StatusScope.ISD else PAGE
+        reads.append(PlainCommand(gp.get_status(scope), page, step.describe(), barrier=False))
         if scope is not StatusScope.ISD:
             more = PlainCommand(gp.get_status(scope, next=True), LATER_PAGE, step.describe(), barrier=False)
             reads += [more] * (step.pages - 1)

@@ -17,8 +17,9 @@ class Topology(Record, frozen=True, kw_only=True):
     `manager_sd` is the domain with Authorised Management that creates domains, loads and installs.
     `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
     In mode DELEGATED the provider loads and installs itself, with tokens of `tokens_by`; in AUTHORIZED it is
-    the manager. `contactless` says how applications are activated on the contactless interface,
-    `access_rules` whether the card keeps access rules.
+    the manager. `quota_bytes` is what the provider's load files may take of the card (None: all there is).
+    `contactless` says how applications are activated on the contactless interface, `access_rules` whether the
+    card keeps access rules.
     """
 
     manager_id: TenantId
@@ -35,6 +36,7 @@ class Topology(Record, frozen=True, kw_only=True):
     access_rules: bool = False
     mode: ContentMode = ContentMode.CENTRALISED
     tokens_by: TenantId | None = None
+    quota_bytes: int | None = None
     handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
 
 

@@ -12,6 +12,7 @@ TsmError
 │   └── ConflictError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
+│       ├── TokenRefusedError
 │       ├── OrphanedError
 │       ├── QuarantinedError
 │       └── IdempotencyConflictError
@@ -140,6 +141,12 @@ class PlanRefusedError(ConflictError):
     """What is on the card does not allow what is wanted."""
 
     code = "plan_refused"
+
+
+class TokenRefusedError(ConflictError):
+    """The party that issues tokens refuses one: the operation on record does not ask for this command."""
+
+    code = "token_refused"
 
 
 class OrphanedError(ConflictError):

@@ -6,6 +6,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.keys import AesLayout
 from opentsm.card.scp.channel import SessionKeys
+from opentsm.tsm.domain.delegation import ProofKey
 from opentsm.tsm.domain.secure_element import BoundKeys, SealedKeys, UsableKeys, WrappedKeys
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import KeyHandle
@@ -161,6 +162,32 @@ class Keystore(Protocol):
 
     async def verification_key(self, handle: KeyHandle) -> bytes:
         """Return the public key of a signing handle (uncompressed point of P-256, 65 bytes)."""
+        ...
+
+    async def make_proof_key(self, key: ProofKey) -> None:
+        """Make the key of a token or receipt scheme under a new handle; an existing one stays as it is.
+
+        Raises:
+            KeystoreError: keys of this scheme (RSA) are imported, not made.
+        """
+        ...
+
+    async def sign_proof(self, key: ProofKey, message: bytes) -> bytes:
+        """Sign what a token signs (GPCS 2.3.1 §C.4), by the scheme of Table C-1."""
+        ...
+
+    async def verify_proof(self, key: ProofKey, message: bytes, signature: bytes) -> None:
+        """Check what a receipt signs (§C.5).
+
+        Raises:
+            SignatureError: it is not the signature of `message`.
+        """
+        ...
+
+    async def put_proof_key_field(
+        self, source: UsableKeys, context: ChannelContext, key: ProofKey, *, layout: AesLayout
+    ) -> bytes:
+        """Return the PUT KEY data field of a proof key: the public one, or a symmetric one under the DEK."""
         ...
 
     async def seal(self, plaintext: bytes, *, context: str) -> bytes:

@@ -15,6 +15,7 @@ from opentsm.tsm.domain.user_form import UserForm
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SegmentId, SeId, TenantId
+from opentsm.tsm.ports.delegation import ReceiptAnswer, TokenIssuer
 
 
 class ServiceMaterial(Record, frozen=True, kw_only=True):
@@ -68,7 +69,8 @@ class SegmentReport(Record, frozen=True, kw_only=True):
 
     `authenticated` is False when the card did not accept the session. `steps` parallels the session's
     steps. `keys`, `personalization`, `transaction`, `access` and `contactless` (application in hex to its
-    state) are what a probe found; `values` what it measured.
+    state) are what a probe found; `values` what it measured. `receipts` says what the card's receipts for
+    commands with a token proved.
     """
 
     authenticated: bool = True
@@ -79,6 +81,7 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     transaction: str | None = None
     access: tuple[Access, ...] | None = None
     contactless: dict[str, str] | None = None
+    receipts: ReceiptAnswer = ReceiptAnswer()
     values: dict[str, int] = {}
     kept: tuple[KeptAnswer, ...] = ()
 
@@ -215,4 +218,8 @@ class Peers(Protocol):
 
     def catalogue(self) -> ServiceCatalogue:
         """Return the service providers' catalogue."""
+        ...
+
+    def token_issuer(self, tenant_id: TenantId) -> TokenIssuer:
+        """Return the party that issues tokens of delegated management and verifies receipts."""
         ...

@@ -10,6 +10,7 @@ from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
+from opentsm.tsm.ports.delegation import Tokens
 
 
 class UnitOfWork(Protocol):
@@ -42,6 +43,7 @@ class UnitOfWork(Protocol):
     subscriptions: rg.Subscriptions
     network_operators: rg.NetworkOperators
     se_registry: rg.SeRegistry
+    tokens: Tokens
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

@@ -28,6 +28,7 @@ from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
 from opentsm.tsm.adapters.storage.subscriptions import PostgresSubscriptions
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
+from opentsm.tsm.adapters.storage.tokens import PostgresTokens
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import arrangement_repositories as g
@@ -37,6 +38,7 @@ from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
+from opentsm.tsm.ports.delegation import Tokens
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
 from opentsm.tsm.ports.sender import DELIVERY_TOPIC
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
@@ -79,6 +81,7 @@ class PostgresUnitOfWork:
         self.subscriptions: rg.Subscriptions = PostgresSubscriptions(session)
         self.network_operators: rg.NetworkOperators = PostgresNetworkOperators(session)
         self.se_registry: rg.SeRegistry = PostgresSeRegistry(session)
+        self.tokens: Tokens = PostgresTokens(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

@@ -32,6 +32,7 @@ from opentsm.tsm.kernel.errors import (
     KeyMaterialError,
     NotFoundError,
     PlanRefusedError,
+    TokenRefusedError,
     WrongCardError,
 )
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
@@ -44,7 +45,7 @@ from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.milestones import begun, milestone
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
 from opentsm.tsm.roles.hub.services import HubServices
-from opentsm.tsm.roles.hub.settling import card_failure, changed, refusal, settle
+from opentsm.tsm.roles.hub.settling import card_failure, changed, disputed_receipts, refusal, settle
 from opentsm.tsm.roles.hub.starting import Starting
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import request_of
@@ -54,6 +55,7 @@ replace = msgspec.structs.replace
 MAX_ATTEMPTS = 8
 AUTHENTICATION = "authenticate to the card"
 _BEGINNINGS = {OperationType.DEPLOY: InstanceEvent.BEGIN, OperationType.UPDATE: InstanceEvent.UPDATE}
+_OF_THE_REQUEST = (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError)
 
 
 class Conductor:
@@ -92,7 +94,7 @@ class Conductor:
             await (self._endings.withdraw(case) if in_flight else self._work(case))
         except (WrongCardError, KeyMaterialError) as error:
             await self._endings.quarantine(case, error)
-        except (ApplicationFaultError, PlanRefusedError, NotFoundError, InvalidInputError) as error:
+        except (*_OF_THE_REQUEST, TokenRefusedError) as error:
             await self._endings.fail(case, failure_of(error))
 
     # --- working ---------------------------------------------------------------------------------------
@@ -133,6 +135,12 @@ class Conductor:
         session = planned.sessions[case.operation.session]
         stopped = answer.stopped if cut else None
         self._take_in(case, planned, report, stopped)
+        if report.receipts.unanswered:
+            case.note("operation.receipts-lost", {"count": report.receipts.unanswered})
+        if report.receipts.disputed:
+            case.content = replace(case.content, fresh=False)
+            await self._endings.fail(case, disputed_receipts(report.receipts))
+            return False
         if all(outcome.done for outcome in report.steps):
             operation = case.operation
             # only a session that changed the card is progress: reading it again and again is none
@@ -152,7 +160,8 @@ class Conductor:
 
     def _take_in(self, case: Case, planned: Plan, report: SegmentReport, stopped: StopReason | None) -> None:
         session = planned.sessions[case.operation.session]
-        case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=(case.se.isd_kvn,))
+        foreign = (case.se.isd_kvn, case.topology(self._profile(case)).manager_kvn)
+        case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=foreign)
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
         if case.instance is not None and report.kept:

@@ -117,6 +117,7 @@ class _ClaimingWork:
         self.subscriptions = tx.subscriptions
         self.network_operators = tx.network_operators
         self.se_registry = tx.se_registry
+        self.tokens = tx.tokens
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

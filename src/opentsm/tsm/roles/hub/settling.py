@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from opentsm.card.codec.aid import Aid
+from opentsm.card.gp.lifecycle import SecurityDomainState
 from opentsm.card.gp.status_words import look_up
 from opentsm.tsm.domain.card_content import STALE, UNKNOWN, ObservedContent
 from opentsm.tsm.domain.exchange import StopReason
@@ -12,6 +14,7 @@ from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import PlannedSession
+from opentsm.tsm.ports.delegation import ReceiptAnswer
 from opentsm.tsm.ports.peer import SegmentReport, StepReport
 
 replace = msgspec.structs.replace
@@ -78,7 +81,7 @@ def _probed(
 ) -> ObservedContent:
     for step in session.steps:
         if isinstance(step, s.ProbeKeys) and report.keys is not None:
-            own = tuple(kvn for kvn in report.keys if kvn not in foreign_kvns)
+            own = report.keys if _has_own_keys(content, step.domain) else _but(report.keys, foreign_kvns)
             unproven = (*content.unproven, _hex(step.domain)) if own else content.unproven
             content = replace(
                 content, keys={**content.keys, _hex(step.domain): own}, unproven=tuple(set(unproven))
@@ -92,6 +95,16 @@ def _probed(
                 content, transactions={**content.transactions, step.transaction: report.transaction}
             )
     return content
+
+
+def _has_own_keys(content: ObservedContent, domain: Aid) -> bool:
+    """A domain that is PERSONALIZED does not answer with keys of one above it (GPCS 2.3.1 §5.3.2.3)."""
+    entry = content.find(domain)
+    return entry is not None and entry.state & 0x0F == SecurityDomainState.PERSONALIZED
+
+
+def _but(kvns: Sequence[int], foreign: Sequence[int]) -> tuple[int, ...]:
+    return tuple(kvn for kvn in kvns if kvn not in foreign)
 
 
 def _hex(aid: bytes) -> str:
@@ -119,6 +132,16 @@ def card_failure(status_word: str, step: str, *, value: bool = False) -> Failure
         advice=advice or "Read the card's content and free memory; correct the request; try again.",
         status_word=status_word,
         step=step,
+    )
+
+
+def disputed_receipts(receipts: ReceiptAnswer) -> Failure:
+    """Return a failure that names the commands whose receipts are missing or wrong."""
+    return Failure(
+        code="receipt_disputed",
+        detail=f"The secure element's receipt does not count: {'; '.join(receipts.disputed)}.",
+        advice="The content was changed, and nothing proves it. Compare the card's receipt key with the one"
+        " on record, read the card, then deploy or terminate again.",
     )
 
 

@@ -54,6 +54,7 @@ def topology(
         domain_privileges=place.privileges,
         mode=place.mode,
         tokens_by=verifier.holder_id if delegated and verifier is not None else None,
+        quota_bytes=place.quota_bytes,
         handover=arrangement.handover,
     )
 

@@ -1,0 +1,1 @@
+"""Delegated management: tokens by the party that holds the Token Verification key, and receipts to it."""
