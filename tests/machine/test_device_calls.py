@@ -1,5 +1,6 @@
 """Calls of an app on a device: who may ask, which secure element is chosen, every state with every call."""
 
+import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,8 +21,9 @@ from opentsm.tsm.domain.device_call import (
     NotAuthenticatedError,
     OrphanedInstanceError,
     ResourceNotFoundError,
+    TsmErrorType,
 )
-from opentsm.tsm.domain.operation import Operation, OperationType
+from opentsm.tsm.domain.operation import BULK_PRIORITY, Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, TenantId
@@ -371,3 +373,41 @@ async def test_resumption_when_the_issuer_locked_the_instance_is_not_allowed(ben
         await bench.calls.suspend_or_resume(bench.caller, instance.id, suspend=False)
     with pytest.raises(NotAllowedError, match="issuer"):
         await updating(bench, instance, "IPA", finalize=True)
+
+
+async def test_terminations_when_asked_for_at_once_then_each_ends_as_a_success(bench: Bench) -> None:
+    instance = await create(bench)
+    await bench.run((await deploying(bench, instance, "IPA", finalize=True)).id)
+    asked = await asyncio.gather(*(bench.calls.terminate(bench.caller, instance.id) for _ in range(4)))
+    assert len({one.id for one in asked}) == 4
+    sent = bench.device.sent
+    first = await bench.run(asked[0].id)
+    assert first.state is OperationState.SUCCEEDED
+    removed, processes = bench.device.sent, [await bench.run(one.id) for one in asked]
+    assert [one.state for one in processes] == [OperationState.SUCCEEDED] * 4, processes
+    assert bench.device.sent == removed > sent  # the later ones sent the card nothing
+    views = [await bench.calls.process_view(bench.caller, one) for one in processes]
+    assert {view.error for view in views} == {TsmErrorType.NO_ERROR}
+    assert {view.progress for view in views} == {100}
+    with pytest.raises(ResourceNotFoundError):
+        await bench.calls.terminate(bench.caller, instance.id)
+
+
+async def test_termination_when_the_service_came_back_meanwhile_leaves_the_new_instance_alone(
+    bench: Bench,
+) -> None:
+    instance = await create(bench)
+    await bench.run((await deploying(bench, instance, "IPA", finalize=True)).id)
+    first, late = [await bench.calls.terminate(bench.caller, instance.id) for _ in range(2)]
+    async with bench.storage.transaction() as tx:  # the late one's turn does not come yet
+        found = await tx.operations.get(late.id)
+        assert found is not None
+        await tx.operations.save(replace(found, priority=BULK_PRIORITY))
+        await tx.commit()
+    await bench.run(first.id)
+    again = await create(bench)
+    await bench.run((await deploying(bench, again, "IPA", finalize=True)).id)
+    assert (await bench.run(late.id)).state is OperationState.SUCCEEDED
+    assert (await bench.calls.instance(bench.caller, again.id)).state is InstanceState.OPERATIONAL
+    ended = await bench.run((await bench.calls.terminate(bench.caller, again.id)).id)
+    assert ended.state is OperationState.SUCCEEDED

@@ -116,7 +116,8 @@ class Operation(Record, frozen=True, kw_only=True):
     """A request and how far it has come.
 
     `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index
-    of the session in work. `refused_step` is the step a card refused, to tell a second refusal from a first.
+    of the session in work; `progress` is how far it ever was, in percent.
+    `refused_step` is the step a card refused, to tell a second refusal from a first.
     `gives_way` is the report of loss that asked this operation for its turn.
     `parameters` hold only what may be shown. `start_state` and `end_state` are its instance's when it began
     to work and when it ended; `changed_card` is True when the card was, or may have been, changed.
@@ -135,6 +136,7 @@ class Operation(Record, frozen=True, kw_only=True):
     plan_number: int = 0
     session: int = 0
     attempts: int = 0
+    progress: int = 0
     refused: Failure | None = None
     changed_card: bool = False
     start_state: InstanceState | None = None

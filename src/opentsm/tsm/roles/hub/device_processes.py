@@ -17,11 +17,10 @@ from opentsm.tsm.domain.device_call import (
 )
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationState
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance, ServiceOperation
-from opentsm.tsm.engine.sessions import Plan
-from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.ids import OperationId
 from opentsm.tsm.ports.peer import TechnicalInformation
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller, DeviceReach, as_call_errors
+from opentsm.tsm.roles.hub.progress import progress_of
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, request_of
 
@@ -42,7 +41,6 @@ _OPERATIONS = {
 }
 _ALONE = {Call.SUSPEND: _O.SUSPENSION, Call.RESUME: _O.RESUMPTION, Call.TERMINATE: _O.TERMINATION}
 _STAGES = (Stage.INSTALL, Stage.PERSONALIZE, Stage.ACTIVATE)
-_STARTED, _READ, _ALMOST, _DONE = 5, 15, 99, 100
 
 
 class CommandResult(Enum):
@@ -132,23 +130,6 @@ class DeviceProcesses(DeviceReach):
         async with as_call_errors():
             await self.process(caller, operation_id)
             return await Requests(self._s).cancel(caller.principal, operation_id)
-
-
-def progress_of(operation: Operation) -> int:
-    """Return how far an operation is, in percent.
-
-    The first reading of the card counts little, what changes it counts most. A plan that is made anew after
-    a lost answer may begin before the point that was reached.
-    """
-    if operation.state in ENDED:
-        return _DONE
-    if operation.state in (OperationState.REQUESTED, OperationState.QUEUED):
-        return 0
-    if not operation.plan_document:
-        return _STARTED
-    plan = from_json(Plan, operation.plan_document)
-    low, high = (_READ, _ALMOST) if plan.changes_card() else (_STARTED, _READ)
-    return low + (high - low) * min(operation.session, len(plan.sessions)) // max(1, len(plan.sessions))
 
 
 def operation_in_work(operation: Operation, request: Request, state: InstanceState) -> ServiceOperation:

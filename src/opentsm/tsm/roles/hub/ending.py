@@ -91,6 +91,18 @@ class Endings:
             await self._cleaned_up(case)
         await self._ledger.end(case, OperationEvent.SUCCEED, None)
 
+    async def succeed_already(self, case: Case) -> None:
+        """End an operation whose work another one has done: nothing is sent, nothing changes.
+
+        What the instance had may by now be another's, which was made after it: it is left alone.
+        """
+        case.operation = replace(
+            moved(case.operation, OperationEvent.START),
+            started_at=self._s.world.now(),
+            start_state=None if case.instance is None else case.instance.state,
+        )
+        await self._ledger.end(case, OperationEvent.SUCCEED, None)
+
     async def succeed_without_card(self, case: Case, reason: EndReason) -> None:
         """End a termination whose card is out of use: nothing can be sent, and nothing is to be hoped for."""
         case.operation = replace(

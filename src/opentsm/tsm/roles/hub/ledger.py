@@ -12,6 +12,7 @@ from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.credits import keep_credits
 from opentsm.tsm.roles.hub.herald import case_events, has_online_system, report, tell
+from opentsm.tsm.roles.hub.progress import progress_of
 from opentsm.tsm.roles.hub.services import (
     ADVANCE,
     HubServices,
@@ -142,6 +143,7 @@ class Ledger:
                 replace(case.order, state=OrderState.CONSUMED, sealed_commands=b"", sealed_answer=b"")
             )
             case.order = None
+        case.operation = replace(case.operation, progress=progress_of(case.operation))
         await tx.operations.save(case.operation)
         if case.instance is not None:
             await tx.instances.save(case.instance)

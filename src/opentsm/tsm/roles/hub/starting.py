@@ -52,6 +52,9 @@ class Starting:
         if se.active_operation_id not in (None, operation.id):
             await self._wait(case)
             return
+        if _is_done(case):
+            await self._endings.succeed_already(case)
+            return
         try:
             _check_state(case)
             _check_call(case)
@@ -167,6 +170,12 @@ def _of_no_use(state: SeState) -> Failure:
         detail=f"The secure element is {state.value.lower()}; nothing is sent to it.",
         advice=_ADVICE[state],
     )
+
+
+def _is_done(case: Case) -> bool:
+    """Say whether a termination finds that another one, asked for beside it, has removed the instance."""
+    gone = case.instance is not None and case.instance.state is InstanceState.TERMINATED
+    return gone and case.operation.type is OperationType.TERMINATE
 
 
 def _check_state(case: Case) -> None:

@@ -18,8 +18,8 @@ from opentsm.tsm.roles.hub.device_processes import (
     CommandResult,
     command_outcomes,
     operation_in_work,
-    progress_of,
 )
+from opentsm.tsm.roles.hub.progress import progress_of
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

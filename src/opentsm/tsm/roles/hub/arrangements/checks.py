@@ -14,6 +14,7 @@ from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentM
 from opentsm.tsm.domain.tenant import HUB, Tenant, TenantKind
 from opentsm.tsm.kernel.errors import InvalidInputError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.roles.hub.topology import reserved_key_versions
 
 replace = msgspec.structs.replace
@@ -82,7 +83,8 @@ class Checker:
         role = self._role(domain.role, f"{where}/role")
         if not role.held_by:
             raise InvalidInputError(
-                f"Domains with the role {role.name!r} are made with each service.", field=f"{where}/role"
+                f"Domains with the role {quoted(role.name)} are made with each service.",
+                field=f"{where}/role",
             )
         self._check_holder(domain.holder_id, role, f"{where}/holder_id")
         first, last = self._profile.first_kvn, self._profile.last_kvn
@@ -136,7 +138,9 @@ class Checker:
         count = Counter(domain.role for domain in domains)
         for role in self._configuration.roles:
             if role.preissued and count[role.name] != 1 and not (role.dispensable and not count[role.name]):
-                raise InvalidInputError(f"The role {role.name!r} has exactly one holder.", field="/domains")
+                raise InvalidInputError(
+                    f"The role {quoted(role.name)} has exactly one holder.", field="/domains"
+                )
 
     def _check_parent(self, number: int, domain: ArrangedDomain, arrangement: Arrangement) -> None:
         where = f"/domains/{number}/parent"
@@ -150,7 +154,8 @@ class Checker:
             raise InvalidInputError("The domain has no parent among the domains.", field=where)
         if not self._rights.right(parent.role, Act.CREATE_ARRANGED).allowed:
             raise InvalidInputError(
-                f"A domain with the role {parent.role!r} makes no others of the arrangement.", field=where
+                f"A domain with the role {quoted(parent.role)} makes no others of the arrangement.",
+                field=where,
             )
 
     # --- places ----------------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class Checker:
         under = arrangement.domain(place.under)
         if role.held_by:
             raise InvalidInputError(
-                f"The role {role.name!r} is not that of a service's domain.", field=f"{where}/role"
+                f"The role {quoted(role.name)} is not that of a service's domain.", field=f"{where}/role"
             )
         if under is None or not self._rights.right(under.role, Act.CREATE_SERVICE_DOMAIN).allowed:
             raise InvalidInputError(
