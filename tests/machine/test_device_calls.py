@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.machine.bench import Bench
+from tests.machine.campaigns import ANSWER_LOST, break_at
 
 from opentsm.tsm.domain.card_content import Stage
 from opentsm.tsm.domain.device_call import (
@@ -23,7 +24,7 @@ from opentsm.tsm.domain.device_call import (
     ResourceNotFoundError,
     TsmErrorType,
 )
-from opentsm.tsm.domain.operation import BULK_PRIORITY, Operation, OperationState, OperationType
+from opentsm.tsm.domain.operation import BULK_PRIORITY, ENDED, Operation, OperationState, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, TenantId
@@ -411,3 +412,24 @@ async def test_termination_when_the_service_came_back_meanwhile_leaves_the_new_i
     assert (await bench.calls.instance(bench.caller, again.id)).state is InstanceState.OPERATIONAL
     ended = await bench.run((await bench.calls.terminate(bench.caller, again.id)).id)
     assert ended.state is OperationState.SUCCEEDED
+
+
+@pytest.mark.parametrize("number", [20, 30])
+async def test_progress_when_an_answer_is_lost_then_what_a_poll_sees_never_goes_back(
+    bench: Bench, number: int
+) -> None:
+    instance = await create(bench)
+    operation = await deploying(bench, instance, "IPA", finalize=True)
+    break_at(bench, ANSWER_LOST, number)
+    seen, plans = [0], 0
+    for _ in range(60):
+        operation = await bench.run_once(operation.id)
+        plans = max(plans, operation.plan_number)
+        seen.append((await bench.calls.process_view(bench.caller, operation)).progress)
+        if operation.state in ENDED:
+            break
+    assert operation.state is OperationState.SUCCEEDED
+    assert bench.device.sent > number
+    assert plans > 2  # what was planned after the loss began before the point that was reached
+    assert seen == sorted(seen), seen
+    assert seen[-1] == 100

@@ -144,3 +144,10 @@ def test_personalisation_when_it_succeeded_then_its_applications_are_named() -> 
         assert install.personalized == ()
         assert personalize.personalized == named
     assert personalize.result is CommandResult.FAILED
+
+
+def test_progress_when_a_plan_is_made_anew_then_stays_where_it_was() -> None:
+    anew = operation(plan_document=to_json(Plan()), progress=63)
+    assert progress_of(anew) == 63
+    assert progress_of(replace(anew, state=OperationState.QUEUED, plan_document=b"")) == 63
+    assert progress_of(replace(anew, state=OperationState.FAILED)) == 100
