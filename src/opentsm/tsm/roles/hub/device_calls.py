@@ -7,8 +7,6 @@ A call ends at once; what it started is an operation like any other, which TR-03
 import dataclasses
 from contextlib import suppress
 
-import msgspec
-
 from opentsm.tsm.domain.card_content import ServiceDescription, Stage
 from opentsm.tsm.domain.device_call import (
     AlreadyExistsError,
@@ -30,20 +28,18 @@ from opentsm.tsm.kernel.errors import (
     StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import InstanceId
-from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.device_checks import GONE, Availability, DeviceChecks
 from opentsm.tsm.roles.hub.device_processes import DeviceProcesses
 from opentsm.tsm.roles.hub.device_reach import DeviceCaller, as_call_errors
 from opentsm.tsm.roles.hub.mandate import check_flavor, check_state
+from opentsm.tsm.roles.hub.new_instances import add_instance, new_instance
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
-from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
+from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.self_service import require_form_only
 from opentsm.tsm.roles.hub.services import HubServices
-from opentsm.tsm.roles.hub.topology import first_key_version
 
 __all__ = ["Availability", "DeviceCaller", "DeviceCalls"]
-replace = msgspec.structs.replace
 
 _TRIES = 3
 
@@ -136,28 +132,14 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             data = await open_prepared(self._s.peers.catalogue(), prepared)
         else:
             await require_form_only(self._s.peers.catalogue(), caller, description, data)
-        instance = ServiceInstance(
-            id=InstanceId(self._s.world.new_id()),
-            provider_id=caller.provider_id,
-            se_id=se.id,
-            description=description,
-            stages=(),
-            key_version=first_key_version(self._s.profiles[se.profile]),
-            created_at=self._s.world.now(),
-        )
-        if data is not None:
-            instance = replace(instance, sealed_data=await self._renewals.sealed(instance, description, data))
-        used = None if prepared is None else await self._spent(prepared, data or {}, instance)
+        made = await new_instance(self._s, se, description, data, prepared, stages=())
+        instance = made.instance
         async with self._s.storage.transaction() as tx:
             fresh = await tx.secure_elements.get(se.id)
             if fresh is None or fresh.version != se.version:
                 raise StaleVersionError
-            if await _has_service(tx, instance):
-                raise StaleVersionError  # made between the look for instances and that for the card
-            await tx.secure_elements.save(fresh)
-            await tx.instances.add(instance)
-            if used is not None:
-                await tx.prepared_data.use(used)
+            # made between the look for instances and that for the card: look again
+            await add_instance(tx, fresh, made, StaleVersionError())
             await tx.audit.append(
                 caller.provider_id,
                 actor=caller.device_id,
@@ -187,11 +169,6 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
         return await self._s.peers.catalogue().describe(
             prepared.provider_id, prepared.service_id, tag, se.profile
         )
-
-    async def _spent(
-        self, prepared: PreparedData, data: dict[str, str], instance: ServiceInstance
-    ) -> PreparedData:
-        return await spent(self._s.peers.catalogue(), prepared, data, instance.id)
 
     async def _eligible(
         self, caller: DeviceCaller, service_id: str, pattern: VersionPattern
@@ -380,13 +357,6 @@ class DeviceCalls(DeviceChecks, DeviceProcesses):
             target_state(instance.state, request)
             check_state(instance, type_, caller.provider_id)
         return instance
-
-
-async def _has_service(tx: UnitOfWork, new: ServiceInstance) -> bool:
-    return any(
-        one.provider_id == new.provider_id and one.description.service_id == new.description.service_id
-        for one in await tx.instances.on_secure_element(new.se_id)
-    )
 
 
 def _same(instance: ServiceInstance, pattern: VersionPattern) -> ServiceInstance:

@@ -19,7 +19,6 @@ from opentsm.tsm.domain.operation import (
     OperationState,
     OperationType,
 )
-from opentsm.tsm.domain.prepared import PreparedData
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import (
@@ -31,14 +30,14 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
 from opentsm.tsm.roles.hub.herald import tell_cancelled
-from opentsm.tsm.roles.hub.mandate import check_border, check_domain_free, check_state, may_see, require
+from opentsm.tsm.roles.hub.mandate import check_border, check_state, may_see, require
+from opentsm.tsm.roles.hub.new_instances import NewInstance, add_instance, new_instance
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
-from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared, spent
+from opentsm.tsm.roles.hub.prepared import find_prepared, open_prepared
 from opentsm.tsm.roles.hub.remains import adopt_orphans, request_clean_up
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
-from opentsm.tsm.roles.hub.topology import first_key_version
 from opentsm.tsm.roles.hub.turn_taking import half_done
 from opentsm.tsm.roles.hub.unchanged import ConditionalStorage, Unchanged
 
@@ -102,51 +101,29 @@ class Requests(Renewals):
         if prepared is not None:
             data, version = await open_prepared(catalogue, prepared), version or prepared.version_tag
         description = await catalogue.describe(owner, service_id, version, se.profile)
-        instance_id = InstanceId(self._s.world.new_id())
-        sealed = await catalogue.seal_personalization_data(owner, description, instance_id, data or {})
-        instance = ServiceInstance(
-            id=instance_id,
-            provider_id=principal.tenant_id,
-            se_id=se_id,
-            description=description,
-            key_version=first_key_version(self._s.profiles[se.profile]),
-            sealed_data=sealed,
-            created_at=self._s.world.now(),
-        )
+        made = await new_instance(self._s, se, description, data or {}, prepared)
+        instance = made.instance
         operation = self._operation(
-            principal, OperationType.DEPLOY, se_id, instance_id, valid_until=valid_until
+            principal, OperationType.DEPLOY, se_id, instance.id, valid_until=valid_until
         )
-        used = (
-            None
-            if prepared is None
-            else await spent(catalogue, prepared, data or {}, instance_id, operation.id)
-        )
+        made = made.deployed_by(operation.id)
         for attempt in range(_TRIES):
             try:
-                await self._add_instance(instance, operation, used)
+                await self._add_instance(made, operation)
                 break
             except StaleVersionError:
                 if attempt == _TRIES - 1:
                     raise
         return instance, operation
 
-    async def _add_instance(
-        self, instance: ServiceInstance, operation: Operation, used: PreparedData | None
-    ) -> None:
+    async def _add_instance(self, made: NewInstance, operation: Operation) -> None:
+        taken = ConflictError(
+            "This service already has an instance on this secure element.",
+            advice="Use that instance, or terminate it first.",
+        )
         async with self._s.storage.transaction() as tx:
-            se = await self._usable(tx, instance.se_id)
-            present = await tx.instances.on_secure_element(se.id)
-            if any(i.description.service_id == instance.description.service_id for i in present):
-                raise ConflictError(
-                    "This service already has an instance on this secure element.",
-                    advice="Use that instance, or terminate it first.",
-                )
-            check_domain_free(instance, present)
-            # of two who ask at once one moves the version on, and the other looks again
-            await tx.secure_elements.save(se)
-            await tx.instances.add(instance)
-            if used is not None:
-                await tx.prepared_data.use(used)
+            se = await self._usable(tx, made.instance.se_id)
+            await add_instance(tx, se, made, taken)
             await self._request(tx, operation)
             await tx.commit()
 
