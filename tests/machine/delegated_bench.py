@@ -17,6 +17,7 @@ from opentsm.card.gp import commands as gp
 from opentsm.card.gp.diversification import DiversificationMethod
 from opentsm.card.gp.keys import StaticKeys
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode, ProviderPlace
+from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.delegation import Token
 from opentsm.tsm.domain.secure_element import (
     DiversifiedKeys,
@@ -26,7 +27,10 @@ from opentsm.tsm.domain.secure_element import (
     key_set_context,
 )
 from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, TenantId
+from opentsm.tsm.ports.delegation import TokenIssuer
 from opentsm.tsm.ports.keystore import ChannelContext
+from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.delegation.proof_keys import receipt_key, token_key
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
 from opentsm.vse.nvm import MemoryNvm
@@ -45,6 +49,9 @@ class DelegatedBench(Bench):
         super().__init__(dsn, directory, "se-700")
         self.mode = mode
         self.quota_bytes: int | None = None
+        self.card_profile: str | dict[str, object] = "se-700"
+        self.receipt_owner: TenantId | None = None
+        self.stands_in: TokenIssuer | None = None
         self.central = StaticKeys(*(Secret(self.world.random(16)) for _ in range(3)))
 
     @property
@@ -89,7 +96,7 @@ class DelegatedBench(Bench):
         keys = self.central
         central = KeyMaterial(keys.enc, keys.mac, keys.dek)
         return VirtualCard.issue(
-            load_profile("se-700"),
+            load_profile(self.card_profile),
             identity,
             self.issuer_keys(),
             MemoryNvm(),
@@ -157,13 +164,26 @@ class DelegatedBench(Bench):
         )
         for kvn, key in (
             (TOKEN_KVN, token_key(self.issuer, se, profile)),
-            (RECEIPT_KVN, receipt_key(self.issuer, se, profile)),
+            (RECEIPT_KVN, receipt_key(self.receipt_owner or self.issuer, se, profile)),
         ):
             await keystore.make_proof_key(key)
             field = await keystore.put_proof_key_field(source, context, key, layout=profile.aes_layout)
             host.ok(gp.put_key(kvn, [field]))
         self.card.power_off()
         self.card.power_on()
+
+    def _issuer_of(self, tenant: TenantId) -> TokenIssuer:
+        return self.stands_in or super()._issuer_of(tenant)
+
+    def desk(self) -> TokenDesk:
+        """Return the issuer's own token desk."""
+        return TokenDesk(self.issuer, self.storage, self.ring.of(self.issuer), self.world, self.profiles)
+
+    async def audited(self, action: str) -> list[AuditEntry]:
+        """Return the issuer's audit entries of one kind, about this card."""
+        async with self.storage.transaction() as tx:
+            entries = await tx.audit.list(self.issuer, Page(limit=200), subject=str(self.se_id))
+        return [entry for entry in entries if entry.action == action]
 
     async def tokens(self) -> list[Token]:
         """Return the tokens that were issued for the card, oldest first."""

@@ -17,6 +17,7 @@ class Belonging(Enum):
     CONVERSATION_SCRIPTS = "conversation_scripts"
     CONVERSATIONS = "conversations"
     SERVICE_REFERENCES = "service_references"
+    TOKENS = "tokens"
     CATALOGUE = "catalogue"
     SUBSCRIPTIONS = "subscriptions"
     SP_DATA = "sp_data"

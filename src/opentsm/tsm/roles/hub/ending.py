@@ -157,7 +157,9 @@ class Endings:
         case.instance = replace(case.instance, sealed_data=b"", renewal=None)
 
     async def _forget_domain(self, case: Case, instance: ServiceInstance) -> None:
-        for owner in (case.se.issuer_id, instance.provider_id):
+        profile = self._s.profiles[case.se.profile]
+        managers = {case.se.issuer_id, case.topology(profile).manager_id}
+        for owner in sorted(managers | {instance.provider_id}):
             await self._s.peers.segment_owner(owner).forget_domain(case.se.id, instance.description.sd_aid)
 
     async def fail(self, case: Case, failure: Failure) -> None:

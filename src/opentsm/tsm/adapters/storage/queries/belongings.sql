@@ -43,6 +43,13 @@ WITH old AS MATERIALIZED (
 DELETE FROM service_references t USING old
 WHERE t.provider_id = old.provider_id AND t.owner = old.owner AND t.reference = old.reference
 
+-- name: remove_tokens
+WITH old AS MATERIALIZED (
+    SELECT owner_id, request_id, position FROM tokens WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM tokens t USING old
+WHERE t.owner_id = old.owner_id AND t.request_id = old.request_id AND t.position = old.position
+
 -- name: remove_catalogue
 WITH old AS MATERIALIZED (
     SELECT owner_id, entity, id FROM catalogue WHERE owner_id = $1 LIMIT $2 FOR UPDATE
