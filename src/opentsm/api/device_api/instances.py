@@ -1,7 +1,7 @@
 """Service instances: create, look, check, deploy, update, suspend or resume, terminate."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -72,10 +72,7 @@ async def deploy_service(
     operation = await container.device_calls.deploy(
         app,
         InstanceId(service_instance_id),
-        commands=_stages(data.service_commands),
-        finalize=data.finalize_deployment,
-        suspension_control=_suspends(data.service_commands),
-        data=_data(data.service_commands),
+        **_staged(data),
     )
     return await begun(container, app, operation)
 
@@ -96,10 +93,7 @@ async def update_service(
         app,
         InstanceId(service_instance_id),
         version=data.new_version,
-        commands=_stages(data.service_commands),
-        finalize=data.finalize_deployment,
-        suspension_control=_suspends(data.service_commands),
-        data=_data(data.service_commands),
+        **_staged(data),
     )
     return await begun(container, app, operation)
 
@@ -186,12 +180,23 @@ async def _shown(container: ApiContainer, app: DeviceCaller, found: ServiceInsta
     return views.instance(found, information, views.reader_of(await calls.secure_element(app, found.se_id)))
 
 
-def _stages(commands: Sequence[m.Command]) -> tuple[Stage, ...]:
-    return tuple(_STAGES[type(command)] for command in commands)
+class _Staged(TypedDict):
+    """What a deployment and an update have in common, as the use cases take it."""
+
+    commands: tuple[Stage, ...]
+    finalize: bool
+    suspension_control: bool
+    data: dict[str, str] | None
 
 
-def _suspends(commands: Sequence[m.Command]) -> bool:
-    return any(isinstance(command, m.Activate) and command.suspension_control for command in commands)
+def _staged(body: m.Deployment | m.Update) -> _Staged:
+    commands = body.service_commands
+    return _Staged(
+        commands=tuple(_STAGES[type(command)] for command in commands),
+        finalize=body.finalize_deployment,
+        suspension_control=any(isinstance(one, m.Activate) and one.suspension_control for one in commands),
+        data=_data(commands),
+    )
 
 
 def _data(commands: Sequence[m.Command]) -> dict[str, str] | None:
