@@ -76,6 +76,22 @@ def catalogue(
     _show(dataclasses.asdict(figures), as_json=as_json)
 
 
+@bench_app.command()
+def deliveries(
+    *,
+    count: Annotated[int, typer.Option("--deliveries", min=1, help="Deliveries a round.")] = 2_000,
+    endpoints: Annotated[int, typer.Option(min=1, help="Endpoints that they go to.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of floor and deliveries.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how many webhooks one worker delivers a second, beside bare posts to the same receiver."""
+    from opentsm.bench import deliveries as contest
+
+    say(f"bench: {count} deliveries to {endpoints} endpoints, in turns with as many bare posts")
+    figures = contest.measure(deliveries=count, endpoints=endpoints, rounds=rounds)
+    _show(dataclasses.asdict(figures), as_json=as_json)
+
+
 def _show(figures: Mapping[str, float | int | str | None], *, as_json: bool) -> None:
     rounded = {name: _rounded(value) for name, value in figures.items()}
     if as_json:
