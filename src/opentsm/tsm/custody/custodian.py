@@ -14,6 +14,7 @@ from opentsm.tsm.custody.key_sets import KeySetCustody
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.custody.tokens import TokenCustody
 from opentsm.tsm.custody.work import SegmentWork
+from opentsm.tsm.domain.delegation import proof_key
 from opentsm.tsm.domain.exchange import Command, Segment, SegmentState
 from opentsm.tsm.domain.secure_element import KeySet
 from opentsm.tsm.engine import steps as s
@@ -148,6 +149,8 @@ class Custodian:
         pending: KeySet | None,
     ) -> Fills:
         profile, keystore = self._profile(request), self._c.keystore
+        if isinstance(step, s.PutProofKey):
+            return Fills(put_key_fields=(await self._proof_key(request, step, keys, context),))
         if isinstance(step, s.Load):
             return Fills(load_block=await self._load_block(step))
         if isinstance(step, s.Personalize):
@@ -166,6 +169,16 @@ class Custodian:
             )
             return Fills(put_key_fields=fields)
         return Fills()
+
+    async def _proof_key(
+        self, request: SegmentRequest, step: s.PutProofKey, keys: KeySet, context: ChannelContext
+    ) -> bytes:
+        """Return the field with a key for tokens or receipts; it is made when there is none yet."""
+        key = proof_key(self._c.tenant_id, step.use, step.scheme, step.number)
+        if not await self._c.keystore.has(key.handle):
+            await self._c.keystore.make_proof_key(key)
+        layout = self._profile(request).aes_layout
+        return await self._c.keystore.put_proof_key_field(keys.bound, context, key, layout=layout)
 
     async def _commands(self, request: SegmentRequest) -> tuple[PersonalizationCommand, ...]:
         """Return what a recipe sends to the application of a plain session; nothing in all others."""

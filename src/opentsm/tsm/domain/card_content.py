@@ -66,7 +66,8 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     operation in work only, all are kept as `Credit`. `free_memory` is in bytes of non-volatile memory.
     `contactless` maps an application (hex AID) to its state in the contactless
     registry; that of one that is missing is not known. `access` are the card's access rules, None when they
-    must be read; `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
+    must be read; `proof_keys` are the versions of keys for tokens and receipts that this TSM put on it;
+    `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -84,6 +85,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     access: tuple[Access, ...] | None = None
     own_access: dict[str, InstanceId] = {}
     commands: dict[str, str] = {}
+    proof_keys: tuple[int, ...] = ()
 
     def find(self, aid: Aid) -> CardObject | None:
         """Return the entry with this AID, or None."""

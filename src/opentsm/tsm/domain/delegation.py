@@ -32,6 +32,22 @@ class ProofKey(Record, frozen=True, kw_only=True):
     diversifier: bytes = b""
 
 
+class ProofUse(Enum):
+    """What a key proves: `value` is the version that OpenTSM gives it, with identifier 01 (GPCS §C.1)."""
+
+    TOKEN = 0x70
+    RECEIPT = 0x71
+
+
+_SYMMETRIC = (ProofScheme.AES, ProofScheme.DES)
+
+
+def proof_key(owner_id: TenantId, use: ProofUse, scheme: ProofScheme, number: bytes) -> ProofKey:
+    """Return the key of a party for one use; a symmetric one is the card's whose number this is."""
+    handle = KeyHandle(f"{use.name.lower()}/{owner_id}/{scheme.value}")
+    return ProofKey(handle=handle, scheme=scheme, diversifier=number if scheme in _SYMMETRIC else b"")
+
+
 class TokenState(Enum):
     """What became of a token.
 

@@ -108,6 +108,11 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
         case s.ReplaceKeys():
             put = gp.put_key(step.new_kvn, _needed(fills.put_key_fields), replace_kvn=step.old_kvn)
             return (PlainCommand(put, OK, step.describe()),)
+        case s.PutProofKey():
+            version = step.use.value
+            replaced = version if step.replaces else 0
+            put = gp.put_key(version, _needed(fills.put_key_fields), replace_kvn=replaced)
+            return (PlainCommand(put, OK, step.describe()),)
         case s.Load():
             return _load(step, profile, fills)
         case s.Install():

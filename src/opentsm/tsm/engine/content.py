@@ -72,6 +72,8 @@ def _confirmed(  # noqa: PLR0912 - one case a step
             return replace(changed, keys=_with(observed.keys, step.domain, (step.kvn,)))
         case s.ReplaceKeys():
             return replace(observed, keys=_with(observed.keys, step.domain, (step.new_kvn,)))
+        case s.PutProofKey():
+            return _proof_key_put(observed, step)
         case s.Load():
             return _loaded(observed, step, through)
         case s.Install():
@@ -103,6 +105,18 @@ def _confirmed(  # noqa: PLR0912 - one case a step
             return _transaction(observed, step, "applied")
         case _:
             return observed
+
+
+def _proof_key_put(observed: ObservedContent, step: s.PutProofKey) -> ObservedContent:
+    version = step.use.value
+    known = observed.keys.get(step.domain.hex().upper())
+    # without the others the list would say that there are no others
+    keys = observed.keys if known is None else _with(observed.keys, step.domain, _joined(known, version))
+    return replace(observed, keys=keys, proof_keys=_joined(observed.proof_keys, version))
+
+
+def _joined(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
+    return tuple(sorted({*versions, version}))
 
 
 def _domain_created(observed: ObservedContent, step: s.CreateSecurityDomain, through: Aid) -> ObservedContent:
@@ -171,7 +185,7 @@ def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
 def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
     """Return the content after a step whose outcome is not known: the card must be read again."""
     match step:
-        case s.PutFirstKeys() | s.ReplaceKeys():
+        case s.PutFirstKeys() | s.ReplaceKeys() | s.PutProofKey():
             return replace(observed, fresh=False, keys=_without(observed.keys, step.domain))
         case s.Personalize():
             versions = _with(observed.personalization, step.application, UNKNOWN)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ObjectKind
+from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
 from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.kernel.documents import Record
 
@@ -56,6 +57,24 @@ class ReplaceKeys(Record, frozen=True, kw_only=True, tag="replace_keys"):
     def describe(self) -> str:
         old, new = f"{self.old_kvn:02X}", f"{self.new_kvn:02X}"
         return f"replace keys {old} of {self.domain} by its owner's own (version {new})"
+
+
+class PutProofKey(Record, frozen=True, kw_only=True, tag="put_proof_key"):
+    """Put the key that verifies tokens, or makes receipts, into a security domain, or replace it.
+
+    `number` is the card's, for which a symmetric key is derived.
+    """
+
+    changes: ClassVar[bool] = True
+    domain: Aid
+    use: ProofUse
+    scheme: ProofScheme
+    number: bytes
+    replaces: bool = False
+
+    def describe(self) -> str:
+        what = "verifies tokens" if self.use is ProofUse.TOKEN else "makes receipts"
+        return f"give {self.domain} the key that {what} (version {self.use.value:02X}, {self.scheme.value})"
 
 
 class ProveKeys(Record, frozen=True, kw_only=True, tag="prove_keys"):
@@ -219,6 +238,7 @@ Step = (
     | CreateSecurityDomain
     | PutFirstKeys
     | ReplaceKeys
+    | PutProofKey
     | ProveKeys
     | Load
     | Install

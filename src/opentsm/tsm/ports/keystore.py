@@ -172,6 +172,14 @@ class Keystore(Protocol):
         """
         ...
 
+    async def import_proof_key(self, key: ProofKey, secret: Secret) -> None:
+        """Store such a key from a ceremony: EC-P256 its number, AES and DES the key, RSA PKCS #8 in DER.
+
+        Raises:
+            KeystoreError: the secret is no key of the scheme, or another one is under the handle.
+        """
+        ...
+
     async def sign_proof(self, key: ProofKey, message: bytes) -> bytes:
         """Sign what a token signs (GPCS 2.3.1 §C.4), by the scheme of Table C-1."""
         ...

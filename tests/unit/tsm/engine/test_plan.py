@@ -21,7 +21,8 @@ from opentsm.tsm.domain.card_content import (
     ServiceDescription,
     ValueTransaction,
 )
-from opentsm.tsm.engine import activation
+from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
+from opentsm.tsm.engine import activation, proof_keys
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import plan
@@ -332,7 +333,9 @@ def planned_steps() -> dict[type[s.Step], s.Step]:
         *activation_plans(),
         plan(desired(description=COMMANDING), DEPLOYED, TOPOLOGY, CLAIMS),
     ]
-    return {type(step): step for made in plans for session in made.sessions for step in session.steps}
+    keys = proof_keys.missing(DEPLOYED, ISD, {ProofUse.TOKEN: ProofScheme.EC_P256}, b"")
+    found = [step for made in plans for session in made.sessions for step in session.steps]
+    return {type(step): step for step in (*found, *keys)}
 
 
 def activation_plans() -> list[Plan]:

@@ -25,9 +25,9 @@ from opentsm.card.gp.diversification import diversify, option_a
 from opentsm.card.gp.keys import AesLayout, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import SessionKeys
-from opentsm.tsm.adapters.keystores import agreement, key_sets, proofs, signatures
+from opentsm.tsm.adapters.keystores import agreement, key_sets, signatures
+from opentsm.tsm.adapters.keystores.proof_keyring import ProofKeyring
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
-from opentsm.tsm.domain.delegation import ProofKey
 from opentsm.tsm.domain.secure_element import (
     BoundKeys,
     DiversifiedKeys,
@@ -62,7 +62,7 @@ class _Content(Record, frozen=True, kw_only=True):
         return f"<keystore content, {len(self.keys)} keys>"
 
 
-class SoftwareKeystore:
+class SoftwareKeystore(ProofKeyring):
     """The keys of one party. Load it with `from_file`, or make it with `create`."""
 
     def __init__(self, party: TenantId, file: SealedFile, content: bytes) -> None:
@@ -114,6 +114,9 @@ class SoftwareKeystore:
     async def import_key(self, handle: KeyHandle, key: Secret) -> None:
         """Store a key under a new handle; refuse an existing handle with another value."""
         key_sets.require_length(len(key))
+        await self._keep(handle, key)
+
+    async def _keep(self, handle: KeyHandle, key: Secret) -> None:
         await self._change(lambda keys: {handle: key.reveal()} | keys)
         if self._key(handle) != key:
             raise KeystoreError(
@@ -288,33 +291,6 @@ class SoftwareKeystore:
     async def verification_key(self, handle: KeyHandle) -> bytes:
         """Return the public key of a signing handle (uncompressed point of P-256, 65 bytes)."""
         return signatures.verification_key(await self._handle(handle))
-
-    async def make_proof_key(self, key: ProofKey) -> None:
-        """Make the key of a token or receipt scheme under a new handle; an existing one stays as it is."""
-        if key.scheme not in proofs.SECRET_BYTES:
-            raise KeystoreError(f"A key of the scheme {key.scheme.value} is imported, not made.")
-        await self.generate(key.handle, length_bytes=proofs.SECRET_BYTES[key.scheme])
-
-    async def sign_proof(self, key: ProofKey, message: bytes) -> bytes:
-        """Sign what a token signs (GPCS 2.3.1 §C.4), by the scheme of Table C-1."""
-        secret = await self._handle(key.handle)
-        with key_sets.no_key_told():
-            return proofs.signer(secret, key).sign(message)
-
-    async def verify_proof(self, key: ProofKey, message: bytes, signature: bytes) -> None:
-        """Check what a receipt signs (§C.5); raise SignatureError when it is not its signature."""
-        secret = await self._handle(key.handle)
-        with key_sets.no_key_told():
-            verifier = proofs.verifier(secret, key)
-        verifier.verify(message, signature)
-
-    async def put_proof_key_field(
-        self, source: UsableKeys, context: ChannelContext, key: ProofKey, *, layout: AesLayout
-    ) -> bytes:
-        """Return the PUT KEY data field of a proof key: the public one, or a symmetric one under the DEK."""
-        static, secret = await self._static(source), await self._handle(key.handle)
-        with key_sets.no_key_told():
-            return proofs.put_field(secret, key, key_sets.dek_of(static, context), layout)
 
     async def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt with an AEAD; `context` (an operation or instance id) is bound as associated data.

@@ -2,31 +2,37 @@
 
 from opentsm.card.gp.install_params import token_reference
 from opentsm.card.profiles import SeProfile
-from opentsm.tsm.domain.delegation import ProofKey, ProofScheme
+from opentsm.tsm.domain.delegation import ProofKey, ProofScheme, ProofUse, proof_key
 from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifierType
 from opentsm.tsm.kernel.errors import TokenRefusedError
-from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.kernel.ids import TenantId
 
-_SYMMETRIC = (ProofScheme.AES, ProofScheme.DES)
 _LONGEST_IMAGE_NUMBER = 16
 
 
 def token_key(owner_id: TenantId, se: SecureElement, profile: SeProfile) -> ProofKey:
     """Return the key that signs a party's tokens for a card."""
-    usual = ProofScheme.EC_P256 if profile.scp == 3 else ProofScheme.DES
-    return _key(owner_id, "token", ProofScheme(profile.token_scheme or usual.value), se)
+    return proof_key(owner_id, ProofUse.TOKEN, scheme_of(profile, ProofUse.TOKEN), card_number(se))
 
 
 def receipt_key(owner_id: TenantId, se: SecureElement, profile: SeProfile) -> ProofKey:
     """Return the key that a card's receipts for a party are made with."""
-    usual = ProofScheme.AES if profile.scp == 3 else ProofScheme.DES
-    return _key(owner_id, "receipt", ProofScheme(profile.receipt_scheme or usual.value), se)
+    return proof_key(owner_id, ProofUse.RECEIPT, scheme_of(profile, ProofUse.RECEIPT), card_number(se))
 
 
-def _key(owner_id: TenantId, use: str, scheme: ProofScheme, se: SecureElement) -> ProofKey:
-    handle = KeyHandle(f"{use}/{owner_id}/{scheme.value}")
-    number = image_number(se) or str(se.id).encode()
-    return ProofKey(handle=handle, scheme=scheme, diversifier=number if scheme in _SYMMETRIC else b"")
+def scheme_of(profile: SeProfile, use: ProofUse) -> ProofScheme:
+    """Return what a kind of card verifies tokens with, or makes receipts with."""
+    named = profile.token_scheme if use is ProofUse.TOKEN else profile.receipt_scheme
+    if named:
+        return ProofScheme(named)
+    if profile.scp == 2:
+        return ProofScheme.DES
+    return ProofScheme.EC_P256 if use is ProofUse.TOKEN else ProofScheme.AES
+
+
+def card_number(se: SecureElement) -> bytes:
+    """Return what a symmetric proof key is derived for: the card's number, or the record's id."""
+    return image_number(se) or str(se.id).encode()
 
 
 def image_number(se: SecureElement) -> bytes:
@@ -49,7 +55,7 @@ def reference(se: SecureElement, key: ProofKey, identifier: bytes) -> bytes:
         TokenRefusedError: nothing would bind it: the key verifies on every card, this one has no number.
     """
     number = image_number(se)
-    if not number and key.scheme not in _SYMMETRIC:
+    if not number and not key.diversifier:
         raise TokenRefusedError(
             "A token for this secure element would be good on every card: its image number is not known.",
             advice="Register the secure element with its CIN.",
