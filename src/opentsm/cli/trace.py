@@ -60,8 +60,8 @@ class Trace:
 
 
 def trace_lines(entry: dict[str, object]) -> Iterator[str]:
-    """Write an entry as lines of a recording; a command with secrets stands behind `#`."""
-    mark = "# >" if entry["secret"] else ">"
+    """Write an entry as lines of a recording; a command with secrets or without answer stands behind `#`."""
+    mark = "# >" if entry["secret"] or entry["answer"] is None else ">"
     yield f"{mark} {entry['command']}"
     if entry["answer"] is not None:
         yield f"{'# <' if entry['secret'] else '<'} {entry['answer']}"

@@ -178,7 +178,9 @@ def serve(
         card.arm(_fault_plan(fault))
     host, port = _address(listen or connect)
     endpoint = VpcdEndpoint(TracedCard(card, say) if trace else card)
-    run = _listen(endpoint, name, host, port, as_json) if listen else _connect(endpoint, host, port)
+    # what is told beside a trace is a comment of the recording that the trace is
+    title = f"# {name}" if trace else name
+    run = _listen(endpoint, title, host, port, as_json) if listen else _connect(endpoint, host, port)
     try:
         asyncio.run(run)
     except OSError as problem:
@@ -285,14 +287,14 @@ def _passphrase(source: str) -> Secret | None:
     return Secret(secret)
 
 
-async def _listen(endpoint: VpcdEndpoint, name: str, host: str, port: int, as_json: bool) -> None:
+async def _listen(endpoint: VpcdEndpoint, title: str, host: str, port: int, as_json: bool) -> None:
     bound = await endpoint.listen(host, port)
     if as_json:
         # One line: the process goes on, and whoever started it reads until the end of the line.
-        sys.stdout.write(json.dumps({"name": name, "host": host, "port": bound}) + "\n")
+        sys.stdout.write(json.dumps({"name": title.removeprefix("# "), "host": host, "port": bound}) + "\n")
         sys.stdout.flush()
     else:
-        say(f"{name} listens on {host}:{bound}")
+        say(f"{title} listens on {host}:{bound}")
     await _until_stopped(endpoint.serve_forever())
     await endpoint.close()
 

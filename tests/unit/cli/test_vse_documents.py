@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,24 @@ def test_trace_when_the_power_goes_then_told_and_raised() -> None:
     with pytest.raises(TornError):
         listener.send(bytes.fromhex("00A4040000"))
     assert any("no answer" in line for line in listener.lines)
+    assert read_recording(listener.lines)[1] == ()
+
+
+@pytest.mark.parametrize("words", [[], ["--trace"]], ids=["bare", "with trace"])
+def test_serve_when_it_says_where_it_listens_then_a_trace_stays_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    async def at_once(work: Coroutine[object, object, None]) -> None:
+        work.close()
+
+    monkeypatch.setattr("opentsm.cli.vse._until_stopped", at_once)
+    store = ["--store", str(tmp_path)]
+    assert RUNNER.invoke(vse_app, ["new", "one", *store]).exit_code == 0
+    served = RUNNER.invoke(vse_app, ["serve", "one", *store, "--listen", "127.0.0.1:0", *words])
+    assert served.exit_code == 0
+    (line,) = served.stderr.splitlines()
+    assert "one listens on 127.0.0.1:" in line
+    assert line.startswith("#") is bool(words)
 
 
 @pytest.mark.parametrize("text", ["FF", "8050", "80E60C00", "80FA000000", "0C20000001FF", "00A40400FF00"])
