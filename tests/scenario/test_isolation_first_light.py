@@ -47,7 +47,7 @@ OWN = {
     "other-issuer": {
         *CALLS,
         *OPERATORS_OF_ALL,
-        "GET /v1/subscriptions",
+        *("GET /v1/subscriptions", "GET /v1/imports", "POST /v1/imports"),
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/secure-elements"),
         *("POST /v1/secure-elements/import", "PUT /v1/master-keys/{handle:str}"),
         *("GET /v1/devices", "GET /v1/tokens", "GET /v1/arrangements"),
@@ -129,6 +129,9 @@ class Belongings:
             "POST /v1/subscriptions/lookups": {"type": "ALIAS", "value": own["alias"]},
             "POST /v1/subscriptions/{subscription_id:str}/events": {"event": "ENDED"},
             "POST /v1/network-operators": {"name": "mine"},
+            "POST /v1/imports": {"format": "csv"},
+            "POST /v1/imports/{import_id:str}/completion": {"parts": 0},
+            "PUT /v1/imports/{import_id:str}/parts/{number:int}": [],
             "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "POST /v1/arrangements": self.arrangement,
@@ -276,6 +279,7 @@ async def furnish(api: ApiBench) -> Belongings:
     subscriber = {"identifier": {"type": "ALIAS", "value": f"{MARK}-{cin[-12:]}"}, "se_id": str(se["id"])}
     subscription = await api.post("issuer", "/v1/subscriptions", subscriber | {"readers": []})
     assert subscription.status_code == 201, subscription.text
+    job = await api.post("issuer", "/v1/imports", {"format": "csv"})
     api.tokens["shelf"] = await shelf_token(api, "provider")
     elf = await upload(api, "executable-load-files", "elf", "bank.cap", (CAPS / "caps/bank.cap").read_bytes())
     script = await upload(
@@ -339,6 +343,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "prepared_id": "prepared",
             "network_operator_id": str(operator.json()["id"]),
             "subscription_id": str(subscription.json()["id"]),
+            "import_id": str(job.json()["id"]),
             "alias": str(subscriber["identifier"]["value"]),  # type: ignore[index]
             "token_id": str(token["id"]),
             "party_id": api.ids["provider"],
@@ -372,6 +377,7 @@ async def shelve(api: ApiBench, path: str, body: Json, key: str = "id") -> str:
 async def ask(api: ApiBench, owned: Belongings, who: str | None, method: str, path: str) -> httpx.Response:
     """Ask one route about what belongs to the first parties."""
     target = re.sub(r"\{(\w+):str\}", lambda match: owned.parameters[match[1]], path)
+    target = target.replace("{number:int}", "0")
     query = {"sessionId": owned.session_id} if path.startswith("/gp/seram") else {}
     query |= {"profile": "scp03-i70"} if path.endswith("/form") else {}
     query |= {"version": "x.x.x"} if path.endswith("/deployment-available") else {}

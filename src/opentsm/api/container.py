@@ -20,6 +20,7 @@ from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
+from opentsm.tsm.roles.hub.registry.import_jobs import Imports
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.unchanged import Unchanged
@@ -86,6 +87,11 @@ class ApiContainer(Protocol):
     @property
     def registry(self) -> Registry:
         """Return the use cases about subscriptions, network operators and data of secure elements."""
+        ...
+
+    @property
+    def imports(self) -> Imports:
+        """Return the use cases about files of secure elements."""
         ...
 
     @property

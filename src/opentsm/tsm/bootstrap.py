@@ -25,7 +25,7 @@ from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.domain.audit import Checkpoint
 from opentsm.tsm.domain.tenant import HUB
-from opentsm.tsm.kernel.ids import OperationId, TenantId
+from opentsm.tsm.kernel.ids import ImportId, OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
@@ -41,6 +41,8 @@ from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
+from opentsm.tsm.roles.hub.registry.import_jobs import IMPORT, Imports, ImportServices
+from opentsm.tsm.roles.hub.registry.import_work import ImportWork
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
@@ -72,6 +74,7 @@ class Container:
     catalogue: SpCatalogue
     master_keys: MasterKeys
     registry: Registry
+    imports: Imports
     webhooks: Webhooks
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
@@ -89,6 +92,7 @@ class Container:
             self_service=self.self_service.once(claim),
             arrangements=self.arrangements.once(claim),
             registry=self.registry.once(claim),
+            imports=self.imports.once(claim),
             webhooks=self.webhooks.once(claim),
         )
 
@@ -176,6 +180,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         world=world,
         sender=HttpSender(rules_of(settings.deliveries)),
     )
+    imports = ImportServices(storage=storage, keystore=hub.keystore, world=world, registration=onboarding)
     return Container(
         settings=settings,
         storage=storage,
@@ -200,10 +205,12 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
         registry=Registry(hub),
+        imports=Imports(imports),
         webhooks=Webhooks(calls),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
+            IMPORT: lambda body: ImportWork(imports).advance(ImportId(body["import"])),
             WIPE: lambda body: onboarding.go_on_wiping(TenantId(body["party"]), TenantId(body["by"])),
         },
         write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),

@@ -8,11 +8,20 @@ from opentsm.api.container import ApiContainer
 from opentsm.api.v1 import views
 from opentsm.api.v1.arrangement_views import arrangement_view
 from opentsm.api.v1.delivery_views import delivery_view
+from opentsm.api.v1.import_views import begun
 from opentsm.api.v1.operations import accepted, deployed
 from opentsm.api.v1.registry_views import network_operator
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
-from opentsm.tsm.kernel.ids import ArrangementId, DeliveryId, DeviceId, NetworkOperatorId, OperationId, SeId
+from opentsm.tsm.kernel.ids import (
+    ArrangementId,
+    DeliveryId,
+    DeviceId,
+    ImportId,
+    NetworkOperatorId,
+    OperationId,
+    SeId,
+)
 from opentsm.tsm.roles.hub.once import Deed
 
 _OF_SECURE_ELEMENTS = ("secure-element.registered", "secure-element.reinstated", "secure-element.retired")
@@ -51,6 +60,8 @@ async def recall(
     if deed.action in ("delivery.pinged", "delivery.retried"):
         delivery = await container.webhooks.delivery(principal, DeliveryId(deed.subject))
         return Response(delivery_view(delivery), status_code=201 if deed.action == "delivery.pinged" else 200)
+    if deed.action == "import.begun":
+        return begun(await container.imports.job(principal, ImportId(deed.subject)))
     if deed.action == "network-operator.registered":
         made = await container.registry.network_operator(principal, NetworkOperatorId(deed.subject))
         location = {"Location": f"/v1/network-operators/{made.id}"}

@@ -19,6 +19,7 @@ class Belonging(Enum):
     SERVICE_REFERENCES = "service_references"
     TOKENS = "tokens"
     CATALOGUE = "catalogue"
+    IMPORTS = "imports"
     SUBSCRIPTIONS = "subscriptions"
     SP_DATA = "sp_data"
     SE_DATA = "se_data"

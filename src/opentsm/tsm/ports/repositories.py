@@ -345,6 +345,7 @@ class Expendable(Enum):
     ACCESS_TOKENS = "access_tokens"
     PREPARED_DATA = "prepared_data"
     DELIVERIES = "deliveries"
+    IMPORTS = "imports"
     CONVERSATION_SCRIPTS = "conversation_scripts"
 
 

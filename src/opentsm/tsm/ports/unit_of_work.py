@@ -7,6 +7,7 @@ from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
+from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -44,6 +45,7 @@ class UnitOfWork(Protocol):
     network_operators: rg.NetworkOperators
     se_registry: rg.SeRegistry
     tokens: Tokens
+    imports: i.Imports
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

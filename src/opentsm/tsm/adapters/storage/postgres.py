@@ -16,6 +16,7 @@ from opentsm.tsm.adapters.storage.deliveries import PostgresDeliveries, Postgres
 from opentsm.tsm.adapters.storage.devices import PostgresDevices
 from opentsm.tsm.adapters.storage.exchange import PostgresOrders, PostgresSegments
 from opentsm.tsm.adapters.storage.idempotency import PostgresIdempotencyKeys
+from opentsm.tsm.adapters.storage.imports import PostgresImports
 from opentsm.tsm.adapters.storage.instances import PostgresInstances
 from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
 from opentsm.tsm.adapters.storage.network_operators import PostgresNetworkOperators
@@ -35,6 +36,7 @@ from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
+from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
@@ -82,6 +84,7 @@ class PostgresUnitOfWork:
         self.network_operators: rg.NetworkOperators = PostgresNetworkOperators(session)
         self.se_registry: rg.SeRegistry = PostgresSeRegistry(session)
         self.tokens: Tokens = PostgresTokens(session)
+        self.imports: i.Imports = PostgresImports(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

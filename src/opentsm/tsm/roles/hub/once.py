@@ -118,6 +118,7 @@ class _ClaimingWork:
         self.network_operators = tx.network_operators
         self.se_registry = tx.se_registry
         self.tokens = tx.tokens
+        self.imports = tx.imports
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

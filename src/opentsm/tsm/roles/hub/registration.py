@@ -1,6 +1,7 @@
 """Use cases about secure elements before and beside operations: registration, look-up, reinstatement."""
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -24,7 +25,7 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.errors import InvalidInputError, KeystoreError, NotFoundError
-from opentsm.tsm.kernel.ids import ArrangementId, SeId
+from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, SeId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
@@ -87,22 +88,7 @@ class Registration:
             ConflictError: an identifier is taken.
         """
         require(principal, TenantKind.SE_ISSUER)
-        profile = self._profile(new.profile)
-        _check_identifiers(new.identifiers)
-        _check_key_sets(new.key_sets)
-        check_se_data(new.data)
-        se = SecureElement(
-            id=SeId(self._s.world.new_id()),
-            issuer_id=principal.tenant_id,
-            identifiers=new.identifiers,
-            profile=new.profile,
-            isd_aid=new.isd_aid or profile.isd_aid,
-            isd_kvn=new.key_sets[0].kvn,
-            sandbox=principal.sandbox,
-            arrangement_id=new.arrangement_id,
-            data=name_of_data(new.data),
-        )
-        key_sets = await self._key_sets(se, new.key_sets)
+        se, key_sets = await self.drafted(principal, new)
         async with self._s.storage.transaction() as tx:
             await check_arrangement(tx, se)
             await keep_se_data(tx, principal.tenant_id, new.data)
@@ -118,6 +104,47 @@ class Registration:
             )
             await tx.commit()
         return se
+
+    async def drafted(
+        self, principal: Principal, new: NewSecureElement
+    ) -> tuple[SecureElement, list[KeySet]]:
+        """Return a secure element and its key sets as they would be stored, checked; nothing is stored.
+
+        Raises:
+            InvalidInputError: as of `register_secure_element`.
+        """
+        profile = self._profile(new.profile)
+        _check_identifiers(new.identifiers)
+        _check_key_sets(new.key_sets)
+        check_se_data(new.data)
+        se = SecureElement(
+            id=SeId(self._s.world.new_id()),
+            issuer_id=principal.tenant_id,
+            identifiers=new.identifiers,
+            profile=new.profile,
+            isd_aid=new.isd_aid or profile.isd_aid,
+            isd_kvn=new.key_sets[0].kvn,
+            sandbox=principal.sandbox,
+            arrangement_id=new.arrangement_id,
+            data=name_of_data(new.data),
+        )
+        return se, await self._key_sets(se, new.key_sets)
+
+    async def check_shared(self, principal: Principal, profile: str, handles: Iterable[str]) -> None:
+        """Check what many secure elements are going to share, before the first of them is registered.
+
+        Raises:
+            InvalidInputError: there is no such profile, or no such key in the issuer's keystore.
+        """
+        if profile:
+            self._profile(profile)
+        for handle in handles:
+            if handle and not await self._s.keystore_of(principal.tenant_id).has(KeyHandle(handle)):
+                raise InvalidInputError(
+                    "A default names a key that is not in the issuer's keystore.",
+                    advice="Import the key first, or correct the handle.",
+                    field="/defaults",
+                )
 
     async def reinstate_secure_element(self, principal: Principal, se_id: SeId) -> SecureElement:
         """Let a quarantined secure element prove itself again.

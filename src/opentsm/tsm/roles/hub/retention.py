@@ -15,12 +15,14 @@ BATCH = 500
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
     """Days: of exchanges since their operation was requested, of answers to idempotency keys since they
-    were given, of codes, sessions and tokens since they expired, of deliveries since they ended."""
+    were given, of codes, sessions and tokens since they expired, of deliveries since they ended, of
+    imports since anything happened to them."""
 
     exchange_days: float
     idempotency_days: float
     credential_days: float
     delivery_days: float = 30.0
+    import_days: float = 30.0
 
     def before(self, now: datetime) -> dict[Expendable, datetime]:
         """Return before when each kind is removed."""
@@ -43,6 +45,7 @@ class RetentionPolicy:
             Expendable.ACCESS_TOKENS: credentials,
             Expendable.PREPARED_DATA: now,  # they carry their own time
             Expendable.DELIVERIES: deliveries,
+            Expendable.IMPORTS: now - timedelta(days=self.import_days),
             Expendable.CONVERSATION_SCRIPTS: now,
         }
 

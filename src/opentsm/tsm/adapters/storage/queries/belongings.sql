@@ -57,6 +57,12 @@ WITH old AS MATERIALIZED (
 DELETE FROM catalogue t USING old
 WHERE t.owner_id = old.owner_id AND t.entity = old.entity AND t.id = old.id
 
+-- name: remove_imports
+WITH old AS MATERIALIZED (
+    SELECT id FROM import_jobs WHERE owner_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM import_jobs t USING old WHERE t.id = old.id
+
 -- name: remove_subscriptions
 WITH old AS MATERIALIZED (
     SELECT id FROM subscriptions WHERE owner_id = $1 LIMIT $2 FOR UPDATE

@@ -132,3 +132,15 @@ WHERE t.tenant_id = old.tenant_id AND t.conversation_id = old.conversation_id AN
 -- name: due_conversation_scripts
 SELECT count(*) AS found FROM conversation_scripts t
 WHERE t.expires_at < $1
+
+-- name: prune_imports
+WITH old AS MATERIALIZED (
+    SELECT t.id FROM import_jobs t
+    WHERE t.updated_at < $1
+    ORDER BY t.updated_at, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
+)
+DELETE FROM import_jobs t USING old WHERE t.id = old.id
+
+-- name: due_imports
+SELECT count(*) AS found FROM import_jobs t
+WHERE t.updated_at < $1
