@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE, Bench
+from tests.machine.campaigns import EVERY
 from tests.machine.crashes import CommitFault, DyingStorage
 
 from opentsm.card import purse
@@ -85,7 +86,7 @@ def every_command_but_of_a_deployment(stride: int) -> list[ParameterSet]:
         pytest.param("deployment", stride),
         pytest.param("top-up", 1),
         pytest.param("key change", 1),
-        pytest.param("deployment", 1, marks=pytest.mark.campaign),
+        pytest.param("deployment", 1, marks=EVERY),
     ]
 
 
