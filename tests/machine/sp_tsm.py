@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
+from opentsm.card.codec.dgi import encode_dgi
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
-from opentsm.card.gp.keys import KeyType, StaticKeys, put_key_fields
+from opentsm.card.gp.instructions import StoreDataEncryption, StoreDataStructure
+from opentsm.card.gp.keys import Dek, KeyType, StaticKeys, encrypt_key, put_key_fields
 from opentsm.card.scp.channel import ResponseLink, SecureChannel, SecurityLevel, parse_initialize_update
 from opentsm.card.scp.session import derive_session_keys, open_channel, session_dek
 from opentsm.vse.card import VirtualCard
 
+Dgis = Sequence[tuple[int, bytes]]
+_COMPLETION = 0x7FFF
 HOST_CHALLENGE = bytes(range(8))
 
 
@@ -25,6 +29,7 @@ class SpTsm:
     keys: StaticKeys
     kvn: int
     channel: SecureChannel | None = None
+    dek: Dek | None = None
     links: list[ResponseLink] = field(default_factory=list)
 
     def opening(self, aid: Aid) -> list[bytes]:
@@ -61,8 +66,32 @@ class SpTsm:
     def rotation(self, opened: str, new: StaticKeys, kvn: int) -> list[bytes]:
         """Authenticate, and put a key set in place of the one that opened the session."""
         first = self.wrapped(opened)
+        assert self.dek is not None
         fields = put_key_fields(new, KeyType.AES, self.dek)
         return [*first, *self.more(commands.put_key(kvn, fields, replace_kvn=self.kvn))]
+
+    def personalization(self, application: Aid, clear: Dgis, secret: Dgis) -> list[bytes]:
+        """Store groupings in an application through its domain; the values of `secret` are keys."""
+        assert self.dek is not None
+        hidden = [(tag, encrypt_key(self.dek, Secret(value))) for tag, value in secret]
+        blocks = [
+            commands.store_data(encode_dgi(*one), n, last=False, structure=StoreDataStructure.DGI)
+            for n, one in enumerate(clear)
+        ]
+        blocks += [
+            commands.store_data(
+                encode_dgi(*one),
+                len(blocks) + n,
+                last=False,
+                encryption=StoreDataEncryption.ENCRYPTED,
+                structure=StoreDataStructure.DGI,
+            )
+            for n, one in enumerate(hidden)
+        ]
+        end = commands.store_data(
+            encode_dgi(_COMPLETION, b""), len(blocks), last=True, structure=StoreDataStructure.DGI
+        )
+        return self.more(commands.install_for_personalization(application), *blocks, end)
 
 
 def keys_on(card: VirtualCard, domain: Aid, kvn: int) -> StaticKeys:

@@ -19,9 +19,10 @@ from opentsm.api.docs import docs_routes
 from opentsm.api.drain import Drain
 from opentsm.api.idempotency import Idempotency
 from opentsm.api.json_request import JsonRequest
+from opentsm.api.messaging import routes as messaging
 from opentsm.api.metrics import Metrics
 from opentsm.api.observation import Observation
-from opentsm.api.problems import Problem, problem_response
+from opentsm.api.problems import problem_response
 from opentsm.api.texts import WholeTexts
 from opentsm.api.v1 import (
     access_tokens,
@@ -58,7 +59,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     """
     drain = Drain(container.notifier)
     metrics = metrics or Metrics()
-    routers = [_v1(), _device_api(), _seram()]
+    routers = [_v1(), messaging.router(), _device_api(), _seram()]
     sptsm = sptsm and find_spec(openapi.SPTSM) is not None
     if sptsm:
         routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
@@ -86,11 +87,13 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     return app
 
 
-def _problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def _problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Turn an error into a problem document, also where no route was found."""
     path = request.scope["path"]
     if path.startswith(f"{DEVICE_API}/") or path == self_service.TOKENS:
         return door.app_problem(request, error)
+    if request.scope["path"].startswith(f"{messaging.PATH}/"):
+        return messaging.failed(request, error)
     return problem_response(request, error)
 
 

@@ -14,6 +14,10 @@ from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk
+from opentsm.tsm.roles.hub.conversations.deploying import Deploying
+from opentsm.tsm.roles.hub.conversations.desk import Conversations
+from opentsm.tsm.roles.hub.conversations.looking import Looking
+from opentsm.tsm.roles.hub.conversations.naming import Naming
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
@@ -52,6 +56,26 @@ class ApiContainer(Protocol):
     @property
     def requests(self) -> Requests:
         """Return the hub's use cases for parties."""
+        ...
+
+    @property
+    def conversations(self) -> Conversations:
+        """Return the hub's use cases for providers' own TSMs."""
+        ...
+
+    @property
+    def naming(self) -> Naming:
+        """Return how providers' own TSMs name services."""
+        ...
+
+    @property
+    def looking(self) -> Looking:
+        """Return what providers' own TSMs may know of secure elements."""
+        ...
+
+    @property
+    def deploying(self) -> Deploying:
+        """Return what providers' own TSMs ask of services."""
         ...
 
     @property

@@ -126,6 +126,7 @@ def describe(app: Litestar) -> dict[str, Any]:
             _add_once(operation, options[path, method.upper()])
             if method == "post" and path.startswith(_WITH_ETAG):
                 operation["parameters"].append(_IF_MATCH)
+    _add_messaging(found)
     if app.state.get("sptsm"):
         _add_sptsm(found)
     return found
@@ -163,6 +164,14 @@ def _add_once(operation: dict[str, Any], options: Mapping[str, Any]) -> None:
             answer["headers"] = {**answer.get("headers", {}), **headers}
     if options["once"]:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+
+
+def _add_messaging(found: dict[str, Any]) -> None:
+    # it is imported late: the routes import this module's name of the security scheme
+    description = import_module("opentsm.api.messaging.description")
+    paths, schemas = description.describe("/v1/messaging", BEARER)
+    found["paths"] |= paths
+    found["components"]["schemas"] |= schemas
 
 
 def _add_sptsm(found: dict[str, Any]) -> None:

@@ -33,6 +33,10 @@ from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, Arrangement
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
+from opentsm.tsm.roles.hub.conversations.deploying import Deploying
+from opentsm.tsm.roles.hub.conversations.desk import Conversations
+from opentsm.tsm.roles.hub.conversations.looking import Looking
+from opentsm.tsm.roles.hub.conversations.naming import Naming
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
@@ -65,6 +69,10 @@ class Container:
     notifier: Notifier
     profiles: Mapping[str, SeProfile]
     requests: Requests
+    conversations: Conversations
+    naming: Naming
+    looking: Looking
+    deploying: Deploying
     device_calls: DeviceCalls
     device_link: DeviceLink
     self_service: SelfServiceTokens
@@ -87,6 +95,9 @@ class Container:
         return replace(
             self,
             requests=self.requests.once(claim),
+            conversations=self.conversations.once(claim),
+            naming=self.naming.once(claim),
+            deploying=self.deploying.once(claim),
             device_calls=self.device_calls.once(claim),
             onboarding=self.onboarding.once(claim),
             self_service=self.self_service.once(claim),
@@ -188,6 +199,10 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         notifier=notifier,
         profiles=profiles,
         requests=Requests(hub),
+        conversations=Conversations(hub),
+        naming=Naming(hub),
+        looking=Looking(hub),
+        deploying=Deploying(hub),
         device_calls=DeviceCalls(hub),
         prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),
         device_link=DeviceLink(hub),

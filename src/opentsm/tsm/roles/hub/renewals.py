@@ -127,11 +127,14 @@ class Renewals(Requesting):
         instance: ServiceInstance,
         request: Request,
         data: Data | None,
-        origin: Origin,
+        origin: Origin | None,
+        *,
+        valid_until: datetime | None = None,
     ) -> Operation:
-        """Ask for stages of an instance's deployment; see `DeviceCalls.deploy`."""
+        """Ask for stages of an instance's deployment; see `DeviceCalls.deploy`. Without origin it is its
+        provider's own request."""
         sealed = await self._sealed_for_stages(instance, request, data)
-        operation = self._of_device(instance, OperationType.DEPLOY, request)
+        operation = self._of_device(instance, OperationType.DEPLOY, request, valid_until=valid_until)
         async with self._s.storage.transaction() as tx:
             present = await self._unmoved(tx, instance)
             await self._usable(tx, present.se_id)
@@ -241,8 +244,15 @@ class Renewals(Requesting):
         return await self.sealed(instance, instance.description, {})
 
     def _of_device(
-        self, instance: ServiceInstance, type_: OperationType, request: Request | None
+        self,
+        instance: ServiceInstance,
+        type_: OperationType,
+        request: Request | None,
+        *,
+        valid_until: datetime | None = None,
     ) -> Operation:
         principal = Principal(tenant_id=instance.provider_id, kind=TenantKind.SERVICE_PROVIDER)
         parameters = None if request is None else request_parameters(request)
-        return self._operation(principal, type_, instance.se_id, instance.id, parameters=parameters)
+        return self._operation(
+            principal, type_, instance.se_id, instance.id, parameters=parameters, valid_until=valid_until
+        )
