@@ -19,6 +19,7 @@ from litestar.routes import HTTPRoute
 from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, Json, problem
 from tests.scenario.figures import figure_500
+from tests.scenario.messaging_bodies import bodies
 from tests.scenario.sptsm_bench import pem
 
 from opentsm.agent.device_key import DeviceKey
@@ -118,6 +119,7 @@ class Belongings:
                 **element,
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
             },
+            **bodies(own),
             "POST /v1/secure-elements/lookups": {"identifier": {"value": own["alias"]}, "data": True},
             "PUT /v1/secure-elements/{se_id:str}/data": {"key_index": "1"},
             "PUT /v1/secure-elements/{se_id:str}/sp-data": {"value": "note"},
@@ -301,6 +303,9 @@ async def furnish(api: ApiBench) -> Belongings:
     headers = {"Authorization": f"Bearer {api.tokens['provider']}"}
     marked = await api.client.put(f"/v1/services/{service}/self-service", json={}, headers=headers)
     assert marked.status_code == 200, marked.text
+    talk = {"SecureElement": {"SEId_CardUniqueData": cin}}
+    begun = await api.post("provider", "/v1/messaging/BeginConversation?wait=0", talk)
+    assert begun.status_code == 202, begun.text
     hook = await api.post(
         "provider", "/v1/webhooks", {"url": f"https://8.8.8.8/{MARK}", "events": ["instance.*"]}
     )
@@ -347,6 +352,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "alias": str(subscriber["identifier"]["value"]),  # type: ignore[index]
             "token_id": str(token["id"]),
             "party_id": api.ids["provider"],
+            "conversation_id": str(begun.json()["ResponseData"]["ConversationID"]),
         },
         session_id=await api.session(cin, device="own-device"),
         cin=cin,

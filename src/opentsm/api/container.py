@@ -18,6 +18,7 @@ from opentsm.tsm.roles.hub.conversations.deploying import Deploying
 from opentsm.tsm.roles.hub.conversations.desk import Conversations
 from opentsm.tsm.roles.hub.conversations.looking import Looking
 from opentsm.tsm.roles.hub.conversations.naming import Naming
+from opentsm.tsm.roles.hub.conversations.tokens import DelegatedTokens
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
@@ -71,6 +72,11 @@ class ApiContainer(Protocol):
     @property
     def looking(self) -> Looking:
         """Return what providers' own TSMs may know of secure elements."""
+        ...
+
+    @property
+    def delegated_tokens(self) -> DelegatedTokens:
+        """Return how providers' own TSMs get tokens."""
         ...
 
     @property

@@ -32,11 +32,12 @@ from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, ArrangementServices
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.conductor import Conductor
-from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.conversations.deploying import Deploying
 from opentsm.tsm.roles.hub.conversations.desk import Conversations
 from opentsm.tsm.roles.hub.conversations.looking import Looking
 from opentsm.tsm.roles.hub.conversations.naming import Naming
+from opentsm.tsm.roles.hub.conversations.tokens import DelegatedTokens
+from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
@@ -72,6 +73,7 @@ class Container:
     conversations: Conversations
     naming: Naming
     looking: Looking
+    delegated_tokens: DelegatedTokens
     deploying: Deploying
     device_calls: DeviceCalls
     device_link: DeviceLink
@@ -202,6 +204,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         conversations=Conversations(hub),
         naming=Naming(hub),
         looking=Looking(hub),
+        delegated_tokens=DelegatedTokens(hub),
         deploying=Deploying(hub),
         device_calls=DeviceCalls(hub),
         prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),

@@ -40,6 +40,14 @@ class SEDataAnswer(Message, frozen=True, kw_only=True):
     SecureElement: list[SecureElementName]
     SEState: str
     SECapabilityProfileId: str
+    MobileNetworkOperator: str | None = None
+    SEType: str | None = None
+    MasterKeyIndex: str | None = None
+    GlobalPlatformVersion: str | None = None
+    JavaCardVersion: str | None = None
+    CertificationLevel: str | None = None
+    ExpiryDate: str | None = None
+    SPData: str | None = None
     OwnKeySets: list[dict[str, str | int]] = []
 
 
@@ -112,16 +120,24 @@ def _names(se: SecureElement) -> list[SecureElementName]:
 
 
 async def _data(call: Call, body: GetSEData) -> Reply:
-    se = await call.container.naming.element(call.principal, await element_of(call, body))
-    key_sets = await call.container.looking.key_sets(call.principal, se.id)
+    found = await call.container.registry.se_data(call.principal, await element_of(call, body))
+    se, data = found.se, found.data
     return Reply(
         SEDataAnswer(
             SecureElement=_names(se),
             SEState=se.state.value,
-            SECapabilityProfileId=se.profile,
+            SECapabilityProfileId=data.profile_id or se.profile,
+            MobileNetworkOperator=data.network_operator_id,
+            SEType=None if data.se_type is None else data.se_type.value,
+            MasterKeyIndex=data.key_index or None,
+            GlobalPlatformVersion=data.globalplatform or None,
+            JavaCardVersion=data.java_card or None,
+            CertificationLevel=data.certification or None,
+            ExpiryDate=None if data.expires_on is None else data.expires_on.isoformat(),
+            SPData=found.sp_data,
             OwnKeySets=[
                 {"SecurityDomainAID": str(one.sd_aid), "KeyVersion": one.kvn, "SCP": one.scp}
-                for one in key_sets
+                for one in found.key_sets
             ],
         )
     )

@@ -2,7 +2,7 @@
 
 from opentsm.api.messaging.records import OnElement, SecureElementName, SubscriptionName
 from opentsm.api.messaging.table import Call
-from opentsm.tsm.kernel.errors import InvalidInputError
+from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError
 from opentsm.tsm.kernel.ids import SeId
 
 OWN_TYPE = "OPENTSM"
@@ -18,7 +18,12 @@ async def element_of(call: Call, body: OnElement) -> SeId:
     type_, value = name_of(body)
     if type_ == OWN_TYPE:
         return (await call.container.naming.element(call.principal, SeId(value))).id
-    return await call.container.naming.find_element(call.principal, type_, value)
+    found = {one.se.id for one in await call.container.registry.look_up(call.principal, value, type_)}
+    if len(found) != 1:
+        raise ConflictError(
+            "Several secure elements go by this name.", advice="Name it by another identifier, or by its id."
+        )
+    return found.pop()
 
 
 def name_of(body: OnElement) -> tuple[str, str]:

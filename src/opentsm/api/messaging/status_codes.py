@@ -51,6 +51,8 @@ REASONS: Final[dict[str, tuple[str, int]]] = {
     "conversation_ended": ("conversation", 41),
     "script_in_work": ("conversation", 42),
     "loss_reported": ("conversation", 43),
+    "token_refused": ("conversation", 44),
+    "receipt_disputed": ("card", 66),
     "script_refused": ("script", 50),
     "script_too_large": ("script", 51),
     "script_withdrawn": ("script", 52),

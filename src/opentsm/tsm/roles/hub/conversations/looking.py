@@ -9,7 +9,7 @@ from enum import Enum
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ObjectKind, ObservedContent, ServiceDescription
-from opentsm.tsm.domain.secure_element import KeySet, KeySetState, SecureElement, SeState
+from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import SeId
@@ -112,12 +112,6 @@ class Looking:
         if service_id is not None and all(one.description.service_id != service_id for one in own):
             raise NotFoundError("You have no such service there.", field="/Service")
         return content.free_memory, content.fresh
-
-    async def key_sets(self, principal: Principal, se_id: SeId) -> list[KeySet]:
-        """Return the caller's own key sets on a secure element: versions, never keys."""
-        async with self._s.storage.transaction() as tx:
-            found = await tx.key_sets.list(principal.tenant_id, se_id)
-        return [one for one in found if one.state is KeySetState.CURRENT]
 
     async def _known(self, principal: Principal, se_id: SeId) -> tuple[SecureElement, ObservedContent]:
         async with self._s.storage.transaction() as tx:

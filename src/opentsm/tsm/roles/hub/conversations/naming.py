@@ -7,7 +7,7 @@ import dataclasses
 
 import msgspec
 
-from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifierType
+from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.domain.service_reference import ServiceReference
 from opentsm.tsm.domain.tenant import Principal, TenantKind
@@ -44,25 +44,6 @@ class Naming(Requesting):
     def once(self, claim: Claim) -> "Naming":
         """Return the same use cases for one request that has an identifier of its own."""
         return Naming(dataclasses.replace(self._s, storage=ClaimingStorage(self._s.storage, claim)))
-
-    async def find_element(self, principal: Principal, type_: str, value: str) -> SeId:
-        """Return the secure element of a name, of itself or of the subscription that it belongs to.
-
-        Raises:
-            NotFoundError: there is none of this name that the caller may know of.
-        """
-        require(principal, *TenantKind)
-        issuer = principal.tenant_id if principal.kind is TenantKind.SE_ISSUER else None
-        sandbox = None if principal.kind is TenantKind.OPERATOR else principal.sandbox
-        if type_ not in {kind.value for kind in SeIdentifierType}:
-            raise _no_element()
-        async with self._s.storage.transaction() as tx:
-            found = await tx.secure_elements.find(
-                SeIdentifierType(type_), value, issuer_id=issuer, sandbox=sandbox
-            )
-        if found is None:
-            raise _no_element()
-        return found.id
 
     async def element(self, principal: Principal, se_id: SeId) -> SecureElement:
         """Return a secure element that the caller may know of.
