@@ -24,6 +24,7 @@ from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
+from opentsm.tsm.bootstrap import se_rights
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions, application_key_handle
@@ -71,6 +72,7 @@ PURSE_PACKAGE, PURSE_MODULE = Aid.from_hex("F04F54534D02"), Aid.from_hex("F04F54
 PURSE = Aid.from_hex("F04F54534D020101")
 DOMAIN = Aid.from_hex("F04F54534DF0000000000001")
 PERSONALIZATION = "v1"
+RIGHTS = se_rights()
 LOAD_FILE = Path(__file__).parents[2] / "src/opentsm/demo/caps/transit.ijc"
 
 
@@ -313,6 +315,7 @@ class Bench:
             world=self.world,
             notifier=self.notifier,
             profiles=self.profiles,
+            rights=RIGHTS,
         )
         self.conductor = Conductor(services)
         self.link = DeviceLink(services)

@@ -137,6 +137,7 @@ class Belongings:
             "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "POST /v1/arrangements": self.arrangement,
+            "POST /v1/secure-elements/{se_id:str}/configurations": {"arrangement_id": own["arrangement_id"]},
             "PUT /v1/arrangements/{arrangement_id:str}": self.arrangement,
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},

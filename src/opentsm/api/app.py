@@ -123,6 +123,7 @@ def _v1() -> Router:
             arrangements.list_arrangements,
             arrangements.show_arrangement,
             arrangements.change_arrangement,
+            arrangements.configure_secure_element,
             master_keys.import_master_key,
             application_keys.import_application_key,
             attestation_keys.list_attestation_keys,

@@ -149,6 +149,7 @@ def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: 
         ("/v1/arrangements", "post"),
         ("/v1/secure-elements", "post"),
         ("/v1/secure-elements/{se_id}/audits", "post"),
+        ("/v1/secure-elements/{se_id}/configurations", "post"),
         ("/v1/secure-elements/{se_id}/clean-ups", "post"),
         ("/v1/network-operators", "post"),
         ("/v1/subscriptions", "post"),

@@ -11,6 +11,7 @@ from opentsm.api.container import Services
 from opentsm.api.idempotency import LOCATED
 from opentsm.api.v1 import messages as m
 from opentsm.api.v1.arrangement_views import ArrangementAnswer, arrangement_view
+from opentsm.api.v1.operations import accepted
 from opentsm.api.v1.paging import After, Limit, read_page
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.arrangement import (
@@ -19,7 +20,7 @@ from opentsm.tsm.domain.arrangement import (
     HandOverGrade,
     ProviderPlace,
 )
-from opentsm.tsm.kernel.ids import ArrangementId, TenantId
+from opentsm.tsm.kernel.ids import ArrangementId, SeId, TenantId
 from opentsm.tsm.roles.hub.arrangements.desk import NewArrangement
 
 _TAG = ["arrangements"]
@@ -59,6 +60,12 @@ class ArrangementBody(m.Body, frozen=True, kw_only=True):
     handover: Literal["relay-trusted", "confidential"] = "relay-trusted"
 
 
+class ConfigurationBody(m.Body, frozen=True, kw_only=True):
+    """Which arrangement to build; none: the one that the secure element refers to."""
+
+    arrangement_id: str | None = None
+
+
 class ArrangementPage(m.Answer, frozen=True, kw_only=True):
     """A page; `next` is the cursor for `after`, null on the last page."""
 
@@ -78,6 +85,20 @@ async def create_arrangement(
     return Response(
         arrangement_view(made), status_code=201, headers={"Location": f"/v1/arrangements/{made.id}"}
     )
+
+
+@post(
+    "/secure-elements/{se_id:str}/configurations",
+    tags=_TAG,
+    status_code=202,
+    summary="Build an arrangement on a card (issuer)",
+)
+async def configure_secure_element(
+    principal: Caller, container: Services, se_id: FromPath[str], data: JSONBody[ConfigurationBody]
+) -> Response[m.OperationAnswer]:
+    """Make the security domains of the arrangement that the card does not have; each holder puts its keys."""
+    named = None if data.arrangement_id is None else ArrangementId(data.arrangement_id)
+    return accepted(await container.requests.configure(principal, SeId(se_id), named))
 
 
 @get("/arrangements", tags=_TAG, summary="List arrangements (issuer)")

@@ -102,7 +102,7 @@ def card_content(content: ObservedContent, claims: tuple[Claim, ...]) -> m.CardC
             else [_access_rule(one, content.own_access) for one in content.access]
         ),
         free_memory=content.free_memory,
-        fresh=content.fresh,
+        fresh=content.fresh and not content.readers,
     )
 
 

@@ -216,6 +216,7 @@ class KeySetCustody:
         handle, own = await self._agreed_for(to, point)
         async with self.opened(keys):
             wrapped = await self._c.keystore.export_key_set(keys.bound, handle)
+            kcvs = keys.kcvs or await self._c.keystore.key_check_values(keys.bound, scp=keys.scp)
         async with self._c.storage.transaction() as tx:
             if await tx.key_sets.get(self._c.tenant_id, se_id, sd_aid, kvn) != keys:
                 raise StaleVersionError("The key set changed while it was wrapped.")
@@ -228,7 +229,7 @@ class KeySetCustody:
                 scp=keys.scp,
                 key_length=keys.key_length,
                 blob=wrapped.blob,
-                kcvs=keys.kcvs,
+                kcvs=kcvs,
                 point=own,
             )
         )

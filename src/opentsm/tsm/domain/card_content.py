@@ -56,7 +56,8 @@ class Access(Record, frozen=True, kw_only=True):
 class ObservedContent(Record, frozen=True, kw_only=True):
     """What is known to be on a card.
 
-    `fresh` is False when the registry must be read before anything is planned. `keys` maps a security
+    `fresh` is False when the registry must be read before anything is planned; `readers` are then the domains
+    through which it was read, where none of them sees everything (empty: one did). `keys` maps a security
     domain (hex AID) to the key versions it holds; a domain that is missing is not known. `personalization`
     maps an application (hex AID) to its personalisation version, to UNKNOWN, or to STALE: it holds other
     data than it should, or a part of them, and must be made anew. `built` maps a load file to the digest of
@@ -68,6 +69,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     registry; that of one that is missing is not known. `access` are the card's access rules, None when they
     must be read; `proof_keys` are the versions of keys for tokens and receipts that this TSM put on it;
     `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
+    `restricted` maps a security domain (hex AID) to what was taken away from it (GPCS Table 11-53).
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -86,6 +88,12 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     own_access: dict[str, InstanceId] = {}
     commands: dict[str, str] = {}
     proof_keys: tuple[int, ...] = ()
+    readers: tuple[Aid, ...] = ()
+    restricted: dict[str, int] = {}
+
+    def fresh_through(self, domain: Aid) -> bool:
+        """Say whether all that a domain sees is known as it is: it was read through it, or through all."""
+        return self.fresh and (not self.readers or domain in self.readers)
 
     def find(self, aid: Aid) -> CardObject | None:
         """Return the entry with this AID, or None."""

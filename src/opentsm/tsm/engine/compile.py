@@ -129,6 +129,11 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
             return (PlainCommand(gp.lock(step.application), OK, step.describe()),)
         case s.Unlock():
             return (PlainCommand(gp.unlock(step.application), OK, step.describe()),)
+        case s.RestrictDomain():
+            # EF { D9 }, system parameters of INSTALL [for registry update] (§11.5.2.3.7)
+            restrict = encode_tlv(0xEF, encode_tlv(0xD9, bytes((step.functions,))))
+            apdu = gp.install_for_registry_update(step.domain, parameters=restrict)
+            return (PlainCommand(apdu, OK, step.describe()),)
         case s.Delete():
             return (PlainCommand(gp.delete(step.aid), OK, step.describe()),)
         case a.GrantAccess() | a.RevokeAccess():

@@ -24,7 +24,6 @@ from opentsm.tsm.kernel.ids import InstanceId
 
 replace = msgspec.structs.replace
 V = TypeVar("V")
-MAX_STATUS_PAGES = 64  # a card that never comes to the end of its registry is not asked for ever more
 
 
 def _with(mapping: dict[str, V], aid: Aid, value: V) -> dict[str, V]:
@@ -100,7 +99,9 @@ def _confirmed(  # noqa: PLR0912 - one case a step
         case s.Unlock():
             return _change_state(observed, step.application, clear_bits=LOCKED)
         case s.Delete():
-            return _gone(observed, (step.aid,))
+            return gone(observed, (step.aid,))
+        case s.RestrictDomain():
+            return replace(observed, restricted=_with(observed.restricted, step.domain, step.functions))
         case s.TopUp():
             return _transaction(observed, step, "applied")
         case _:
@@ -169,7 +170,8 @@ def _transaction(observed: ObservedContent, step: s.TopUp, outcome: str) -> Obse
     )
 
 
-def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
+def gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
+    """Return the content without objects that are not on the card any more, and what was known of them."""
     for aid in aids:
         observed = replace(
             observed,
@@ -178,6 +180,7 @@ def _gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
             personalization=_without(observed.personalization, aid),
             contactless=_without(observed.contactless, aid),
             built=_without(observed.built, aid),
+            restricted=_without(observed.restricted, aid),
         )
     return observed
 
@@ -229,58 +232,6 @@ def adopt(
     present = {entry.aid.hex().upper() for entry in observed.objects}
     noted = {aid: digest for aid, digest in known.items() if aid in present} | observed.built
     return replace(observed, built=noted)
-
-
-def read(
-    observed: ObservedContent,
-    objects: tuple[CardObject, ...],
-    *,
-    through: Aid,
-    complete: bool,
-    card_state: int | None,
-    free_memory: int | None,
-    more: bool = False,
-) -> ObservedContent:
-    """Return the content after the card's registry was read through one security domain.
-
-    Entries that were seen through another domain stay, unless they lie below this one, which shows its whole
-    hierarchy; what vanished takes its facts with it. An incomplete reading leaves the content stale; if the
-    card has `more` than it was asked for, it is asked for more pages next time. A reading that broke off says
-    nothing about how many there are.
-    """
-    if not complete:
-        pages = min(observed.status_pages * 2, MAX_STATUS_PAGES) if more else observed.status_pages
-        return replace(observed, fresh=False, status_pages=pages)
-    kept = tuple(
-        o
-        for o in observed.objects
-        if o.seen_through not in (None, through) and not _below(observed, o, through)
-    )
-    seen = {o.aid for o in objects}
-    vanished = [o.aid for o in observed.objects if o.aid not in seen and o not in kept]
-    observed = _gone(observed, vanished)
-    merged = (*(o for o in kept if o.aid not in seen), *objects)
-    return replace(
-        observed,
-        objects=merged,
-        fresh=True,
-        # only the issuer security domain, or one with Global Registry, shows the card's state
-        card_state=observed.card_state if card_state is None else card_state,
-        free_memory=observed.free_memory if free_memory is None else free_memory,
-    )
-
-
-def _below(observed: ObservedContent, entry: CardObject, domain: Aid) -> bool:
-    """Say whether an entry is associated with a domain, directly or through others (GPCS 2.3.1 §7.2)."""
-    passed: set[Aid] = set()
-    above = entry.security_domain
-    while above is not None and above not in passed:
-        if above == domain:
-            return True
-        passed.add(above)
-        found = observed.find(above)
-        above = None if found is None else found.security_domain
-    return False
 
 
 def personalized(description: ServiceDescription, content: ObservedContent) -> bool:

@@ -31,7 +31,7 @@ def plan(
         PlanRefusedError: an object that OpenTSM did not put there stands in the way, or the card's state
             does not allow what is wanted.
     """
-    if not observed.fresh:
+    if not observed.fresh_through(topology.manager_sd):
         beside = activation.readings(topology) if desired is None else []
         return Plan(sessions=(managed(topology, [s.ReadRegistry(pages=observed.status_pages)]), *beside))
     if desired is None:

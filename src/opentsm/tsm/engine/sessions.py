@@ -52,6 +52,7 @@ class PlannedSession(Record, frozen=True, kw_only=True):
 
     `key_sd` is the domain whose key set opens the session: an ancestor's when keys are inherited. In a
     session with Delegated Management `tokens_by` is the party whose tokens its content commands carry.
+    `keys_from` is the party that hands the key set over, where it is not the owner's yet.
     """
 
     kind: SessionKind
@@ -61,6 +62,7 @@ class PlannedSession(Record, frozen=True, kw_only=True):
     kvn: int
     steps: tuple[s.Step, ...]
     tokens_by: TenantId | None = None
+    keys_from: TenantId | None = None
 
 
 def managed(topology: Topology, steps: Iterable[s.Step]) -> PlannedSession:

@@ -189,6 +189,17 @@ class Delete(Record, frozen=True, kw_only=True, tag="delete"):
         return f"delete {self.kind.value.lower().replace('_', ' ')} {self.aid}"
 
 
+class RestrictDomain(Record, frozen=True, kw_only=True, tag="restrict_domain"):
+    """Take functions away from a security domain (Restrict parameter, GPCS 2.3.1 Table 11-53), for good."""
+
+    changes: ClassVar[bool] = True
+    domain: Aid
+    functions: int
+
+    def describe(self) -> str:
+        return f"restrict {self.domain} (functions {self.functions:02X})"
+
+
 class TopUp(Record, frozen=True, kw_only=True, tag="top_up"):
     """Credit a purse, once: `transaction` is 8 bytes in hex, `amount` in minor units."""
 
@@ -249,6 +260,7 @@ Step = (
     | Lock
     | Unlock
     | Delete
+    | RestrictDomain
     | TopUp
     | ProbeKeys
     | ProbePersonalization

@@ -14,6 +14,7 @@ from opentsm.tsm.domain.card_content import (
     ServiceDescription,
 )
 from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import readings
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
 
@@ -31,7 +32,7 @@ def entry(aid: Aid, through: Aid = ISD, state: int = 0x07) -> CardObject:
 def read(
     observed: ObservedContent, *objects: CardObject, complete: bool = True, more: bool = False
 ) -> ObservedContent:
-    return c.read(
+    return readings.read(
         observed, objects, through=ISD, complete=complete, card_state=0x0F, free_memory=1000, more=more
     )
 
@@ -62,7 +63,7 @@ def test_read_when_the_card_always_has_more_is_not_asked_for_more_than_the_most_
     seen = ObservedContent()
     for _ in range(20):
         seen = read(seen, entry(APP), complete=False, more=True)
-    assert seen.status_pages == c.MAX_STATUS_PAGES
+    assert seen.status_pages == readings.MAX_STATUS_PAGES
 
 
 def test_read_when_it_broke_off_asks_for_as_many_pages_as_before() -> None:
@@ -119,3 +120,50 @@ def test_used_by_when_a_load_file_is_there_already_names_it_with_its_digest() ->
         (ELF, ObjectKind.LOAD_FILE, "00" * 32),
     ]
     assert c.used_by([s.Lock(application=APP)], description) == []
+
+
+def domain_entry(aid: Aid, privileges: int, kind: ObjectKind = ObjectKind.SECURITY_DOMAIN) -> CardObject:
+    return CardObject(aid=aid, kind=kind, state=0x0F, privileges=privileges, seen_through=aid)
+
+
+CENTRAL = domain_entry(DOMAIN, 0x80C000)
+PARTY = domain_entry(OTHER_SD, 0x80C000)
+WHOLE = domain_entry(ISD, 0x9ADC00, ObjectKind.ISSUER_SECURITY_DOMAIN)
+
+
+def through(observed: ObservedContent, *objects: CardObject) -> ObservedContent:
+    """Read through the first of the objects, a domain."""
+    return readings.read(
+        observed, objects, through=objects[0].aid, complete=True, card_state=None, free_memory=None
+    )
+
+
+def test_read_when_a_domain_sees_its_own_only_then_fresh_for_it_alone() -> None:
+    seen = through(ObservedContent(), CENTRAL)
+    assert seen.fresh_through(DOMAIN) and not seen.fresh_through(OTHER_SD) and not seen.fresh_through(ISD)
+    both = through(seen, PARTY)
+    assert both.fresh_through(DOMAIN) and both.fresh_through(OTHER_SD) and not both.fresh_through(ISD)
+    assert {one.aid for one in both.objects} == {DOMAIN, OTHER_SD}
+
+
+def test_read_when_a_domain_sees_everything_then_fresh_for_all_and_what_it_lacks_is_gone() -> None:
+    seen = through(through(ObservedContent(), PARTY), WHOLE, CENTRAL)
+    assert seen.fresh_through(DOMAIN) and seen.fresh_through(OTHER_SD) and seen.fresh_through(ISD)
+    assert seen.find(OTHER_SD) is None
+    # a reading of less afterwards makes nothing less fresh
+    assert through(seen, CENTRAL).fresh_through(OTHER_SD)
+
+
+def test_read_when_the_issuers_domain_has_one_byte_of_privileges_then_it_sees_everything() -> None:
+    """Card Specification 2.1.1 has no Global Registry: the issuer security domain shows all."""
+    old = domain_entry(ISD, 0x9A0000, ObjectKind.ISSUER_SECURITY_DOMAIN)
+    assert through(ObservedContent(), old).fresh_through(DOMAIN)
+    blind = domain_entry(ISD, 0x9AC000, ObjectKind.ISSUER_SECURITY_DOMAIN)
+    assert not through(ObservedContent(), blind).fresh_through(DOMAIN)
+
+
+def test_doubt_then_nothing_is_fresh_for_anybody() -> None:
+    seen = through(through(ObservedContent(), PARTY), CENTRAL)
+    doubtful = c.doubt(seen, s.Delete(aid=APP, kind=ObjectKind.APPLICATION))
+    assert not doubtful.fresh_through(DOMAIN) and not doubtful.fresh_through(OTHER_SD)
+    assert not through(doubtful, CENTRAL).fresh_through(OTHER_SD)

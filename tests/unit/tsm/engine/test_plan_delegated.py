@@ -32,6 +32,7 @@ from opentsm.tsm.domain.card_content import (
     ObservedContent,
 )
 from opentsm.tsm.engine import content as c
+from opentsm.tsm.engine import readings
 from opentsm.tsm.engine.plan import plan
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.errors import PlanRefusedError
@@ -203,7 +204,7 @@ def test_authorised_deployment_when_the_card_is_blank_is_all_the_providers() -> 
 
 def test_reading_when_made_through_the_domain_above_shows_what_vanished_below() -> None:
     seen = replace(BLANK.objects[-1], seen_through=CENTRAL)
-    read = c.read(DEPLOYED, (seen,), through=CENTRAL, complete=True, card_state=None, free_memory=None)
+    read = readings.read(DEPLOYED, (seen,), through=CENTRAL, complete=True, card_state=None, free_memory=None)
     assert {entry.aid for entry in read.objects} == {ISD, CENTRAL}
 
 
@@ -216,7 +217,7 @@ def test_reading_when_made_through_one_domain_keeps_what_lies_elsewhere() -> Non
         seen_through=ISD,
     )
     before = replace(DEPLOYED, objects=(*DEPLOYED.objects, elsewhere), card_state=0x0F)
-    read = c.read(before, (), through=DOMAIN, complete=True, card_state=None, free_memory=None)
+    read = readings.read(before, (), through=DOMAIN, complete=True, card_state=None, free_memory=None)
     assert elsewhere in read.objects
     assert read.card_state == 0x0F
     assert read.find(APP) is None

@@ -23,7 +23,7 @@ from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import Renewal, ServiceInstance
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.sessions import PlannedSession, Topology
+from opentsm.tsm.engine.sessions import PlannedSession, SessionKind, Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, OperationId, SeId, TenantId
 from opentsm.tsm.ports.peer import ServiceMaterial
@@ -117,6 +117,22 @@ class Case:
     def topology(self, profile: SeProfile) -> Topology:
         """Return who manages this card."""
         return topology(self.se, profile, self.provider_id, self.arrangement)
+
+    def giver(self, session: PlannedSession, profile: SeProfile) -> TenantId | None:
+        """Return the party that hands over the key set of a session; None when its owner has it."""
+        if session.keys_from is not None:
+            return session.keys_from
+        topology = self.topology(profile)
+        temporary = session.owner_id != topology.manager_id and session.kvn == topology.temporary_kvn
+        return topology.manager_id if temporary and session.kind is SessionKind.SECURE_CHANNEL else None
+
+    def foreign_kvns(self, domain: Aid, profile: SeProfile) -> tuple[int, ...]:
+        """Return the key versions of the domains above one, which it shows as if they were its own."""
+        if domain == self.se.isd_aid:
+            return ()
+        arranged = {} if self.arrangement is None else {one.aid: one for one in self.arrangement.domains}
+        managers = () if domain in arranged else (self.topology(profile).manager_kvn,)
+        return (self.se.isd_kvn, *managers)
 
     @property
     def renewal(self) -> Renewal | None:

@@ -23,7 +23,6 @@ from opentsm.tsm.domain.service import InstanceEvent
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
-from opentsm.tsm.engine.plan import plan
 from opentsm.tsm.engine.sessions import Plan, SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
@@ -38,6 +37,7 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
+from opentsm.tsm.roles.hub.arrangements.next_plan import next_plan
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
@@ -45,7 +45,14 @@ from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.milestones import begun, milestone
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
 from opentsm.tsm.roles.hub.services import HubServices
-from opentsm.tsm.roles.hub.settling import card_failure, changed, disputed_receipts, refusal, settle
+from opentsm.tsm.roles.hub.settling import (
+    card_failure,
+    changed,
+    disputed_receipts,
+    refusal,
+    settle,
+    with_isd_keys,
+)
 from opentsm.tsm.roles.hub.starting import Starting
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import request_of
@@ -160,8 +167,9 @@ class Conductor:
 
     def _take_in(self, case: Case, planned: Plan, report: SegmentReport, stopped: StopReason | None) -> None:
         session = planned.sessions[case.operation.session]
-        foreign = (case.se.isd_kvn, case.topology(self._profile(case)).manager_kvn)
+        foreign = case.foreign_kvns(session.selected, self._profile(case))
         case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=foreign)
+        case.se = with_isd_keys(case.se, session, report)
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
         if case.instance is not None and report.kept:
@@ -262,18 +270,17 @@ class Conductor:
         session = planned.sessions[index]
         profile = self._profile(case)
         handover = b""
-        topology = case.topology(profile)
-        if session.owner_id != topology.manager_id and session.kvn == topology.temporary_kvn:
-            issuer = self._s.peers.segment_owner(topology.manager_id)
-            point = await self._owner(planned, index).transport_point(topology.manager_id)
-            handover = await issuer.hand_over(
+        giver = case.giver(session, profile)
+        if giver is not None:
+            point = await self._owner(planned, index).transport_point(giver)
+            handover = await self._s.peers.segment_owner(giver).hand_over(
                 case.se.id, session.key_sd, session.kvn, session.owner_id, point
             )
         request = SegmentRequest(
             segment_id=self._segment_id(case, index),
             operation_id=case.operation.id,
             se_id=case.se.id,
-            issuer_id=topology.manager_id,
+            issuer_id=giver or case.topology(profile).manager_id,
             profile=case.se.profile,
             session=session,
             instance_id=case.instance.id if case.instance else None,
@@ -300,7 +307,7 @@ class Conductor:
         if way_wanted(case):
             await self._ledger.give_way(case)
             return
-        made = plan(case.desired(), case.content, case.topology(self._profile(case)), case.claims)
+        made = next_plan(case, self._profile(case), self._s.rights)
         refused = case.operation.refused
         if made.changes_card() and refused is not None:
             if refused.step in _first_changes(made):

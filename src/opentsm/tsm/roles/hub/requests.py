@@ -29,6 +29,7 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
+from opentsm.tsm.roles.hub.configuring import Configuring
 from opentsm.tsm.roles.hub.herald import tell_cancelled
 from opentsm.tsm.roles.hub.mandate import check_border, check_state, may_see, require
 from opentsm.tsm.roles.hub.new_instances import NewInstance, add_instance, new_instance
@@ -47,7 +48,7 @@ _TRIES = 3
 MAX_AMOUNT = 0x7FFFFFFF
 
 
-class Requests(Renewals):
+class Requests(Configuring, Renewals):
     """The hub's door for service providers, issuers and operators."""
 
     def once(self, claim: Claim) -> "Requests":

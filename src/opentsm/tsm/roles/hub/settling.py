@@ -10,7 +10,8 @@ from opentsm.card.gp.status_words import look_up
 from opentsm.tsm.domain.card_content import STALE, UNKNOWN, ObservedContent
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
-from opentsm.tsm.engine import activation
+from opentsm.tsm.domain.secure_element import SecureElement
+from opentsm.tsm.engine import activation, readings
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import PlannedSession
@@ -57,7 +58,7 @@ def settle(
     if registry is None:
         return content
     whole = _reading_done(session, report)
-    return c.read(
+    return readings.read(
         content,
         registry.objects,
         through=registry.seen_through,
@@ -66,6 +67,15 @@ def settle(
         free_memory=registry.free_memory,
         more=whole and not registry.complete,
     )
+
+
+def with_isd_keys(se: SecureElement, session: PlannedSession, report: SegmentReport) -> SecureElement:
+    """Return the secure element with the key version that its issuer security domain has by now."""
+    for step, outcome in zip(session.steps, report.steps, strict=True):
+        if outcome.done and isinstance(step, s.ReplaceKeys | s.ProveKeys) and step.domain == se.isd_aid:
+            kvn = step.new_kvn if isinstance(step, s.ReplaceKeys) else step.kvn
+            se = replace(se, isd_kvn=kvn)
+    return se
 
 
 def _reading_done(session: PlannedSession, report: SegmentReport) -> bool:

@@ -149,7 +149,7 @@ class Starting:
         content, instance = case.content, case.instance
         if case.operation.changed_card:  # it goes on
             return
-        if case.operation.type is OperationType.AUDIT:
+        if case.operation.type in (OperationType.AUDIT, OperationType.CONFIGURE):
             content = replace(content, fresh=False)
         if instance is not None and case.operation.type in _RENEWING:
             content = c.adopt(content, instance.description, case.claims)

@@ -1,0 +1,50 @@
+"""The next plan of an operation: for a service, a reading, or the building of an arrangement; permitted."""
+
+from collections.abc import Mapping
+
+from opentsm.card.gp.se_rights import Rights
+from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.arrangement import Arrangement
+from opentsm.tsm.domain.operation import OperationType
+from opentsm.tsm.engine.configure import configure
+from opentsm.tsm.engine.plan import plan
+from opentsm.tsm.engine.sessions import Plan
+from opentsm.tsm.kernel.errors import PlanRefusedError
+from opentsm.tsm.roles.hub.arrangements.permission import Permission
+from opentsm.tsm.roles.hub.case import Case
+
+
+def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> Plan:
+    """Return what is to be done next, after every session of it was found to be allowed.
+
+    Raises:
+        PlanRefusedError: the card's content, or the arrangement, does not allow what is wanted.
+    """
+    topology = case.topology(profile)
+    arrangement = case.arrangement
+    if arrangement is None:
+        if case.operation.type is OperationType.CONFIGURE:
+            raise PlanRefusedError("The secure element has no arrangement that could be built.")
+        return plan(case.desired(), case.content, topology, case.claims)
+    allowed = _rights(arrangement, rights)
+    if case.operation.type is OperationType.CONFIGURE:
+        restrictions = {one.name: allowed.restriction(one.role) for one in arrangement.domains}
+        made = configure(arrangement, case.content, topology, case.se.issuer_id, restrictions)
+    else:
+        made = plan(case.desired(), case.content, topology, case.claims)
+    Permission(
+        arrangement,
+        allowed,
+        issuer_id=case.se.issuer_id,
+        provider_id=case.provider_id,
+        observed=case.content,
+    ).check(made)
+    return made
+
+
+def _rights(arrangement: Arrangement, rights: Mapping[int, Rights]) -> Rights:
+    """Return the rights of an arrangement's configuration; without them nothing is allowed."""
+    found = rights.get(arrangement.configuration)
+    if found is None:
+        raise PlanRefusedError(f"The rights of configuration {arrangement.configuration} are not known.")
+    return found
