@@ -36,7 +36,7 @@ class FigureBench(Bench):
 
     def __init__(self, dsn: str, directory: Path, number: int, *, services: bool = False) -> None:
         super().__init__(dsn, directory, PROFILES[number])
-        self.number = number
+        self.configuration = number
         self.services = services
         self.third, self.mno = TenantId(self.world.new_id()), TenantId(self.world.new_id())
 
@@ -57,14 +57,14 @@ class FigureBench(Bench):
 
     def figure(self) -> NewArrangement:
         """Describe the arrangement."""
-        if self.number == 500:
+        if self.configuration == 500:
             top = ArrangedDomain(name="Central SD", role="Central SD", aid=ISD, holder_id=HUB, kvn=0x21)
             return NewArrangement(name="figure", configuration=500, domains=(top,), place=CENTRAL_PLACE)
         own = ProviderPlace(mode=ContentMode.AUTHORIZED, under="Third-party SD", role="SP SD")
         holders = {CENTRAL: ("Central SD", HUB)}
-        if self.number != 700:
+        if self.configuration != 700:
             holders[MNO] = ("MNO SD", self.mno)
-        if self.number != 600:
+        if self.configuration != 600:
             holders[THIRD] = ("Third-party SD", self.third)
         if self.services:
             holders |= {MDPH: ("MDPH SD", self.issuer), CA: ("CA SD", self.mno)}
@@ -75,10 +75,10 @@ class FigureBench(Bench):
         )
         return NewArrangement(
             name="figure",
-            configuration=self.number,
+            configuration=self.configuration,
             domains=(top, *below),
             place=CENTRAL_PLACE,
-            places={} if self.number == 600 else {self.third: own},
+            places={} if self.configuration == 600 else {self.third: own},
         )
 
     async def configure(self) -> Operation:

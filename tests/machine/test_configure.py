@@ -65,7 +65,7 @@ async def assert_built(bench: FigureBench, operation: Operation, where: str = ""
         assert one.kvn in held[one.aid], (where, one.name)
         shown = content.find(one.aid)
         # Card Specification 2.1.1 shows one byte of them
-        mask = 0xFF0000 if bench.number == 500 else 0xFFFFFF
+        mask = 0xFF0000 if bench.configuration == 500 else 0xFFFFFF
         assert shown is not None and shown.privileges == entry.privileges & mask, (where, one.name)
         if one.parent:
             assert entry.privileges == one.privileges and entry.state == 0x0F, (where, one.name)
