@@ -66,7 +66,12 @@ class View:
         return self.may_delegate(self.description.sd_aid)
 
     def may_delegate(self, domain: Aid) -> bool:
-        """Say whether a domain of the instance's works with Delegated Management, or will when it is made."""
+        """Say whether a domain of the instance's works with Delegated Management, or will when it is made.
+
+        Where nobody here has the domain's keys, the manager does what it may do as the domain above.
+        """
+        if self.desired.keys_elsewhere:
+            return False
         entry = self.observed.find(domain)
         held = self.topology.domain_privileges if entry is None else entry.privileges
         delegating = self.topology.mode is ContentMode.DELEGATED

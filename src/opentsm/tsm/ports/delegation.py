@@ -38,12 +38,12 @@ class ReceiptRequest(Record, frozen=True, kw_only=True):
     """What the card answered to the commands of a token request, in their order.
 
     `answers` are R-APDUs in hex after the secure channel was taken off; of a load that of its last LOAD.
-    Empty: no answer came, whether the card took the command is not known.
+    Empty: no answer came, whether the card took the command is not known. None: nothing is told of it yet.
     """
 
     request_id: str
     provider_id: TenantId
-    answers: tuple[str, ...]
+    answers: tuple[str | None, ...]
 
 
 class ReceiptAnswer(Record, frozen=True, kw_only=True):
@@ -96,6 +96,10 @@ class Tokens(Protocol):
 
     async def last_counter(self, owner_id: TenantId, se_id: SeId) -> int | None:
         """Return the highest confirmation counter that was verified on a secure element."""
+        ...
+
+    async def issuer_for(self, provider_id: TenantId, se_id: SeId) -> TenantId | None:
+        """Return who issued a provider's newest token on a secure element."""
         ...
 
     async def on_secure_element(self, owner_id: TenantId, se_id: SeId, limit: int) -> Sequence[Token]:

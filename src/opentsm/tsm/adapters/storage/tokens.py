@@ -36,6 +36,7 @@ class PostgresTokens:
                 token.position,
                 token.number,
                 token.se_id,
+                token.provider_id,
                 token.state.value,
                 token.counter,
                 document(token, "sealed_command"),
@@ -64,6 +65,11 @@ class PostgresTokens:
         """Return the highest confirmation counter that was verified on a secure element."""
         row = await self._session.row(_SQL["last_counter"], owner_id, se_id)
         return None if row is None else int(row["counter"])
+
+    async def issuer_for(self, provider_id: TenantId, se_id: SeId) -> TenantId | None:
+        """Return who issued a provider's newest token on a secure element."""
+        row = await self._session.row(_SQL["issuer_for"], provider_id, se_id)
+        return None if row is None else TenantId(row["owner_id"])
 
     async def on_secure_element(self, owner_id: TenantId, se_id: SeId, limit: int) -> Sequence[Token]:
         """Return the newest tokens for a secure element, newest first."""

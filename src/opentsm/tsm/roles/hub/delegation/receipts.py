@@ -63,7 +63,7 @@ class Receipts:
         open_ones = [
             (token, answer)
             for token, answer in zip(tokens, request.answers, strict=True)
-            if token.state is TokenState.ISSUED
+            if answer is not None and token.state is TokenState.ISSUED
         ]
         settled, reasons = [], []
         for token, answer in open_ones:
