@@ -36,7 +36,7 @@ PROVIDERS_KEYS = {
     *("PUT /v1/domain-master-keys/{index:str}", "PUT /v1/transport-keys/{index:str}"),
     *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
 }
-CALLS = {"GET /v1/webhooks", "GET /v1/deliveries"}
+CALLS = {"GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/campaigns"}
 OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
 # A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
 KNOWN_ELEMENT = {
@@ -152,6 +152,12 @@ class Belongings:
             "POST /v1/instances": {"service_id": own["service_id"], "se_id": own["se_id"], "data": {}},
             "POST /v1/instances/{instance_id:str}/top-ups": {"amount": 100},
             "POST /v1/instances/{instance_id:str}/{change:str}": {},
+            "POST /v1/campaigns": {
+                "name": "mine",
+                "type": "SUSPEND",
+                "selection": {"listed": True},
+                "members": [own["instance_id"]],
+            },
             "POST /gp/seram/handshake": {"secureElements": [{"seType": "eSE", "seId": self.cin}]},
             "POST /gp/seram/remoteManagement": {"localAgentStatus": status},
             f"POST {SPTSM}/services": {"name": "mine"},
@@ -311,6 +317,9 @@ async def furnish(api: ApiBench) -> Belongings:
         "provider", "/v1/webhooks", {"url": f"https://8.8.8.8/{MARK}", "events": ["instance.*"]}
     )
     assert hook.status_code == 201, hook.text
+    campaign = {"name": MARK, "type": "SUSPEND", "selection": {"listed": True}, "by_hand": True}
+    listed = await api.post("provider", "/v1/campaigns", {**campaign, "members": [instance.id]})
+    assert listed.status_code == 201, listed.text
     ping = await api.post("provider", f"/v1/webhooks/{hook.json()['id']}/pings")
     token = (await api.get("provider", "/v1/tokens")).json()["items"][0]
     profile = str((await api.get("shelf", f"{SPTSM}/secure-component-profiles")).json()[0]["id"])
@@ -345,6 +354,8 @@ async def furnish(api: ApiBench) -> Belongings:
             "personalizationScriptId": script,
             "device_id": device_id,
             "webhook_id": str(hook.json()["id"]),
+            "campaign_id": str(listed.json()["id"]),
+            "move": "cancellations",
             "delivery_id": str(ping.json()["id"]),
             "prepared_id": "prepared",
             "network_operator_id": str(operator.json()["id"]),
@@ -408,6 +419,7 @@ async def picture(api: ApiBench, owned: Belongings) -> list[str]:
         ("provider", f"/v1/instances/{own['instance_id']}"),
         ("provider", f"/v1/operations/{own['operation_id']}"),
         ("provider", "/v1/operations"),
+        ("provider", f"/v1/campaigns/{own['campaign_id']}"),
         *(
             ("shelf", f"{SPTSM}/{name}")
             for name in ("services", "application-configs", "executable-load-files")

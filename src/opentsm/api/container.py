@@ -14,6 +14,7 @@ from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk
+from opentsm.tsm.roles.hub.campaigns.desk import Campaigns
 from opentsm.tsm.roles.hub.conversations.deploying import Deploying
 from opentsm.tsm.roles.hub.conversations.desk import Conversations
 from opentsm.tsm.roles.hub.conversations.looking import Looking
@@ -127,6 +128,11 @@ class ApiContainer(Protocol):
     @property
     def profiles(self) -> Mapping[str, SeProfile]:
         """Return the known kinds of cards."""
+        ...
+
+    @property
+    def campaigns(self) -> Campaigns:
+        """Return the use cases about campaigns."""
         ...
 
     @property

@@ -31,6 +31,8 @@ from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, ArrangementServices
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
+from opentsm.tsm.roles.hub.campaigns.desk import Campaigns
+from opentsm.tsm.roles.hub.campaigns.ticking import Ticker
 from opentsm.tsm.roles.hub.conductor import Conductor
 from opentsm.tsm.roles.hub.conversations.deploying import Deploying
 from opentsm.tsm.roles.hub.conversations.desk import Conversations
@@ -52,7 +54,7 @@ from opentsm.tsm.roles.hub.registry.import_work import ImportWork
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
-from opentsm.tsm.roles.hub.services import ADVANCE, WIPE, HubServices
+from opentsm.tsm.roles.hub.services import ADVANCE, CAMPAIGN_TICK, WIPE, HubServices
 from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
@@ -88,6 +90,7 @@ class Container:
     registry: Registry
     imports: Imports
     webhooks: Webhooks
+    campaigns: Campaigns
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
@@ -109,6 +112,7 @@ class Container:
             registry=self.registry.once(claim),
             imports=self.imports.once(claim),
             webhooks=self.webhooks.once(claim),
+            campaigns=self.campaigns.once(claim),
         )
 
     def on_condition(self, condition: Unchanged) -> "Container":
@@ -177,7 +181,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         profiles=profiles,
         rights=rights,
     )
-    conductor = Conductor(hub)
+    conductor, requests = Conductor(hub), Requests(hub)
     onboarding = Onboarding(
         storage=storage,
         world=world,
@@ -202,7 +206,7 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         world=world,
         notifier=notifier,
         profiles=profiles,
-        requests=Requests(hub),
+        requests=requests,
         conversations=Conversations(hub),
         naming=Naming(hub),
         looking=Looking(hub),
@@ -228,11 +232,13 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         registry=Registry(hub),
         imports=Imports(imports),
         webhooks=Webhooks(calls),
+        campaigns=Campaigns(hub),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
             IMPORT: lambda body: ImportWork(imports).advance(ImportId(body["import"])),
             WIPE: lambda body: onboarding.go_on_wiping(TenantId(body["party"]), TenantId(body["by"])),
+            CAMPAIGN_TICK: Ticker(hub, requests).handle,
         },
         write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),
         verify_audit=lambda: verify_audit(storage, hub.keystore),

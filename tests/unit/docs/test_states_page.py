@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from opentsm.tsm.domain.campaign import CAMPAIGN_STATES, CampaignState
 from opentsm.tsm.domain.card_content import Stage
 from opentsm.tsm.domain.device_call import LEGAL_CALLS
 from opentsm.tsm.domain.operation import OPERATION_STATES, OperationState
@@ -18,6 +19,7 @@ from opentsm.tsm.kernel.transitions import TransitionTable
 
 PAGE = Path(__file__).parents[3] / "docs/reference/states.md"
 TABLES: dict[str, tuple[TransitionTable[Enum, Enum], type[Enum]]] = {
+    "campaign": (CAMPAIGN_STATES, CampaignState),  # type: ignore[dict-item]
     "operation": (OPERATION_STATES, OperationState),  # type: ignore[dict-item]
     "service-instance": (INSTANCE_STATES, InstanceState),  # type: ignore[dict-item]
     "secure-element": (SE_STATES, SeState),  # type: ignore[dict-item]

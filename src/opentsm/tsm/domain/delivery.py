@@ -9,6 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 from enum import Enum
 
+from opentsm.tsm.domain.campaign import CANARY_PASSED, TOLD
 from opentsm.tsm.domain.operation import ENDED
 from opentsm.tsm.domain.registry import RegistryEvent
 from opentsm.tsm.domain.secure_element import SeState
@@ -33,6 +34,7 @@ _INSTANCE_EVENTS = tuple(
     f"instance.{state.name.lower()}" for state in InstanceState if state not in _NEVER_REACHED
 )
 _SE_EVENTS = tuple(f"secure-element.{state.value.lower()}" for state in SeState)
+_CAMPAIGN_EVENTS = (CANARY_PASSED, *(f"campaign.{state.value.lower()}" for state in TOLD))
 _CONVERSATION_EVENTS = ("conversation.opened", "conversation.script-ended")
 # what happens around a service, outside any card (GlobalPlatform Messaging, service environment change)
 _UNTOLD = (RegistryEvent.REGISTERED, RegistryEvent.SE_ASSIGNED, RegistryEvent.DATA_CHANGED)
@@ -42,6 +44,7 @@ _ENVIRONMENT_EVENTS = tuple(
 EVENT_TYPES = tuple(
     sorted(
         (
+            *_CAMPAIGN_EVENTS,
             *_CONVERSATION_EVENTS,
             *_ENVIRONMENT_EVENTS,
             *_INSTANCE_EVENTS,
@@ -50,7 +53,14 @@ EVENT_TYPES = tuple(
         )
     )
 )
-EVENT_GROUPS = ("conversation.*", "environment.*", "instance.*", "operation.*", "secure-element.*")
+EVENT_GROUPS = (
+    "campaign.*",
+    "conversation.*",
+    "environment.*",
+    "instance.*",
+    "operation.*",
+    "secure-element.*",
+)
 
 
 class TargetKind(Enum):

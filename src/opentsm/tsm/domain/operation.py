@@ -5,7 +5,7 @@ from enum import Enum
 
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.kernel.documents import Record
-from opentsm.tsm.kernel.ids import DeviceId, InstanceId, OperationId, SeId, TenantId
+from opentsm.tsm.kernel.ids import CampaignId, DeviceId, InstanceId, OperationId, SeId, TenantId
 from opentsm.tsm.kernel.transitions import TransitionTable
 
 
@@ -120,6 +120,7 @@ class Operation(Record, frozen=True, kw_only=True):
     of the session in work; `progress` is how far it ever was, in percent.
     `refused_step` is the step a card refused, to tell a second refusal from a first.
     `gives_way` is the report of loss that asked this operation for its turn.
+    `campaign_position` is which member of its campaign it is for.
     `parameters` hold only what may be shown. `start_state` and `end_state` are its instance's when it began
     to work and when it ended; `changed_card` is True when the card was, or may have been, changed.
     """
@@ -144,6 +145,8 @@ class Operation(Record, frozen=True, kw_only=True):
     end_state: InstanceState | None = None
     cancel_requested: bool = False
     gives_way: OperationId | None = None
+    campaign_id: CampaignId | None = None
+    campaign_position: int = 0
     device_id: DeviceId | None = None
     traffic: Traffic = Traffic()
     result: dict[str, str | int] = {}

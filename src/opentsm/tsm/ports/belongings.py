@@ -28,6 +28,8 @@ class Belonging(Enum):
     ARRANGEMENTS = "arrangements"
     ENROLMENT_CODES = "enrolment_codes"
     DEVICES = "devices"
+    CAMPAIGN_MEMBERS = "campaign_members"
+    CAMPAIGNS = "campaigns"
     IDEMPOTENCY_KEYS = "idempotency_keys"
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
+from opentsm.tsm.ports import campaign_repositories as cp
 from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
@@ -46,6 +47,7 @@ class UnitOfWork(Protocol):
     se_registry: rg.SeRegistry
     tokens: Tokens
     imports: i.Imports
+    campaigns: cp.Campaigns
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

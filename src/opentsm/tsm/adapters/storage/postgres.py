@@ -9,6 +9,7 @@ from opentsm.tsm.adapters.storage.arrangements import PostgresArrangements
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.belongings import PostgresBelongings
+from opentsm.tsm.adapters.storage.campaigns import PostgresCampaigns
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
 from opentsm.tsm.adapters.storage.conversations import PostgresConversations, PostgresServiceReferences
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
@@ -34,6 +35,7 @@ from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
+from opentsm.tsm.ports import campaign_repositories as cp
 from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
@@ -85,6 +87,7 @@ class PostgresUnitOfWork:
         self.se_registry: rg.SeRegistry = PostgresSeRegistry(session)
         self.tokens: Tokens = PostgresTokens(session)
         self.imports: i.Imports = PostgresImports(session)
+        self.campaigns: cp.Campaigns = PostgresCampaigns(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

@@ -9,6 +9,7 @@ from opentsm.tsm.domain.exchange import Command, DeviceOrder, OrderState
 from opentsm.tsm.domain.operation import OPERATION_STATES, Failure, Operation, OperationEvent
 from opentsm.tsm.kernel.documents import to_json
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.campaigns.outcomes import settle
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.credits import keep_credits
 from opentsm.tsm.roles.hub.herald import case_events, has_online_system, report, tell
@@ -102,6 +103,7 @@ class Ledger:
                 replace(case.se, active_operation_id=None if active == case.operation.id else active)
             )
             await self._store(tx, case)
+            await settle(tx, case.operation)
             if reported:
                 await report(tx, self._s.world, case.operation, case.instance)
             following = await tx.operations.next_queued(case.se.id)

@@ -119,6 +119,7 @@ class _ClaimingWork:
         self.se_registry = tx.se_registry
         self.tokens = tx.tokens
         self.imports = tx.imports
+        self.campaigns = tx.campaigns
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from opentsm.tsm.domain.operation import NORMAL_PRIORITY, Operation, OperationType
+from opentsm.tsm.domain.campaign import Place
+from opentsm.tsm.domain.operation import BULK_PRIORITY, NORMAL_PRIORITY, Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
 from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal
@@ -26,8 +27,15 @@ class Origin:
 class Requesting:
     """Use cases that ask for operations."""
 
-    def __init__(self, services: HubServices) -> None:
+    def __init__(self, services: HubServices, place: Place | None = None) -> None:
+        """Say what to work with.
+
+        Args:
+            services: ports and card profiles.
+            place: the member of a campaign for which operations are asked for.
+        """
         self._s = services
+        self._place = place
 
     def _operation(
         self,
@@ -55,8 +63,10 @@ class Requesting:
             se_id=se_id,
             type=type_,
             instance_id=instance_id,
-            priority=priority,
+            priority=priority if self._place is None else BULK_PRIORITY,
             parameters=parameters or {},
+            campaign_id=None if self._place is None else self._place.campaign_id,
+            campaign_position=0 if self._place is None else self._place.position,
             created_at=now,
             valid_until=valid_until,
         )
@@ -66,6 +76,10 @@ class Requesting:
         details: dict[str, str | int] = {"type": operation.type.value, "secure_element": operation.se_id}
         if origin is not None and origin.caller_id:
             details["caller"] = origin.caller_id
+        if operation.campaign_id is not None:
+            details["campaign"] = operation.campaign_id
+            position = operation.campaign_position
+            await tx.campaigns.open_member(operation.campaign_id, position, operation.id)
         await tx.audit.append(
             operation.tenant_id,
             actor=operation.tenant_id if origin is None else origin.device_id,

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.campaign import Place
 from opentsm.tsm.domain.operation import (
     ENDED,
     LOSS_PRIORITY,
@@ -29,6 +30,7 @@ from opentsm.tsm.kernel.errors import (
 )
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId
 from opentsm.tsm.ports.repositories import InstanceFilter, OperationFilter, Page
+from opentsm.tsm.roles.hub.campaigns.outcomes import settle
 from opentsm.tsm.roles.hub.configuring import Configuring
 from opentsm.tsm.roles.hub.herald import tell_cancelled
 from opentsm.tsm.roles.hub.mandate import check_border, check_state, may_see, require
@@ -58,6 +60,10 @@ class Requests(Configuring, Renewals):
     def on_condition(self, condition: Unchanged) -> "Requests":
         """Return the same use cases for one request about an object that must not have changed."""
         return Requests(dataclasses.replace(self._s, storage=ConditionalStorage(self._s.storage, condition)))
+
+    def of_member(self, place: Place) -> "Requests":
+        """Return the same use cases for a member of a campaign."""
+        return Requests(self._s, place)
 
     async def deploy(
         self,
@@ -220,14 +226,16 @@ class Requests(Configuring, Renewals):
             await tx.commit()
         return operation
 
-    async def audit_secure_element(self, principal: Principal, se_id: SeId) -> Operation:
+    async def audit_secure_element(
+        self, principal: Principal, se_id: SeId, *, valid_until: datetime | None = None
+    ) -> Operation:
         """Ask for a fresh reading of the card's registry."""
         require(principal, TenantKind.SE_ISSUER, TenantKind.OPERATOR)
         async with self._s.storage.transaction() as tx:
             se = await tx.secure_elements.get(se_id)
             if se is None or not may_see(principal, se):
                 raise NotFoundError("There is no such secure element.")
-            operation = self._operation(principal, OperationType.AUDIT, se_id, None)
+            operation = self._operation(principal, OperationType.AUDIT, se_id, None, valid_until=valid_until)
             await self._request(tx, operation)
             await tx.commit()
         return operation
@@ -270,6 +278,7 @@ class Requests(Configuring, Renewals):
             changed = await tx.operations.save(changed)
             if changed.state in ENDED:
                 await self._call_next(tx, operation)
+                await settle(tx, changed)
                 await tell_cancelled(tx, self._s.world, changed, reported=reported)
             await tx.audit.append(
                 principal.tenant_id,

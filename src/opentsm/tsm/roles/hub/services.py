@@ -13,6 +13,7 @@ from opentsm.tsm.ports.world import World
 
 ADVANCE = "hub.advance"
 WIPE = "hub.wipe"
+CAMPAIGN_TICK = "hub.campaign-tick"
 
 
 def device_topic(se_id: str) -> str:

@@ -103,6 +103,23 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM arrangements t USING old WHERE t.id = old.id
 
+-- name: remove_campaign_members
+WITH old AS MATERIALIZED (
+    SELECT m.campaign_id, m.position FROM campaigns c CROSS JOIN LATERAL (
+        SELECT campaign_id, position FROM campaign_members WHERE campaign_id = c.id ORDER BY position LIMIT $2
+    ) AS m
+    WHERE c.tenant_id = $1 LIMIT $2
+)
+DELETE FROM campaign_members t USING old WHERE t.campaign_id = old.campaign_id AND t.position = old.position
+
+-- name: remove_campaigns
+WITH old AS MATERIALIZED (
+    SELECT id FROM campaigns WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+), counts AS (
+    DELETE FROM campaign_counts t USING old WHERE t.campaign_id = old.id
+)
+DELETE FROM campaigns t USING old WHERE t.id = old.id
+
 -- name: remove_enrolment_codes
 WITH old AS MATERIALIZED (
     SELECT digest FROM enrolment_codes WHERE document::jsonb ->> 'tenant_id' = $1 LIMIT $2 FOR UPDATE
