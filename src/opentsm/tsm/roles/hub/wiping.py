@@ -107,7 +107,7 @@ class Wiping(Parties):
         """Carry out every step until nothing is left for it; True when there was something."""
         before = removed.total()
         steps: dict[str, Callable[[Tenant], Awaitable[int]]] = {
-            "tokens": partial(self._batch, _tokens),
+            "access_tokens": partial(self._batch, _tokens),
             "operations": partial(self._batch, _operations),
             "secure_elements": self._elements,
             "instances": partial(self._batch, self._instances),
