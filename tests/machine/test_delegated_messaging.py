@@ -1,6 +1,6 @@
 """A provider's own TSM in delegated mode: it asks for tokens, and hands in the receipts of its commands."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,17 @@ from tests.machine.test_conversations import NEW, NEW_KVN, OWN_KVN, Talk
 from opentsm.card.codec.aid import Aid
 from opentsm.card.codec.apdu import CommandApdu
 from opentsm.card.gp import commands as gp
+from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.privileges import Privilege
+from opentsm.tsm.domain.conversation import Conversation
 from opentsm.tsm.domain.delegation import TokenState
 from opentsm.tsm.domain.operation import OperationState, OperationType
-from opentsm.tsm.kernel.errors import (
-    ConflictError,
-    ForbiddenError,
-    InvalidInputError,
-    NotFoundError,
-    TokenRefusedError,
-)
+from opentsm.tsm.engine import activation
+from opentsm.tsm.kernel.errors import ConflictError, NotFoundError, TokenRefusedError
 from opentsm.tsm.ports.delegation import ReceiptAnswer
-from opentsm.tsm.roles.hub.delegation.messaging import CommandStatus, DelegatedMessaging, TokensWanted
+from opentsm.tsm.roles.hub.conversations.tokens import DelegatedTokens
 
-DELETION, INSTALLATION = gp.delete(PURSE), gp.install_for_make_selectable(PURSE)
+DELETION = gp.delete(PURSE)
 
 
 @pytest.fixture
@@ -38,12 +36,22 @@ async def bench(dsn: str, tmp_path: Path) -> AsyncIterator[DelegatedBench]:
     await made.close()
 
 
-def door(bench: DelegatedBench) -> DelegatedMessaging:
-    return DelegatedMessaging(bench.conductor._s)
+def hexed(command: CommandApdu) -> str:
+    return command.to_bytes().hex().upper()
 
 
-def wanted(bench: DelegatedBench, *commands: CommandApdu, request_id: str = "call-1") -> TokensWanted:
-    return TokensWanted(bench.se_id, request_id, tuple(one.to_bytes() for one in commands))
+class Door:
+    """The hub's door for tokens, for one conversation about the provider's service."""
+
+    def __init__(self, bench: DelegatedBench, conversation: Conversation) -> None:
+        self._bench, self._conversation = bench, conversation
+        self._tokens = DelegatedTokens(bench.conductor._s)
+
+    async def issue(self, *commands: str, call: str = "call-1") -> Sequence[str]:
+        return await self._tokens.issue(self._bench.principal, self._conversation.id, call, commands)
+
+    async def verify(self, *answers: str, call: str = "call-1") -> ReceiptAnswer:
+        return await self._tokens.verify(self._bench.principal, self._conversation.id, call, answers)
 
 
 async def test_own_tsm_when_it_deletes_with_a_token_then_the_card_does_it_and_its_receipt_counts(
@@ -51,80 +59,84 @@ async def test_own_tsm_when_it_deletes_with_a_token_then_the_card_does_it_and_it
 ) -> None:
     talk = Talk(bench)
     made = await talk.begin(target=DOMAIN)
-    (command,) = await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION))
+    door = Door(bench, made)
+    (command,) = await door.issue(hexed(DELETION))
     own = SpTsm(keys_on(bench.card, DOMAIN, OWN_KVN), OWN_KVN)
     opened = await talk.say(made, *own.opening(DOMAIN))
-    raw = await talk.say(made, *own.wrapped(opened[1], CommandApdu.parse(command)))
+    raw = await talk.say(made, *own.wrapped(opened[1], CommandApdu.parse(bytes.fromhex(command))))
     (answer,) = own.checked(raw[1:])
     assert answer.sw == 0x9000
     assert bytes(PURSE) not in {one.aid for one in bench.card.image().instances}
-    status = CommandStatus(command, answer.to_bytes())
-    verified = await door(bench).verify_receipts(bench.principal, bench.se_id, "call-1", [status])
-    assert verified == ReceiptAnswer(confirmed=1)
+    receipt = answer.to_bytes().hex()
+    assert await door.verify(receipt) == ReceiptAnswer(confirmed=1)
     assert (await bench.tokens())[-1].state is TokenState.CONFIRMED
     # the same receipt for another token proves nothing
-    (again,) = await door(bench).generate_tokens(
-        bench.principal, wanted(bench, DELETION, request_id="call-2")
-    )
-    replayed = CommandStatus(again, answer.to_bytes())
-    disputed = await door(bench).verify_receipts(bench.principal, bench.se_id, "call-2", [replayed])
-    assert len(disputed.disputed) == 1
+    await door.issue(hexed(DELETION), call="call-2")
+    assert len((await door.verify(receipt, call="call-2")).disputed) == 1
     await talk.end(made)
+
+
+async def test_own_tsm_when_it_installs_with_a_token_then_what_it_installs_is_its_instances(
+    bench: DelegatedBench,
+) -> None:
+    talk = Talk(bench)
+    made = await talk.begin(target=DOMAIN)
+    (app,) = bench.description.applications
+    system = activation.system_parameters(app, bench.profiles["se-700"])
+    again = gp.install_for_install(
+        app.load_file,
+        app.module,
+        app.instance_aid,
+        Privilege(0),
+        application_parameters(system=system),
+        make_selectable=True,
+    )
+    commands = await Door(bench, made).issue(hexed(DELETION), hexed(again))
+    own = SpTsm(keys_on(bench.card, DOMAIN, OWN_KVN), OWN_KVN)
+    opened = await talk.say(made, *own.opening(DOMAIN))
+    plain = [CommandApdu.parse(bytes.fromhex(one)) for one in commands]
+    raw = await talk.say(made, *own.wrapped(opened[1], *plain))
+    answers = own.checked(raw[1:])
+    assert [one.sw for one in answers] == [0x9000, 0x9000]
+    found = await Door(bench, made).verify(*(one.to_bytes().hex() for one in answers))
+    assert found == ReceiptAnswer(confirmed=2)
+    await talk.end(made)
+    operation = await bench.requests.change(bench.principal, bench.instance_id, OperationType.TERMINATE)
+    assert (await bench.run(operation.id)).state is OperationState.SUCCEEDED
+    assert {one.aid for one in bench.card.image().instances} == bench.factory_instances
 
 
 async def test_tokens_when_asked_for_twice_under_one_name_are_the_same_and_for_others_refused(
     bench: DelegatedBench,
 ) -> None:
-    await Talk(bench).begin(target=DOMAIN)
-    first = await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION))
-    assert await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION)) == first
+    door = Door(bench, await Talk(bench).begin(target=DOMAIN))
+    first = await door.issue(hexed(DELETION))
+    assert await door.issue(hexed(DELETION)) == first
     with pytest.raises(ConflictError):
-        await door(bench).generate_tokens(bench.principal, wanted(bench, gp.delete(PURSE_PACKAGE)))
+        await door.issue(hexed(gp.delete(PURSE_PACKAGE)))
 
 
 async def test_tokens_when_nothing_of_the_service_is_meant_are_refused(bench: DelegatedBench) -> None:
-    await Talk(bench).begin(target=DOMAIN)
+    door = Door(bench, await Talk(bench).begin(target=DOMAIN))
     foreign = gp.install_for_load(Aid.from_hex("F04F54534D03"), DOMAIN, hash=bytes(32))
-    for command in (
-        foreign,
-        gp.delete(DOMAIN),
-        gp.install_for_extradition(PURSE, Aid.from_hex("F04F5453440000")),
-    ):
+    moved = gp.install_for_extradition(PURSE, Aid.from_hex("F04F5453440000"))
+    signed = gp.delete(PURSE, token=b"1" * 64)
+    for command in (foreign, moved, signed, gp.delete(DOMAIN)):
         with pytest.raises(TokenRefusedError):
-            await door(bench).generate_tokens(bench.principal, wanted(bench, command))
-    for signed in (b"", b"\x80", gp.delete(PURSE, token=b"1" * 64).to_bytes()):
+            await door.issue(hexed(command))
+    for malformed in ("", "80", "no hex"):
         with pytest.raises(TokenRefusedError):
-            await door(bench).generate_tokens(bench.principal, TokensWanted(bench.se_id, "x", (signed,)))
+            await door.issue(malformed)
 
 
-async def test_tokens_when_there_is_no_conversation_about_the_service_are_refused(
-    bench: DelegatedBench,
-) -> None:
-    with pytest.raises(TokenRefusedError, match="no conversation"):
-        await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION))
-    with pytest.raises(ForbiddenError):
-        await door(bench).generate_tokens(bench.issuer_principal, wanted(bench, DELETION))
-    operation = await bench.requests.change(bench.principal, bench.instance_id, OperationType.SUSPEND)
-    await bench.work()
-    with pytest.raises(TokenRefusedError, match="no conversation"):
-        await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION))
-    await bench.run(operation.id)
-
-
-async def test_receipts_when_of_another_request_or_no_command_are_refused(bench: DelegatedBench) -> None:
-    await Talk(bench).begin(target=DOMAIN)
-    (command,) = await door(bench).generate_tokens(bench.principal, wanted(bench, DELETION))
-    desk, lost = door(bench), CommandStatus(command, b"")
+async def test_receipts_when_of_another_request_or_too_many_are_refused(bench: DelegatedBench) -> None:
+    door = Door(bench, await Talk(bench).begin(target=DOMAIN))
+    await door.issue(hexed(DELETION))
     with pytest.raises(NotFoundError):
-        await desk.verify_receipts(bench.principal, bench.se_id, "call-9", [lost])
-    for other in (DELETION.to_bytes(), b"\x00"):
-        with pytest.raises(InvalidInputError):
-            await desk.verify_receipts(bench.principal, bench.se_id, "call-1", [CommandStatus(other, b"")])
-    with pytest.raises(ForbiddenError):
-        await desk.verify_receipts(bench.issuer_principal, bench.se_id, "call-1", [lost])
-    assert await desk.verify_receipts(bench.principal, bench.se_id, "call-1", []) == ReceiptAnswer()
-    found = await desk.verify_receipts(bench.principal, bench.se_id, "call-1", [lost])
-    assert found == ReceiptAnswer(unanswered=1)
+        await door.verify("6985", call="call-9")
+    with pytest.raises(ConflictError):
+        await door.verify("6985", "6985")
+    assert await door.verify("") == ReceiptAnswer(unanswered=1)
 
 
 async def test_instance_when_its_provider_keeps_its_keys_then_the_manager_locks_and_removes_it(

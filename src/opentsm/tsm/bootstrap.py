@@ -40,7 +40,6 @@ from opentsm.tsm.roles.hub.conversations.looking import Looking
 from opentsm.tsm.roles.hub.conversations.naming import Naming
 from opentsm.tsm.roles.hub.conversations.tokens import DelegatedTokens
 from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
-from opentsm.tsm.roles.hub.delegation.messaging import DelegatedMessaging
 from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
@@ -85,7 +84,6 @@ class Container:
     arrangements: ArrangementDesk
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
-    delegation: DelegatedMessaging
     master_keys: MasterKeys
     registry: Registry
     imports: Imports
@@ -227,7 +225,6 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
             )
         ),
         catalogue=catalogue,
-        delegation=DelegatedMessaging(hub),
         master_keys=MasterKeys(storage, ring.of),
         registry=Registry(hub),
         imports=Imports(imports),

@@ -98,10 +98,6 @@ class Tokens(Protocol):
         """Return the highest confirmation counter that was verified on a secure element."""
         ...
 
-    async def issuer_for(self, provider_id: TenantId, se_id: SeId) -> TenantId | None:
-        """Return who issued a provider's newest token on a secure element."""
-        ...
-
     async def on_secure_element(self, owner_id: TenantId, se_id: SeId, limit: int) -> Sequence[Token]:
         """Return the newest tokens for a secure element, newest first."""
         ...

@@ -49,6 +49,7 @@ class PostgresBelongings:
         """Remove secure elements with their orders and sessions, and all that is known of their cards."""
         chosen = list(ids)
         await self._session.change(_SQL["remove_orders_of_elements"], chosen)
+        await self._session.change(_SQL["remove_tokens_of_elements"], chosen)
         await self._session.change(_SQL["remove_sessions_of_elements"], chosen)
         await self._session.change(_SQL["remove_history_of_elements"], chosen)
         return await self._session.change(_SQL["remove_elements"], chosen)

@@ -66,11 +66,6 @@ class PostgresTokens:
         row = await self._session.row(_SQL["last_counter"], owner_id, se_id)
         return None if row is None else int(row["counter"])
 
-    async def issuer_for(self, provider_id: TenantId, se_id: SeId) -> TenantId | None:
-        """Return who issued a provider's newest token on a secure element."""
-        row = await self._session.row(_SQL["issuer_for"], provider_id, se_id)
-        return None if row is None else TenantId(row["owner_id"])
-
     async def on_secure_element(self, owner_id: TenantId, se_id: SeId, limit: int) -> Sequence[Token]:
         """Return the newest tokens for a secure element, newest first."""
         rows = await self._session.rows(_SQL["on_secure_element"], owner_id, se_id, limit)

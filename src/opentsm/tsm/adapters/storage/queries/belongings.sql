@@ -177,6 +177,9 @@ DELETE FROM device_sessions WHERE se_id = ANY ($1::text[])
 -- name: remove_history_of_elements
 DELETE FROM registry_history WHERE subject = ANY ($1::text[])
 
+-- name: remove_tokens_of_elements
+DELETE FROM tokens WHERE se_id = ANY ($1::text[])
+
 -- name: remove_elements
 DELETE FROM secure_elements WHERE id = ANY ($1::text[])
 

@@ -19,8 +19,5 @@ WHERE owner_id = $1 AND request_id = $2 AND position = $3
 SELECT counter FROM tokens WHERE owner_id = $1 AND se_id = $2 AND counter IS NOT NULL
 ORDER BY counter DESC LIMIT 1
 
--- name: issuer_for
-SELECT owner_id FROM tokens WHERE se_id = $2 AND provider_id = $1 ORDER BY number DESC LIMIT 1
-
 -- name: on_secure_element
 SELECT document, sealed_command FROM tokens WHERE owner_id = $1 AND se_id = $2 ORDER BY number DESC LIMIT $3

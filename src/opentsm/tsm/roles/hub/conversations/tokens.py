@@ -6,8 +6,13 @@ Source: GlobalPlatform Messaging, GenerateDMToken, VerifyDMReceipt.
 import hashlib
 from collections.abc import Sequence
 
+from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.gp.content_commands import ContentKind, parse_content_command
+from opentsm.tsm.domain.card_content import ObjectKind
 from opentsm.tsm.domain.conversation import ConversationId, ConversationState, state_of
 from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.engine.content import claim
 from opentsm.tsm.kernel.errors import ConflictError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.delegation import ReceiptAnswer, ReceiptRequest, TokenIssuer, TokenRequest
@@ -15,6 +20,8 @@ from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.desk import ConversationEndedError, ConversationWaitingError
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.services import HubServices
+
+_INSTALLS = (ContentKind.INSTALL, ContentKind.INSTALL_AND_MAKE_SELECTABLE)
 
 
 class DelegatedTokens:
@@ -50,7 +57,9 @@ class DelegatedTokens:
             security_domain=case.instance.description.sd_aid,
             commands=tuple(commands),
         )
-        return (await self._issuer(case).issue_tokens(request)).commands
+        answer = await self._issuer(case).issue_tokens(request)
+        await self._claim(case, commands)
+        return answer.commands
 
     async def verify(
         self, principal: Principal, conversation_id: ConversationId, call: str, answers: Sequence[str]
@@ -75,6 +84,24 @@ class DelegatedTokens:
             answers=tuple(answers),
         )
         return await self._issuer(case).verify_receipts(request)
+
+    async def _claim(self, case: Case, commands: Sequence[str]) -> None:
+        """Note what the instance is about to bring on the card: it is its own from now on."""
+        assert case.instance is not None
+        digests = {file.aid: file.sha256 for file in case.description().load_files}
+        objects: list[tuple[Aid, ObjectKind, str]] = []
+        for raw in commands:
+            command = parse_content_command(CommandApdu.parse(bytes.fromhex(raw)))
+            if command.target is not None and command.kind is ContentKind.LOAD:
+                objects.append((command.target, ObjectKind.LOAD_FILE, digests[command.target]))
+            if command.target is not None and command.kind in _INSTALLS:
+                objects.append((command.target, ObjectKind.APPLICATION, ""))
+        if not objects:
+            return
+        async with self._s.storage.transaction() as tx:
+            claims = await tx.secure_elements.claims(case.se.id)
+            await tx.secure_elements.save_claims(case.se.id, claim(claims, case.instance.id, objects))
+            await tx.commit()
 
     async def _case(
         self, principal: Principal, conversation_id: ConversationId, *, ended: bool = False
