@@ -43,7 +43,7 @@ async def personalize(scene: Scene, conversation: int, domain: Aid, own: SpTsm) 
     assert {one.sw for one in own.checked(answers[1:])} == {0x9000}
 
 
-def badge(scene: Scene) -> dict[object, bytes]:
+def badge(scene: Scene) -> dict[str, bytes]:
     """Return what the badge on the card has stored."""
     (found,) = [one for one in scene.card.image().instances if one.aid == bytes(BADGE)]
     return dict(found.store)

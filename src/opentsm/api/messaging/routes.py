@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.exceptions import HTTPException
+from litestar.exceptions import ClientException, HTTPException, SerializationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
@@ -80,7 +80,10 @@ async def _body(request: AnyRequest, kind: type[Message]) -> Message:
     named = request.headers.get("content-type")
     if named is not None and named.partition(";")[0].strip().lower() != "application/json":
         raise HTTPException("The body must be application/json.", status_code=415)
-    found: Message = read_json(await request.body(), kind)
+    try:
+        found: Message = read_json(await request.body(), kind)
+    except SerializationException as error:
+        raise ClientException(str(error)) from error
     return found
 
 

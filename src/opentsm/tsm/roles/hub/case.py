@@ -61,7 +61,7 @@ class Case:
     """One operation with its secure element, instance, the card's content and the order in work.
 
     The conductor replaces the values as it goes and stores them all at once; `also` are further writes of
-    the same transaction.
+    the same transaction, the last ones.
     """
 
     operation: Operation
@@ -89,9 +89,9 @@ class Case:
             if wrong_cryptogram:
                 self.note("secure-element.not-proved", {"device": str(device)})
 
-    def note(self, action: str, details: dict[str, str | int], subject: str = "") -> None:
-        """Note a fact about the operation, or another subject of it, for its requester's audit."""
-        self.notes.append(Note(self.operation.tenant_id, action, subject or str(self.operation.id), details))
+    def note(self, action: str, details: dict[str, str | int]) -> None:
+        """Note a fact about the operation for its requester's audit."""
+        self.notes.append(Note(self.operation.tenant_id, action, str(self.operation.id), details))
 
     def changes(self) -> list[Note]:
         """Return all notes, with one for every change of state since the case was loaded."""

@@ -153,8 +153,6 @@ class Ledger:
         await tx.secure_elements.save_content(case.se.id, content)
         await tx.secure_elements.save_claims(case.se.id, case.claims)
         await self._store_turns(tx, case)
-        for write in case.also:
-            await write(tx)
         await tell(tx, self._s.world, case_events(case))
         for note in case.changes():
             await tx.audit.append(
@@ -164,6 +162,8 @@ class Ledger:
                 subject=note.subject,
                 details=note.details,
             )
+        for write in case.also:
+            await write(tx)
 
     async def _store_turns(self, tx: UnitOfWork, case: Case) -> None:
         if case.in_vain is not None:

@@ -287,9 +287,16 @@ class Conversations(Requesting):
         async def store(tx: UnitOfWork) -> None:
             await tx.conversations.save(replace(conversation, scripts=script.number, in_work=script.number))
             await tx.conversations.add_script(script)
+            # the last entry: what the call's identifier stands for
+            await tx.audit.append(
+                script.tenant_id,
+                actor=script.tenant_id,
+                action=SCRIPT_SENT,
+                subject=script.reference,
+                details={"conversation": conversation.id, "commands": len(raw)},
+            )
 
         case.also.append(store)
-        case.note(SCRIPT_SENT, {"conversation": conversation.id, "commands": len(raw)}, script.reference)
         orders = tuple(
             Command(
                 apdu=one.hex().upper(), expected=_WELL, meaning=f"command {n} of script {script.reference}"
