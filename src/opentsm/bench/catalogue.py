@@ -5,33 +5,22 @@ nothing, asked for at the same rate in turns with the reads.
 """
 
 import asyncio
-import json
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from opentsm.bench.open_loop import Connections, Times, arrivals, drive, quantile
+from opentsm.bench.server import ServerBenchError, server
 from opentsm.card.gp.cap_builder import CapSpec, build_cap
 
 SPTSM: Final = "/sptsm/1.0.4"
 FLOOR: Final = ("/healthz",)
 PROFILES: Final = ("scp03-i70", "scp03-i60", "scp02-i55")
 _WARM_UP_S: Final = 2.0
-_START_S: Final = 60.0
 _CAP_CODE_BYTES: Final = 6_000
 _SLOW_SHARE: Final = 0.99
-
-
-class CatalogueBenchError(RuntimeError):
-    """The server did not start, or refused what the measurement needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +74,15 @@ def measure(*, rate: float, rounds: int, seconds: float, size: Size) -> Catalogu
         size: of the repository.
 
     Raises:
-        CatalogueBenchError: the server did not start, or refused what is needed.
+        ServerBenchError: the server did not start, or refused what is needed.
     """
     return asyncio.run(_measured(rate, rounds, seconds, size))
 
 
 async def _measured(rate: float, rounds: int, seconds: float, size: Size) -> CatalogueFigures:
-    async with _server() as (base_url, operator):
-        token, paths = await _furnished(base_url, operator, size)
-        url = httpx.URL(base_url)
+    async with server() as found:
+        token, paths = await _furnished(found.base_url, found.operator, size)
+        url = httpx.URL(found.base_url)
         connections = Connections(url.host, url.port or 80, token)
         await drive(connections.get, [*FLOOR, *paths], arrivals(rate, _WARM_UP_S, 0), Times())
         floor, reads = Times(), Times()
@@ -122,49 +111,6 @@ def _figures(rate: float, size: Size, floor: Times, reads: Times) -> CatalogueFi
         p99_over_floor=quantile(reads.taken, _SLOW_SHARE) / quantile(floor.taken, _SLOW_SHARE),
         sent_late_p99_ms=ms(reads.late, _SLOW_SHARE),
     )
-
-
-# --- the server ----------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _server() -> AsyncIterator[tuple[str, str]]:
-    """Give address and operator token of a server with a database of its own, which end with it."""
-    directory = Path(tempfile.mkdtemp(prefix="opentsm-bench-"))
-    directory.chmod(0o711)  # noqa: ASYNC240  # under root the database runs as another user, who must pass through
-    command = [sys.executable, "-m", "opentsm.cli", "serve", "--port", "0", "--attached", "--json"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENTSM_")}
-    with (directory / "server.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            "--data-dir",
-            str(directory / "data"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            cwd=directory,
-            env=environment,
-        )
-    try:
-        ready = await _first_line(process, directory / "server.log")
-        token = await asyncio.to_thread(Path(ready["operator_token_file"]).read_text, "ascii")
-        yield str(ready["base_url"]), token.strip()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-
-
-async def _first_line(process: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
-    if process.stdout is None:
-        raise CatalogueBenchError("the server has no output")
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), _START_S)
-        return dict(json.loads(line))
-    except (TimeoutError, ValueError) as error:
-        words = (await asyncio.to_thread(log.read_text, "utf-8", "replace"))[-500:]
-        raise CatalogueBenchError(f"the server did not start: {words}") from error
 
 
 # --- the repository ------------------------------------------------------------------------------
@@ -228,7 +174,7 @@ async def _load_file(client: httpx.AsyncClient, number: int) -> str:
 async def _made(client: httpx.AsyncClient, path: str, **body: Any) -> dict[str, Any]:
     answer = await client.post(path, **body)
     if answer.status_code not in (200, 201):
-        raise CatalogueBenchError(f"POST {path}: {answer.status_code} {answer.text[:200]}")
+        raise ServerBenchError(f"POST {path}: {answer.status_code} {answer.text[:200]}")
     return dict(answer.json())
 
 

@@ -66,12 +66,32 @@ def catalogue(
     moment at which it should have been sent.
     """
     from opentsm.bench import catalogue as contest
+    from opentsm.bench.server import ServerBenchError
 
     say(f"bench: {rate:g} reads a second of a repository with {services} services, floor in turns")
     size = contest.Size(services=services, load_files=load_files)
     try:
         figures = contest.measure(rate=rate, rounds=rounds, seconds=seconds, size=size)
-    except contest.CatalogueBenchError as error:
+    except ServerBenchError as error:
+        raise CliError("the measurement cannot be made", why=str(error)) from error
+    _show(dataclasses.asdict(figures), as_json=as_json)
+
+
+@bench_app.command("import")
+def import_(
+    *,
+    elements: Annotated[int, typer.Option("--secure-elements", min=1, help="Lines of the file.")] = 10_000,
+    lookups: Annotated[int, typer.Option(min=1, help="Look-ups of each kind afterwards.")] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure an import of secure elements on a real server, and look-ups by any name afterwards."""
+    from opentsm.bench import imports as contest
+    from opentsm.bench.server import ServerBenchError
+
+    say(f"bench: a file of {elements} secure elements with derived key sets, then look-ups")
+    try:
+        figures = contest.measure(elements=elements, lookups=lookups)
+    except ServerBenchError as error:
         raise CliError("the measurement cannot be made", why=str(error)) from error
     _show(dataclasses.asdict(figures), as_json=as_json)
 

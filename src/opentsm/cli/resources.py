@@ -10,6 +10,7 @@ import typer
 
 from opentsm.cli.exit_codes import ExitCode
 from opentsm.cli.output import JsonOption, print_json, print_table, say
+from opentsm.cli.se_import import import_file
 from opentsm.cli.server_client import LONG_POLL_S, SPTSM, Json, ServerClient, connected_client
 
 operation_app = typer.Typer(no_args_is_help=True)
@@ -17,6 +18,8 @@ se_app = typer.Typer(no_args_is_help=True)
 service_app = typer.Typer(no_args_is_help=True)
 
 LimitOption = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+se_app.command("import")(import_file)
+
 OperationArgument = Annotated[str, typer.Argument(help="Id of the operation.", metavar="ID")]
 SeArgument = Annotated[str, typer.Argument(help="Id of the secure element.", metavar="ID")]
 ServiceArgument = Annotated[str, typer.Argument(help="Id of the service.", metavar="ID")]

@@ -43,6 +43,28 @@ class ServerClient:
         """
         return self._call("GET", path, {name: value for name, value in query.items() if value is not None})
 
+    def send(self, method: str, path: str, body: Json) -> Any:
+        """Send a JSON body.
+
+        Raises:
+            CliError: the server refuses, or cannot be reached.
+        """
+        return self._call(method, path, {}, json=body)
+
+    def put_bytes(self, path: str, data: bytes, *, again: str) -> Json | None:
+        """Send bytes; None when the server refuses with the code `again`, to be tried later."""
+        answer = self._answer("PUT", path, {}, content=data)
+        if answer.status_code == httpx.codes.CONFLICT and answer.json().get("code") == again:
+            return None
+        return dict(_content(answer))
+
+    def download(self, path: str, **query: str) -> bytes:
+        """Fetch a file."""
+        answer = self._answer("GET", path, query)
+        if answer.status_code >= 400:
+            raise _refusal(answer)
+        return answer.content
+
     def pages(self, path: str, **query: str | None) -> Iterator[Json]:
         """Fetch all items of a list, page by page."""
         after: str | None = None
@@ -69,10 +91,13 @@ class ServerClient:
         """Return a client of the TR-03165 API: the long-term token buys a short-term one."""
         return ServerClient(self._client, self._call("POST", f"{SPTSM}/auth", {}))
 
-    def _call(self, method: str, path: str, query: dict[str, str]) -> Any:
+    def _call(self, method: str, path: str, query: dict[str, str], **body: Any) -> Any:
+        return _content(self._answer(method, path, query, **body))
+
+    def _answer(self, method: str, path: str, query: dict[str, str], **body: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
-            answer = self._client.request(method, path, params=query, headers=headers)
+            return self._client.request(method, path, params=query, headers=headers, **body)
         except httpx.HTTPError as error:
             raise CliError(
                 f"no server at {self._client.base_url}",
@@ -80,9 +105,6 @@ class ServerClient:
                 advice="start one with `opentsm serve`, or set OPENTSM_CLIENT_BASE_URL",
                 code=ExitCode.UNAVAILABLE,
             ) from error
-        if answer.status_code >= 400:
-            raise _refusal(answer)
-        return answer.json()
 
 
 @contextmanager
@@ -114,6 +136,12 @@ def _token(settings: Settings) -> str:
             advice="set OPENTSM_CLIENT_TOKEN, or OPENTSM_DATA_DIR to the server's directory",
             code=ExitCode.CONFIGURATION,
         ) from error
+
+
+def _content(answer: httpx.Response) -> Any:
+    if answer.status_code >= 400:
+        raise _refusal(answer)
+    return answer.json()
 
 
 def _refusal(answer: httpx.Response) -> CliError:
