@@ -617,3 +617,16 @@ async def test_refusals_then_tell_no_key(new_keystore: NewKeystore) -> None:
     for key in known:
         for form in (key.hex(), str(key)[2:-1], repr(key)):
             assert not any(form.lower() in text.lower() for text in told)
+
+
+async def test_digest_when_value_context_or_keystore_differ_then_another(new_keystore: NewKeystore) -> None:
+    keystore, other = await new_keystore("issuer"), await new_keystore("other")
+    digest = await keystore.digest(b"+49301234567", context="number")
+    assert len(digest) == 32
+    assert await keystore.digest(b"+49301234567", context="number") == digest
+    others = [
+        await keystore.digest(b"+49301234568", context="number"),
+        await keystore.digest(b"+49301234567", context="name"),
+        await other.digest(b"+49301234567", context="number"),
+    ]
+    assert len({digest, *others}) == 4
