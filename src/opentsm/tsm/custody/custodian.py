@@ -25,6 +25,7 @@ from opentsm.tsm.kernel.errors import (
     ConflictError,
     InvariantError,
     NotFoundError,
+    PeerFaultError,
     StaleVersionError,
     WrongCardError,
 )
@@ -156,6 +157,8 @@ class Custodian:
         if isinstance(step, s.Personalize):
             if self._c.personalization is None:
                 raise InvariantError("This party personalises nothing.")
+            if keys.temporary:
+                raise PeerFaultError("Nothing is personalised under keys that somebody else knows too.")
             groupings = await self._c.personalization.groupings(request, step, keys, context)
             return Fills(groupings=groupings)
         if pending is not None and isinstance(step, s.PutFirstKeys) and step.forwarded:

@@ -75,6 +75,7 @@ class KeySetCustody:
             key_length=profile.key_size,
             source=made.source,
             kcvs=made.kcvs,
+            temporary=isinstance(step, s.PutFirstKeys),
         )
 
     async def _made(
@@ -175,6 +176,7 @@ class KeySetCustody:
             source=adopted.source,
             state=KeySetState.PENDING,
             kcvs=adopted.kcvs,
+            temporary=True,
         )
 
     async def take_over(self, tx: UnitOfWork, keys: KeySet, issuer_id: TenantId) -> None:
@@ -211,7 +213,8 @@ class KeySetCustody:
     async def hand_over(self, se_id: SeId, sd_aid: Aid, kvn: int, to: TenantId, point: bytes) -> bytes:
         """Return a temporary key set wrapped for a provider; see `SegmentOwner.hand_over`."""
         keys = await self._get(se_id, sd_aid, kvn)
-        if keys is None or keys.state is KeySetState.RETIRED:
+        if keys is None or keys.state is KeySetState.RETIRED or not keys.temporary:
+            # a party's own keys never leave it, whoever asks
             raise NotFoundError(f"There is no key set {kvn:02X} for {sd_aid} to hand over.")
         handle, own = await self._agreed_for(to, point)
         async with self.opened(keys):

@@ -155,6 +155,8 @@ class KeySet(Record, frozen=True, kw_only=True):
     """A secure-channel key set of one security domain, held by its owner.
 
     `counter` is the last sequence counter seen (SCP03) or None; `kcvs` are the check values of ENC, MAC, DEK.
+    A `temporary` set is one that two parties know: it is handed over with its domain, and nothing but the
+    taker's own keys goes to the card under it.
     """
 
     owner_id: TenantId
@@ -167,6 +169,7 @@ class KeySet(Record, frozen=True, kw_only=True):
     state: KeySetState = KeySetState.PENDING
     counter: int | None = None
     kcvs: tuple[bytes, ...] = ()
+    temporary: bool = False
 
     @property
     def bound(self) -> BoundKeys:

@@ -13,6 +13,7 @@ from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.delegation import Tokens
+from opentsm.tsm.ports.peering_repositories import Peerings
 
 
 class UnitOfWork(Protocol):
@@ -48,6 +49,7 @@ class UnitOfWork(Protocol):
     tokens: Tokens
     imports: i.Imports
     campaigns: cp.Campaigns
+    peerings: Peerings
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

@@ -23,6 +23,7 @@ from opentsm.tsm.adapters.storage.key_sets import PostgresKeySets
 from opentsm.tsm.adapters.storage.network_operators import PostgresNetworkOperators
 from opentsm.tsm.adapters.storage.operations import PostgresOperations
 from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
+from opentsm.tsm.adapters.storage.peerings import PostgresPeerings
 from opentsm.tsm.adapters.storage.prepared_data import PostgresPreparedData
 from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.se_registry import PostgresSeRegistry
@@ -44,6 +45,7 @@ from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.delegation import Tokens
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
+from opentsm.tsm.ports.peering_repositories import Peerings
 from opentsm.tsm.ports.sender import DELIVERY_TOPIC
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.ports.world import World
@@ -88,6 +90,7 @@ class PostgresUnitOfWork:
         self.tokens: Tokens = PostgresTokens(session)
         self.imports: i.Imports = PostgresImports(session)
         self.campaigns: cp.Campaigns = PostgresCampaigns(session)
+        self.peerings: Peerings = PostgresPeerings(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""
