@@ -4,6 +4,7 @@ import re
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, problem
 
 from opentsm.card.crypto.secret import Secret
@@ -12,6 +13,7 @@ from opentsm.tsm.custody.holder import AGREEMENT, agreed_handle, transport_handl
 from opentsm.tsm.custody.work import Handover
 from opentsm.tsm.domain.secure_element import WrappedKeys
 from opentsm.tsm.kernel.documents import from_json
+from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import SeId, TenantId
 
 PARTIES = ("issuer", "provider", "other-issuer", "other-provider")
@@ -66,13 +68,16 @@ async def test_keys_when_first_handed_over_then_issuer_and_provider_and_nobody_e
     issuer_id, provider_id = TenantId(api.ids["issuer"]), TenantId(api.ids["provider"])
     owner, provider = peers.segment_owner(issuer_id), peers.segment_owner(provider_id)
     async with api.storage.transaction() as tx:
-        (keys,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+        (own,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+        keys = replace(own, kvn=0x38, temporary=True)
+        await tx.key_sets.put(keys)
+        await tx.commit()
     for _ in range(2):  # the second finds the key of the first
         point = await provider.transport_point(issuer_id)
         blob = await owner.hand_over(keys.se_id, keys.sd_aid, keys.kvn, provider_id, point)
         handed = from_json(Handover, blob)
-        own = await api.keystore("provider").agreement_key(AGREEMENT)
-        handle = agreed_handle(issuer_id, handed.point, provider_id, own)
+        theirs = await api.keystore("provider").agreement_key(AGREEMENT)
+        handle = agreed_handle(issuer_id, handed.point, provider_id, theirs)
         # what the provider's custodian does when the keys come with a session
         await api.keystore("provider").agree_transport_key(handle, AGREEMENT, handed.point)
         wrapped = WrappedKeys(transport=handle, blob=handed.blob)
@@ -96,12 +101,28 @@ async def test_keys_when_a_ceremony_made_the_transport_key_then_it_is_used(api: 
     point = await peers.segment_owner(provider_id).transport_point(issuer_id)
     assert point == b""
     async with api.storage.transaction() as tx:
-        (keys,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+        (own,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+        keys = replace(own, kvn=0x38, temporary=True)
+        await tx.key_sets.put(keys)
+        await tx.commit()
     blob = await peers.segment_owner(issuer_id).hand_over(
         keys.se_id, keys.sd_aid, keys.kvn, provider_id, point
     )
     wrapped = WrappedKeys(transport=handle, blob=from_json(Handover, blob).blob)
     assert await api.keystore("provider").key_check_values(wrapped, scp=3) == keys.kcvs
+
+
+async def test_keys_when_they_are_the_issuers_own_then_not_handed_over_to_anybody(api: ApiBench) -> None:
+    for name in ("issuer", "provider"):
+        await api.party(name)
+    se = await api.element()
+    issuer_id, provider_id = TenantId(api.ids["issuer"]), TenantId(api.ids["provider"])
+    peers = api.container.requests._s.peers
+    async with api.storage.transaction() as tx:
+        (own,) = await tx.key_sets.list(issuer_id, SeId(se["id"]))
+    point = await peers.segment_owner(provider_id).transport_point(issuer_id)
+    with pytest.raises(NotFoundError, match="to hand over"):
+        await peers.segment_owner(issuer_id).hand_over(own.se_id, own.sd_aid, own.kvn, provider_id, point)
 
 
 @pytest.mark.parametrize(

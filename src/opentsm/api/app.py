@@ -8,7 +8,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from opentsm.api import health, openapi, seram
+from opentsm.api import health, openapi, peers, seram
 from opentsm.api.attempts import FailedProofs
 from opentsm.api.authentication import BearerAuthentication, provide_principal
 from opentsm.api.bodies import DEVICE_BYTES, PARTY_BYTES
@@ -39,6 +39,7 @@ from opentsm.api.v1 import (
     master_keys,
     operations,
     parties,
+    peerings,
     prepared_data,
     registry,
     secure_elements,
@@ -61,6 +62,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     drain = Drain(container.notifier)
     metrics = metrics or Metrics()
     routers = [_v1(), messaging.router(), _device_api(), _seram()]
+    routers = [_v1(), _device_api(), _seram(), peers.router()]
     sptsm = sptsm and find_spec(openapi.SPTSM) is not None
     if sptsm:
         routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
@@ -106,6 +108,10 @@ def _v1() -> Router:
             parties.list_parties,
             parties.wipe_party,
             parties.read_audit,
+            peerings.show_identity,
+            peerings.set_peering,
+            peerings.list_peerings,
+            peerings.end_peering,
             tokens.list_tokens,
             tokens.issue_token,
             access_tokens.issue_access_token,

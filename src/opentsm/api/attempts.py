@@ -37,6 +37,7 @@ class Door(StrEnum):
     ASSERTION = "assertion"
     SPTSM = "sptsm"
     APP = "app"
+    PEER = "peer"
 
 
 class TooManyAttemptsError(TooManyError):

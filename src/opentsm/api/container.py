@@ -24,6 +24,8 @@ from opentsm.tsm.roles.hub.device_calls import DeviceCalls
 from opentsm.tsm.roles.hub.device_link import DeviceLink
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
+from opentsm.tsm.roles.hub.peers.counter import PeerCounter
+from opentsm.tsm.roles.hub.peers.desk import PeeringDesk
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.registry.import_jobs import Imports
@@ -83,6 +85,13 @@ class ApiContainer(Protocol):
     @property
     def deploying(self) -> Deploying:
         """Return what providers' own TSMs ask of services."""
+    def peerings(self) -> PeeringDesk:
+        """Return the use cases about other TSMs."""
+        ...
+
+    @property
+    def peer_counter(self) -> PeerCounter:
+        """Return what answers other TSMs."""
         ...
 
     @property

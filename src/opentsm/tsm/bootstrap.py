@@ -1,11 +1,14 @@
 """Puts the TSM together: ports, adapters, the roles of every party, and how they reach each other."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.resources import files
+
+import httpx
 
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.se_configurations import SeConfiguration
@@ -16,10 +19,13 @@ from opentsm.tsm.adapters.deliveries.trust import Identity
 from opentsm.tsm.adapters.keystores.ring import KeystoreRing
 from opentsm.tsm.adapters.notifier import LocalNotifier
 from opentsm.tsm.adapters.peers.local import LocalPeers
+from opentsm.tsm.adapters.peers.remote import RemotePeers
+from opentsm.tsm.adapters.peers.routing import PeerDirectory, RoutedPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import RetentionSettings, Settings
 from opentsm.tsm.config.deliveries import DeliverySettings
+from opentsm.tsm.config.peers import PeerSettings
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
@@ -46,6 +52,9 @@ from opentsm.tsm.roles.hub.dispatch import Dispatch, Patience
 from opentsm.tsm.roles.hub.onboarding import Onboarding
 from opentsm.tsm.roles.hub.once import Claim
 from opentsm.tsm.roles.hub.parties import Lifetimes
+from opentsm.tsm.roles.hub.peers.counter import PeerCounter
+from opentsm.tsm.roles.hub.peers.desk import PeeringDesk
+from opentsm.tsm.roles.hub.peers.identity import PeerIdentity
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.registry.import_jobs import IMPORT, Imports, ImportServices
@@ -78,6 +87,8 @@ class Container:
     delegated_tokens: DelegatedTokens
     deploying: Deploying
     device_calls: DeviceCalls
+    peerings: PeeringDesk
+    peer_counter: PeerCounter
     device_link: DeviceLink
     self_service: SelfServiceTokens
     onboarding: Onboarding
@@ -94,6 +105,7 @@ class Container:
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
     verify_audit: Callable[[], Awaitable[AuditVerdict]]
     refresh_keystores: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
 
     def once(self, claim: Claim) -> "Container":
         """Return the same for one request that has an idempotency key: its transaction writes the key."""
@@ -133,13 +145,23 @@ async def container(settings: Settings, dsn: str) -> AsyncIterator[Container]:
     storage = PostgresStorage(dsn, world=world, notifier=notifier)
     await storage.open()
     try:
-        yield assemble(settings, storage, world, notifier)
+        made = assemble(settings, storage, world, notifier)
+        try:
+            yield made
+        finally:
+            await made.close()
     finally:
         await storage.close()
 
 
-def assemble(settings: Settings, storage: Storage, world: World, notifier: LocalNotifier) -> Container:
-    """Put the roles together over open ports."""
+def assemble(
+    settings: Settings,
+    storage: Storage,
+    world: World,
+    notifier: LocalNotifier,
+    peer_transport: httpx.AsyncBaseTransport | None = None,
+) -> Container:
+    """Put the roles together over open ports; `peer_transport` reaches other TSMs (None: the network)."""
     passphrase = settings.keystore.passphrase
     ring = KeystoreRing(settings.keystore.directory, Secret(passphrase.encode()) if passphrase else None)
     profiles, rights = card_profiles(), se_rights()
@@ -170,10 +192,14 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
             )
         )
 
+    local = LocalPeers(custodian, catalogue, token_issuer)
+    identity = PeerIdentity(ring.of(HUB))
+    client = peer_client(settings.peers, peer_transport)
+    remote = RemotePeers(client, identity, world)
     hub = HubServices(
         storage=storage,
         keystore=ring.of(HUB),
-        peers=LocalPeers(custodian, catalogue, token_issuer),
+        peers=RoutedPeers(local, PeerDirectory(storage, world), storage, remote.ask),
         world=world,
         notifier=notifier,
         profiles=profiles,
@@ -211,6 +237,8 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         delegated_tokens=DelegatedTokens(hub),
         deploying=Deploying(hub),
         device_calls=DeviceCalls(hub),
+        peerings=PeeringDesk(storage, world, identity, allow_http=settings.peers.allow_http),
+        peer_counter=PeerCounter(storage, world, identity, local),
         prepared_data=PreparedDesk(hub, timedelta(days=settings.retention.prepared_days)),
         device_link=DeviceLink(hub),
         self_service=SelfServiceTokens(hub),
@@ -240,6 +268,23 @@ def assemble(settings: Settings, storage: Storage, world: World, notifier: Local
         write_checkpoint=lambda: write_checkpoint(storage, hub.keystore, world),
         verify_audit=lambda: verify_audit(storage, hub.keystore),
         refresh_keystores=ring.refresh,
+        close=client.aclose,
+    )
+
+
+def peer_client(
+    settings: PeerSettings, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """Return what calls other TSMs: nothing of the environment, no redirects."""
+    trust: ssl.SSLContext | bool = True
+    if settings.authorities is not None:
+        trust = ssl.create_default_context(cafile=settings.authorities)
+    return httpx.AsyncClient(
+        transport=transport,
+        verify=trust,
+        timeout=settings.timeout_s,
+        trust_env=False,
+        follow_redirects=False,
     )
 
 

@@ -23,7 +23,7 @@ async def register_party(
 ) -> m.RegisteredParty:
     """Register an issuer or a service provider. The long-term token is shown only in this answer."""
     tenant, token = await container.onboarding.register_party(
-        principal, TenantKind(data.kind), data.name, sandbox=data.sandbox
+        principal, TenantKind(data.kind), data.name, sandbox=data.sandbox, known_as=data.id
     )
     return views.registered_party(tenant, token)
 

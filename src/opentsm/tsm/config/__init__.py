@@ -21,6 +21,7 @@ from opentsm.tsm.adapters.postgres.places import default_state_dir
 from opentsm.tsm.config.attestation import AttestationSettings, attestation_settings
 from opentsm.tsm.config.deliveries import DeliverySettings, delivery_settings
 from opentsm.tsm.config.limits import LimitSettings, limit_settings
+from opentsm.tsm.config.peers import PeerSettings, peer_settings
 from opentsm.tsm.config.values import boolean, choice, choices, days, port, seconds, url
 from opentsm.tsm.kernel.wording import quoted
 
@@ -151,6 +152,7 @@ class Settings:
     limits: LimitSettings
     deliveries: DeliverySettings
     attestation: AttestationSettings
+    peers: PeerSettings
     client: ClientSettings
     values: tuple[SettingValue, ...] = dataclass_field(repr=False)
     unknown_variables: tuple[str, ...] = ()
@@ -237,6 +239,7 @@ def _build(resolver: _Resolver) -> Settings:
         limits=limits,
         deliveries=deliveries,
         attestation=attestation,
+        peers=peer_settings(get, resolver.optional),
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),

@@ -178,6 +178,10 @@ class ServiceCatalogue(Protocol):
         """Return who hears how processes of a service ended; None when nobody does."""
         ...
 
+    async def load_file(self, provider_id: TenantId, sha256: str) -> bytes:
+        """Return the load-file data block of one of the provider's load files."""
+        ...
+
     async def self_service(self, service_id: str) -> SelfService | None:
         """Return on which terms devices get access tokens for a service; None when they get none."""
         ...

@@ -271,6 +271,10 @@ class LoadFiles(Protocol):
         """Store a block once, and that this owner put it there: it stays until all of them are wiped."""
         ...
 
+    async def block_of(self, owner_id: TenantId, sha256: str) -> bytes | None:
+        """Return the block if this owner put it there, or None."""
+        ...
+
     async def block(self, sha256: str) -> bytes | None: ...
 
 

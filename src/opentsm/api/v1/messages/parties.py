@@ -1,17 +1,28 @@
 """Bodies about parties and their tokens."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from opentsm.api.v1.messages.base import Answer, Body, Name
 
+PartyId = Annotated[
+    str,
+    Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+]
+
 
 class NewParty(Body, frozen=True, kw_only=True):
-    """A party to register; a `sandbox` one meets only other sandbox parties, and can be wiped."""
+    """A party to register; a `sandbox` one meets only other sandbox parties, and can be wiped.
+
+    `id` is for a party that another TSM knows already: it is the same there and here.
+    """
 
     kind: Literal["SE_ISSUER", "SERVICE_PROVIDER"]
     name: Name
     sandbox: bool = False
+    id: PartyId | None = None
 
 
 class Party(Answer, frozen=True, kw_only=True):

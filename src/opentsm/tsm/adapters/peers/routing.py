@@ -10,6 +10,7 @@ from opentsm.tsm.domain.peering import Peering
 from opentsm.tsm.kernel.errors import PeerFaultError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports import peer_calls as calls
+from opentsm.tsm.ports.delegation import TokenIssuer
 from opentsm.tsm.ports.peer import Peers, SegmentOwner, ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage
@@ -64,6 +65,10 @@ class RoutedPeers:
     def catalogue(self) -> ServiceCatalogue:
         """Return the service providers' catalogue: each provider is asked where it lives."""
         return cast(ServiceCatalogue, _Routed(self, calls.CATALOGUE, None))
+
+    def token_issuer(self, tenant_id: TenantId) -> TokenIssuer:
+        """Return the party that issues tokens: it lives here, since it judges by the operations here."""
+        return self._local.token_issuer(tenant_id)
 
     async def call(
         self, port: str, tenant_id: TenantId | None, method: str, values: tuple[object, ...], named: Any

@@ -36,6 +36,11 @@ class PostgresLoadFiles:
         row = await self._session.row(_BLOCKS["block"], sha256.lower())
         return None if row is None else bytes(row["block"])
 
+    async def block_of(self, owner_id: TenantId, sha256: str) -> bytes | None:
+        """Return the block if this owner put it there, or None."""
+        row = await self._session.row(_BLOCKS["block_of"], sha256.lower(), owner_id)
+        return None if row is None else bytes(row["block"])
+
 
 class PostgresCatalogue:
     """Documents of the TR-03165 repository; uploaded files lie in a table of their own."""

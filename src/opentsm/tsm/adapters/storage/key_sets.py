@@ -47,6 +47,7 @@ class PostgresKeySets:
             key_set.state.value,
             key_set.counter,
             list(key_set.kcvs),
+            key_set.temporary,
         )
 
 
@@ -63,4 +64,5 @@ def _key_set(row: asyncpg.Record) -> KeySet:
         state=KeySetState(row["state"]),
         counter=row["counter"],
         kcvs=tuple(row["kcvs"]),
+        temporary=row["temporary"],
     )

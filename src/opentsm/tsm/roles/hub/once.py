@@ -120,6 +120,7 @@ class _ClaimingWork:
         self.tokens = tx.tokens
         self.imports = tx.imports
         self.campaigns = tx.campaigns
+        self.peerings = tx.peerings
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.self_service import SelfService
@@ -98,7 +100,13 @@ class Parties:
         return token
 
     async def register_party(
-        self, principal: Principal, kind: TenantKind, name: str, *, sandbox: bool = False
+        self,
+        principal: Principal,
+        kind: TenantKind,
+        name: str,
+        *,
+        sandbox: bool = False,
+        known_as: str | None = None,
     ) -> tuple[Tenant, str]:
         """Register an issuer or a service provider.
 
@@ -107,6 +115,7 @@ class Parties:
             kind: which of the two.
             name: its name, the only one of this kind.
             sandbox: it meets only other sandbox parties, and can be wiped; fixed for ever.
+            known_as: the id that it has at another TSM; None for a new one.
 
         Returns:
             The party and its long-term token, which is shown only here.
@@ -118,11 +127,15 @@ class Parties:
         """
         require(principal, TenantKind.OPERATOR)
         tenant = self._tenant(kind, _checked_name(name), sandbox=sandbox)
+        if known_as is not None:
+            tenant = replace(tenant, id=TenantId(known_as))
         async with self._s.storage.transaction() as tx:
             if await tx.tenants.by_name(kind, tenant.name) is not None:
                 raise ConflictError(
                     f"A {kind.value} named {quoted(tenant.name)} exists already.", field="/name"
                 )
+            if await tx.tenants.get(tenant.id) is not None:
+                raise ConflictError("A party with this id exists already.", field="/id")
             await tx.tenants.add(tenant)
             token = await self._issue(tx, tenant, actor=principal.tenant_id)
             await tx.audit.append(

@@ -182,6 +182,18 @@ class SpCatalogue:
             raise InvariantError("An SPOS configuration's certificate is missing.")
         return OnlineSystem(url=str(config["url"]), certificate=certificate)
 
+    async def load_file(self, provider_id: TenantId, sha256: str) -> bytes:
+        """Return the load-file data block of one of the provider's load files.
+
+        Raises:
+            NotFoundError: the provider has none with this content.
+        """
+        async with self._storage.transaction() as tx:
+            block = await tx.load_files.block_of(provider_id, sha256)
+        if block is None:
+            raise NotFoundError("There is no such load file.")
+        return block
+
     async def self_service(self, service_id: str) -> SelfService | None:
         """Return on which terms devices get access tokens for a service; None when they get none."""
         return await self.self_services.find(service_id)

@@ -7,3 +7,6 @@ CREATE TABLE peerings (
     PRIMARY KEY (tenant_id, key_id)
 );
 CREATE UNIQUE INDEX peerings_elsewhere ON peerings (tenant_id) WHERE url <> '';
+
+-- Key sets that two parties know: only these are handed over.
+ALTER TABLE key_sets ADD COLUMN temporary boolean NOT NULL DEFAULT false;

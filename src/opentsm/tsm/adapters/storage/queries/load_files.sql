@@ -8,3 +8,7 @@ INSERT INTO load_file_owners (sha256, owner_id) VALUES ($1, $2) ON CONFLICT DO N
 
 -- name: block
 SELECT block FROM load_file_blocks WHERE sha256 = $1
+
+-- name: block_of
+SELECT b.block FROM load_file_owners o JOIN load_file_blocks b ON b.sha256 = o.sha256
+WHERE o.sha256 = $1 AND o.owner_id = $2
