@@ -85,6 +85,9 @@ class ApiContainer(Protocol):
     @property
     def deploying(self) -> Deploying:
         """Return what providers' own TSMs ask of services."""
+        ...
+
+    @property
     def peerings(self) -> PeeringDesk:
         """Return the use cases about other TSMs."""
         ...
