@@ -19,6 +19,7 @@ from opentsm.card.gp.diversification import DiversificationMethod
 from opentsm.card.gp.keys import AesLayout, KeyType
 from opentsm.card.gp.responses import parse_put_key
 from opentsm.card.gp.script import Script
+from opentsm.cli.card_matrix import matrix_command
 from opentsm.cli.desk import plans
 from opentsm.cli.desk.carrying_out import carry_out, print_done, run_work, show_plan
 from opentsm.cli.desk.keys import KeyChoice, choose_keys, require_keys
@@ -331,6 +332,7 @@ async def _put_and_prove(desk: Desk, link: CardLink, session: Session, order: pl
 VERBS: dict[str, Callable[..., None]] = {
     "list": list_command,
     "info": info_command,
+    "matrix": matrix_command,
     "load": load_command,
     "install": install_command,
     "put-key": put_key_command,

@@ -320,3 +320,36 @@ def test_list_when_no_domain_can_be_selected_then_the_status_word_is_explained(t
     recording.write_text("ATR 3B80800101\n> 00A4040000\n< 6A82\n")
     error = refusal("list", "--reader", f"replay:{recording}", "--test-keys")
     assert error.code == ExitCode.REFUSED and "6A82" in error.what and error.why == "application not found"
+
+
+# --- the matrix --------------------------------------------------------------------------------
+
+
+def test_matrix_when_the_card_is_of_its_configuration_then_no_difference(tmp_path: Path) -> None:
+    _, card = issue(tmp_path, "se-700")
+    document = run("matrix", "--configuration", "700", *card)
+    assert document["differences"] == []
+    roles = {one["role"]: one["privileges"] for one in document["domains"]}  # type: ignore[attr-defined]
+    # as Table 11-7 codes them; Mandated DAP Verification goes with DAP Verification
+    assert roles == {"ISD": "9AFC80", "Central SD": "80C000", "MDPH SD": "C10000", "CA SD": "800100"}
+
+
+def test_matrix_when_for_people_then_a_row_a_privilege(tmp_path: Path) -> None:
+    _, card = issue(tmp_path, "se-700")
+    lines = RUNNER.invoke(card_app, ["matrix", "--configuration", "700", *card]).stdout.splitlines()
+    assert lines[0].split() == ["ISD", "Central", "SD", "MDPH", "SD", "CA", "SD"]
+    rows = {line[:25].strip(): line[25:].split() for line in lines[1:]}
+    assert (rows["Security Domain"], rows["Authorized Management"]) == (["x"] * 4, ["x"] * 2)
+    assert rows["Mandated DAP Verification"] == ["x"] and "DAP Verification" not in rows
+
+
+def test_matrix_when_a_domain_is_missing_or_has_too_much_then_told(tmp_path: Path) -> None:
+    _, card = issue(tmp_path, "se-700")
+    run("install", *SD_WORDS, "--privileges", "808100", *card)
+    error = refusal("matrix", "--configuration", "700", *card)
+    assert error.code is ExitCode.FAILED and error.why is not None
+    assert f"{SSD} has no role of the configuration" in error.why
+    other = refusal("matrix", "--configuration", "600", *card)
+    assert other.why is not None and "there is no domain with the role MNO SD" in other.why
+    assert "ISD has Token Verification" in other.why
+    assert refusal("matrix", "--configuration", "900", *card).code is ExitCode.USAGE

@@ -3,6 +3,8 @@
 Whatever is not said in the matrix of rights is refused.
 """
 
+from collections.abc import Iterable
+
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.se_rights import Act, Rights
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement
@@ -19,6 +21,7 @@ _FREE = (s.ReadRegistry, s.ProbeKeys, s.ProbePersonalization, s.ProbeTransaction
 _ACTS: dict[type[s.Step], Act] = {
     s.ReplaceKeys: Act.PUT_OWN_KEYS,
     s.ProveKeys: Act.PUT_OWN_KEYS,
+    s.PutProofKey: Act.PUT_OWN_KEYS,
     s.Load: Act.LOAD,
     s.Install: Act.INSTALL,
     s.MakeSelectable: Act.INSTALL,
@@ -75,28 +78,39 @@ class Permission:
         """
         if session.kind is SessionKind.PLAIN:
             return
-        role = self._role(session)
+        role = self.role_of(session.owner_id, session.key_sd)
         for step in session.steps:
             if isinstance(step, _FREE):
                 continue
             act = self._act(step, session.key_sd)
             if act is None or self._rights.refused(role, (act,)):
-                raise PlanRefusedError(
-                    f"By the arrangement whoever holds the {role} may not {step.describe()}.",
-                    advice="Ask the party that may, or the issuer for another arrangement.",
-                )
+                raise _refused(role, step.describe())
 
-    def _role(self, session: PlannedSession) -> str:
-        """Return the role of the domain whose keys open a session; of its holder's sessions only."""
-        domain = self._arranged(session.key_sd)
+    def check_acts(self, owner_id: TenantId, domain: Aid, acts: Iterable[Act]) -> None:
+        """Check what is not a step of a plan: acts of a party in a session with a domain's keys.
+
+        Raises:
+            PlanRefusedError: the party may not, or has no key of the domain.
+        """
+        role = self.role_of(owner_id, domain)
+        for act in self._rights.refused(role, acts):
+            raise _refused(role, act.value.replace("_", " "))
+
+    def role_of(self, owner_id: TenantId, aid: Aid) -> str:
+        """Return the role of a domain whose keys a party has.
+
+        Raises:
+            PlanRefusedError: it has none of this domain.
+        """
+        domain = self._arranged(aid)
         if domain is not None:
             holders = {domain.holder_id} if domain.parent else {domain.holder_id, self._issuer_id}
-            if session.owner_id in holders:
+            if owner_id in holders:
                 return domain.role
         place = self._arrangement.place_of(self._provider_id)
-        if domain is None and place is not None and session.owner_id == self._provider_id:
+        if domain is None and place is not None and owner_id == self._provider_id:
             return place.role
-        raise PlanRefusedError(f"By the arrangement the party does not hold the domain {session.key_sd}.")
+        raise PlanRefusedError(f"By the arrangement the party does not hold the domain {aid}.")
 
     def _arranged(self, aid: Aid) -> ArrangedDomain | None:
         return next((one for one in self._arrangement.domains if one.aid == aid), None)
@@ -124,3 +138,10 @@ class Permission:
         place = self._arrangement.place_of(self._provider_id)
         fits = place is not None and step.privileges == place.privileges
         return Act.CREATE_SERVICE_DOMAIN if fits else None
+
+
+def _refused(role: str, what: str) -> PlanRefusedError:
+    return PlanRefusedError(
+        f"By the arrangement whoever holds the {role} may not {what}.",
+        advice="Ask the party that may, or the issuer for another arrangement.",
+    )
