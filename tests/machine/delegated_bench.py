@@ -19,6 +19,7 @@ from opentsm.card.gp.keys import StaticKeys
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode, ProviderPlace
 from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.delegation import Token
+from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.domain.secure_element import (
     DiversifiedKeys,
     KeySet,
@@ -30,6 +31,7 @@ from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, TenantId
 from opentsm.tsm.ports.delegation import TokenIssuer
 from opentsm.tsm.ports.keystore import ChannelContext
 from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.roles.hub.configuring import Configuring
 from opentsm.tsm.roles.hub.delegation.desk import TokenDesk
 from opentsm.tsm.roles.hub.delegation.proof_keys import receipt_key, token_key
 from opentsm.vse.card import CardIdentity, KeyMaterial, VirtualCard
@@ -52,6 +54,7 @@ class DelegatedBench(Bench):
         self.card_profile: str | dict[str, object] = "se-700"
         self.receipt_owner: TenantId | None = None
         self.stands_in: TokenIssuer | None = None
+        self.has_proof_keys = True
         self.central = StaticKeys(*(Secret(self.world.random(16)) for _ in range(3)))
 
     @property
@@ -116,7 +119,7 @@ class DelegatedBench(Bench):
             await tx.secure_elements.save(msgspec.structs.replace(se, arrangement_id=arrangement.id))
             await tx.commit()
         await self._record_central_keys()
-        if self.mode is ContentMode.DELEGATED:
+        if self.mode is ContentMode.DELEGATED and self.has_proof_keys:
             await self._put_proof_keys()
         self.device.sent = 0
 
@@ -174,6 +177,11 @@ class DelegatedBench(Bench):
 
     def _issuer_of(self, tenant: TenantId) -> TokenIssuer:
         return self.stands_in or super()._issuer_of(tenant)
+
+    async def configure(self) -> Operation:
+        """Build the arrangement on the card."""
+        desk = Configuring(self.conductor._s)
+        return await self.run((await desk.configure(self.issuer_principal, self.se_id)).id)
 
     def desk(self) -> TokenDesk:
         """Return the issuer's own token desk."""

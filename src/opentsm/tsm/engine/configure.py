@@ -7,16 +7,24 @@ them by its own and proves that, before anything else is done. A card that is ha
 from collections.abc import Mapping
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import FirstKeys
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement
 from opentsm.tsm.domain.card_content import CardObject, ObjectKind, ObservedContent
+from opentsm.tsm.domain.delegation import ProofUse
+from opentsm.tsm.engine import proof_keys
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.proof_keys import NO_PROOFS, Proofs
 from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind, Topology, managed
 from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.kernel.wording import quoted
 
 _LOCKED, _PERSONALIZED = 0x80, 0x0F
+_PRIVILEGES = {
+    ProofUse.TOKEN: Privilege.TOKEN_VERIFICATION,
+    ProofUse.RECEIPT: Privilege.RECEIPT_GENERATION,
+}
 
 
 def configure(
@@ -25,6 +33,8 @@ def configure(
     topology: Topology,
     issuer_id: TenantId,
     restrictions: Mapping[str, int],
+    *,
+    proofs: Proofs = NO_PROOFS,
 ) -> Plan:
     """Return what is to be done next until the card has all domains of its arrangement.
 
@@ -34,11 +44,12 @@ def configure(
         topology: who manages the card now through the issuer security domain: its holder, or the issuer.
         issuer_id: who holds the card's first key set.
         restrictions: by a domain's name, what a Restrict parameter is to take away from it (Table 11-53).
+        proofs: the keys for tokens and receipts that the card is to have.
 
     Raises:
         PlanRefusedError: what is on the card contradicts the arrangement.
     """
-    return _Configuration(arrangement, observed, topology, issuer_id, restrictions).plan()
+    return _Configuration(arrangement, observed, topology, issuer_id, restrictions, proofs=proofs).plan()
 
 
 class _Configuration:
@@ -49,12 +60,15 @@ class _Configuration:
         topology: Topology,
         issuer_id: TenantId,
         restrictions: Mapping[str, int],
+        *,
+        proofs: Proofs,
     ) -> None:
         self._arrangement = arrangement
         self._observed = observed
         self._topology = topology
         self._issuer_id = issuer_id
         self._restrictions = restrictions
+        self._proofs = proofs
         self._top = arrangement.top
 
     def plan(self) -> Plan:
@@ -64,11 +78,15 @@ class _Configuration:
             return Plan(sessions=(self._reading_now(),))
         below = [domain for domain in self._arrangement.domains if domain.parent]
         probes = [_probe(one.aid, one.holder_id) for one in below if self._unknown(one)]
+        probes += [_probe(one.aid, one.holder_id) for one in self._verifiers() if self._not_known(one)]
         if probes:
             return Plan(sessions=tuple(probes))
         sessions = self._take_over()
         for domain in self._in_order(below):
             sessions += self._domain(domain)
+        for domain in self._verifiers():
+            steps = proof_keys.missing(self._observed, domain.aid, self._proofs_of(domain))
+            sessions += [_session(domain, domain.kvn, steps)] if steps else []
         final = [step for domain in self._arrangement.domains for step in self._restriction(domain)]
         if not sessions and not final:
             return Plan()
@@ -212,6 +230,24 @@ class _Configuration:
             steps=(keys,),
         )
         return [*made, inherited]
+
+    # --- tokens and receipts -----------------------------------------------------------------------------
+
+    def _verifiers(self) -> list[ArrangedDomain]:
+        """Return the domains that verify tokens or make receipts, where somebody works with tokens."""
+        return [one for one in self._arrangement.domains if self._proofs_of(one).schemes]
+
+    def _proofs_of(self, domain: ArrangedDomain) -> Proofs:
+        held = {
+            use: scheme
+            for use, scheme in self._proofs.schemes.items()
+            if self._arrangement.domain_with(_PRIVILEGES[use]) == domain
+        }
+        return Proofs(held, self._proofs.number)
+
+    def _not_known(self, domain: ArrangedDomain) -> bool:
+        there = domain == self._top or self._observed.find(domain.aid) is not None
+        return there and proof_keys.to_be_probed(self._observed, domain.aid, self._proofs_of(domain))
 
     def _restriction(self, domain: ArrangedDomain) -> list[s.Step]:
         """The registry does not show restrictions; to repeat one changes nothing."""

@@ -26,6 +26,7 @@ from opentsm.tsm.engine import activation, proof_keys
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.plan import plan
+from opentsm.tsm.engine.proof_keys import Proofs
 from opentsm.tsm.engine.sessions import Plan, SessionKind, Topology
 from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.kernel.ids import InstanceId, TenantId
@@ -334,7 +335,7 @@ def planned_steps() -> dict[type[s.Step], s.Step]:
         *activation_plans(),
         plan(desired(description=COMMANDING), DEPLOYED, TOPOLOGY, CLAIMS),
     ]
-    keys = proof_keys.missing(DEPLOYED, ISD, {ProofUse.TOKEN: ProofScheme.EC_P256}, b"")
+    keys = proof_keys.missing(DEPLOYED, ISD, Proofs({ProofUse.TOKEN: ProofScheme.EC_P256}))
     found = [step for made in plans for session in made.sessions for step in session.steps]
     return {type(step): step for step in (*found, *keys)}
 

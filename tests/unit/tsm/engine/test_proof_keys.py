@@ -10,19 +10,18 @@ from opentsm.tsm.domain.delegation import ProofScheme, ProofUse, proof_key
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import proof_keys
 from opentsm.tsm.engine.compile import Fills, compile_step
+from opentsm.tsm.engine.proof_keys import NO_PROOFS, Proofs
 from opentsm.tsm.engine.steps import PutProofKey
 from opentsm.tsm.kernel.ids import TenantId
 
 ISD = Aid.from_hex("A000000151000000")
-SCHEMES = {ProofUse.TOKEN: ProofScheme.EC_P256, ProofUse.RECEIPT: ProofScheme.AES}
+PROOFS = Proofs({ProofUse.TOKEN: ProofScheme.EC_P256, ProofUse.RECEIPT: ProofScheme.AES}, b"\x07")
 KNOWN = ObservedContent(keys={str(ISD): (0x30, 0x70)}, fresh=True)
 replace = msgspec.structs.replace
 
 
 def put(observed: ObservedContent) -> list[PutProofKey]:
-    return [
-        one for one in proof_keys.missing(observed, ISD, SCHEMES, b"\x07") if isinstance(one, PutProofKey)
-    ]
+    return [one for one in proof_keys.missing(observed, ISD, PROOFS) if isinstance(one, PutProofKey)]
 
 
 def test_proof_keys_when_one_of_another_origin_is_there_replace_it_and_add_the_other() -> None:
@@ -38,18 +37,18 @@ def test_proof_keys_when_put_are_not_put_again() -> None:
         done = c.confirm(done, step, through=ISD)
     assert put(done) == []
     assert done.keys[str(ISD)] == (0x30, 0x70, 0x71)
-    assert not proof_keys.to_be_probed(done, ISD, SCHEMES)
+    assert not proof_keys.to_be_probed(done, ISD, PROOFS)
 
 
 def test_proof_keys_when_in_doubt_are_asked_for_before_they_are_put() -> None:
     doubtful = c.doubt(KNOWN, put(KNOWN)[0])
-    assert proof_keys.to_be_probed(doubtful, ISD, SCHEMES)
+    assert proof_keys.to_be_probed(doubtful, ISD, PROOFS)
     assert not doubtful.fresh
 
 
 def test_proof_keys_when_no_domain_works_with_tokens_are_not_wanted() -> None:
-    assert proof_keys.missing(KNOWN, ISD, {}, b"") == []
-    assert not proof_keys.to_be_probed(ObservedContent(), ISD, {})
+    assert proof_keys.missing(KNOWN, ISD, NO_PROOFS) == []
+    assert not proof_keys.to_be_probed(ObservedContent(), ISD, NO_PROOFS)
 
 
 def test_put_of_a_proof_key_when_compiled_has_its_version_and_identifier_one() -> None:

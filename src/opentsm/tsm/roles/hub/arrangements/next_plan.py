@@ -12,6 +12,7 @@ from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.roles.hub.arrangements.permission import Permission
 from opentsm.tsm.roles.hub.case import Case
+from opentsm.tsm.roles.hub.delegation.proof_keys import proofs_of
 
 
 def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> Plan:
@@ -29,7 +30,8 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
     allowed = _rights(arrangement, rights)
     if case.operation.type is OperationType.CONFIGURE:
         restrictions = {one.name: allowed.restriction(one.role) for one in arrangement.domains}
-        made = configure(arrangement, case.content, topology, case.se.issuer_id, restrictions)
+        proofs = proofs_of(arrangement, case.se, profile)
+        made = configure(arrangement, case.content, topology, case.se.issuer_id, restrictions, proofs=proofs)
     else:
         made = plan(case.desired(), case.content, topology, case.claims)
     Permission(

@@ -31,7 +31,7 @@ from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.delegation.grounds import recorded_grounds
 from opentsm.tsm.roles.hub.delegation.policy import Grounds, check_commands
-from opentsm.tsm.roles.hub.delegation.proof_keys import reference, token_key
+from opentsm.tsm.roles.hub.delegation.proof_keys import receipt_key, reference, token_key
 from opentsm.tsm.roles.hub.delegation.receipts import Receipts
 
 replace = msgspec.structs.replace
@@ -80,6 +80,15 @@ class TokenDesk:
         async with self.storage.transaction() as tx:
             se, grounds = await recorded_grounds(tx, self.owner_id, request, self.profiles)
         check_commands(grounds, request.security_domain, commands)
+        for key in (
+            token_key(self.owner_id, se, grounds.profile),
+            receipt_key(self.owner_id, se, grounds.profile),
+        ):
+            if not await self.keystore.has(key.handle):
+                raise TokenRefusedError(
+                    "This party has no keys for tokens and receipts of such secure elements yet.",
+                    advice="Build the arrangement on the secure element first: it puts them there.",
+                )
         return se, grounds
 
     async def _refused(self, request: TokenRequest, error: TokenRefusedError) -> None:

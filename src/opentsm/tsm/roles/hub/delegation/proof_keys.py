@@ -2,8 +2,10 @@
 
 from opentsm.card.gp.install_params import token_reference
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.arrangement import Arrangement, ContentMode
 from opentsm.tsm.domain.delegation import ProofKey, ProofScheme, ProofUse, proof_key
 from opentsm.tsm.domain.secure_element import SecureElement, SeIdentifierType
+from opentsm.tsm.engine.proof_keys import NO_PROOFS, Proofs
 from opentsm.tsm.kernel.errors import TokenRefusedError
 from opentsm.tsm.kernel.ids import TenantId
 
@@ -18,6 +20,14 @@ def token_key(owner_id: TenantId, se: SecureElement, profile: SeProfile) -> Proo
 def receipt_key(owner_id: TenantId, se: SecureElement, profile: SeProfile) -> ProofKey:
     """Return the key that a card's receipts for a party are made with."""
     return proof_key(owner_id, ProofUse.RECEIPT, scheme_of(profile, ProofUse.RECEIPT), card_number(se))
+
+
+def proofs_of(arrangement: Arrangement, se: SecureElement, profile: SeProfile) -> Proofs:
+    """Return the keys for tokens and receipts that a card needs; none where no provider works with tokens."""
+    places = (arrangement.place, *arrangement.places.values())
+    if not any(place is not None and place.mode is ContentMode.DELEGATED for place in places):
+        return NO_PROOFS
+    return Proofs({use: scheme_of(profile, use) for use in ProofUse}, card_number(se))
 
 
 def scheme_of(profile: SeProfile, use: ProofUse) -> ProofScheme:
