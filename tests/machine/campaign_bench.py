@@ -80,14 +80,8 @@ class CampaignBench:
     async def update(self, version: str = "2.0.0", **more: object) -> CampaignId:
         """Make a campaign of the provider for all instances of its service."""
         service = self.bench.catalogue.versions["1.0.0"].service_id
-        given = {"data": {"some": "data"}, **more}
-        new = NewCampaign(
-            name="an update",
-            type=OperationType.UPDATE,
-            version=version,
-            selection=Selection(service_id=service),
-            **given,  # type: ignore[arg-type]
-        )
+        given = {"data": {"some": "data"}, "selection": Selection(service_id=service), **more}
+        new = NewCampaign(name="an update", type=OperationType.UPDATE, version=version, **given)  # type: ignore[arg-type]
         return (await self.campaigns.create(self.bench.principal, new)).campaign.id
 
     async def campaign(self, campaign_id: CampaignId) -> Campaign:

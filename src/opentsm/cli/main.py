@@ -58,6 +58,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("audit", "audit", "audit_app", "Verify the audit's hash chains and checkpoints."),
     CommandEntry("config", "config_command", "config_app", "Show the settings and their sources."),
     CommandEntry("doctor", "doctor", "doctor_app", "Look for what this machine lacks."),
+    CommandEntry("campaign", "campaign", "campaign_app", "Look at campaigns, follow one, rehearse one."),
     CommandEntry("bench", "bench", "bench_app", "Measure speeds against peers and floors."),
     CommandEntry("fuzz", "fuzz", "fuzz_app", "Run long fuzzing campaigns against readers and the card."),
     CommandEntry("check", "check", "check_app", "Check format, lint, types and import rules."),
