@@ -57,7 +57,6 @@ REASONS: Final[dict[str, tuple[str, int]]] = {
     "script_too_large": ("script", 51),
     "script_withdrawn": ("script", 52),
     "script_unknown": ("script", 53),
-    "answers_gone": ("script", 54),
     "command_refused": ("card", 60),
     "card_refused": ("card", 61),
     "card_lost": ("card", 62),
