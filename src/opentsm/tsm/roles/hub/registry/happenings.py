@@ -165,10 +165,12 @@ class Happenings(Requesting):
         happening: Happening,
     ) -> Consequences:
         world, event = self._s.world, happening.event
-        saved = await tx.subscriptions.save(before, after)
         se = None if before.se_id is None else await tx.secure_elements.get(before.se_id)
+        if se is None and after.se_id == before.se_id:  # it was wiped with its issuer
+            after = replace(after, se_id=None)
+        saved = await tx.subscriptions.save(before, after)
         services = [] if se is None else list(await tx.instances.on_secure_element(se.id))
-        moved = saved.se_id if saved.se_id != before.se_id else None
+        moved = saved.se_id if saved.se_id != before.se_id else None  # None, too, when it was wiped
         if moved is not None:
             event = RegistryEvent.SE_ASSIGNED if se is None else event
             new = await usable_element(tx, principal, moved)

@@ -146,6 +146,8 @@ class LookUps:
 
 def may_find(principal: Principal, found: FoundName) -> bool:
     """Say whether a name leads a caller anywhere."""
+    if found.se.state is SeState.RETIRED:
+        return False
     if principal.kind is TenantKind.OPERATOR:
         return True
     if found.se.sandbox is not principal.sandbox or found.sandbox is not principal.sandbox:
