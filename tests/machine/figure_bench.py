@@ -7,6 +7,7 @@ from tests.machine.bench import RIGHTS, Bench
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.bootstrap import card_profiles, se_configurations
+from opentsm.tsm.custody.plain import application_key_handle
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode, ProviderPlace
 from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.domain.tenant import HUB, Tenant, TenantKind
@@ -91,8 +92,10 @@ class FigureBench(Bench):
         """Build the arrangement on the card."""
         return await self.run((await self.configure()).id)
 
-    def reading_provider(self, provider: TenantId) -> None:
+    async def become(self, provider: TenantId) -> None:
         """Let another party be the provider of what is deployed next."""
+        for name in ("purse-load", "purse-purchase", "purse-tac"):
+            await self.ring.of(provider).generate(application_key_handle(provider, name))
         self.provider = provider
         self.principal = replace(self.principal, tenant_id=provider)
         self.description = replace(self.description, provider_id=provider)

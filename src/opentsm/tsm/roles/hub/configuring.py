@@ -49,6 +49,7 @@ class Configuring(Requesting):
                 None,
                 parameters={"arrangement": str(arranged.arrangement_id)},
             )
+            await _give_away(tx, arranged)
             if arranged is not se:
                 await tx.secure_elements.save(arranged)
                 await tx.audit.append(
@@ -61,6 +62,20 @@ class Configuring(Requesting):
             await self._request(tx, operation)
             await tx.commit()
         return operation
+
+
+async def _give_away(tx: UnitOfWork, se: SecureElement) -> None:
+    """Let the issuer's first key set be handed over, where another party is to hold its security domain.
+
+    It is the issuer that asks for this; else no key set but a temporary one ever leaves its party.
+    """
+    arrangement = await tx.arrangements.get(se.arrangement_id) if se.arrangement_id else None
+    if arrangement is None or arrangement.top.holder_id == se.issuer_id:
+        return
+    if se.isd_kvn != arrangement.top.kvn:
+        keys = await tx.key_sets.get(se.issuer_id, se.id, se.isd_aid, se.isd_kvn)
+        if keys is not None:
+            await tx.key_sets.put(replace(keys, temporary=True))
 
 
 async def _arranged(tx: UnitOfWork, se: SecureElement, arrangement_id: ArrangementId | None) -> SecureElement:
