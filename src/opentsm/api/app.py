@@ -61,8 +61,7 @@ def create_app(container: ApiContainer, *, sptsm: bool = True, metrics: Metrics 
     """
     drain = Drain(container.notifier)
     metrics = metrics or Metrics()
-    routers = [_v1(), messaging.router(), _device_api(), _seram()]
-    routers = [_v1(), _device_api(), _seram(), peers.router()]
+    routers = [_v1(), messaging.router(), _device_api(), _seram(), peers.router()]
     sptsm = sptsm and find_spec(openapi.SPTSM) is not None
     if sptsm:
         routers.append(import_module(f"{openapi.SPTSM}.routes").router(container))
