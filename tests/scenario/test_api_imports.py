@@ -260,14 +260,16 @@ async def test_import_when_a_worker_dies_or_two_work_at_once_then_every_line_is_
 
     async def overtaken(self: ImportWork, *args: Any, **more: Any) -> None:
         monkeypatch.setattr(ImportWork, "_store", store)
-        await work.advance(id_)
+        await work.advance(id_, 0)
         batches.append((await job.shown())["accepted"])
         await store(self, *args, **more)
 
     monkeypatch.setattr(ImportWork, "_store", overtaken)
     with pytest.raises(StaleVersionError):
-        await work.advance(id_)
+        await work.advance(id_, 0)
     assert batches == [2]
+    await work.advance(id_, 0)  # the message of a batch that is stored
+    assert (await job.shown())["accepted"] == 2
 
     # one that dies after its last statement, before the commit
     def dying(self: ImportWork, *_: Any) -> None:
@@ -275,7 +277,7 @@ async def test_import_when_a_worker_dies_or_two_work_at_once_then_every_line_is_
 
     monkeypatch.setattr(ImportWork, "_counted", dying)
     with pytest.raises(ConnectionError):
-        await work.advance(id_)
+        await work.advance(id_, 1)
     monkeypatch.undo()
     assert counts(await job.complete()) == ("FINISHED", 7, 7, 0, 0)
     assert len(await registered(api)) == 7

@@ -261,7 +261,7 @@ def assemble(
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
-            IMPORT: lambda body: ImportWork(imports).advance(ImportId(body["import"])),
+            IMPORT: lambda body: ImportWork(imports).advance(ImportId(body["import"]), int(body["batch"])),
             WIPE: lambda body: onboarding.go_on_wiping(TenantId(body["party"]), TenantId(body["by"])),
             CAMPAIGN_TICK: Ticker(hub, requests).handle,
         },

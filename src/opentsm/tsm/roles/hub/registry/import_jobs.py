@@ -134,7 +134,7 @@ class Imports:
         digest = hashlib.sha256(data).digest()
         sealed = await self._s.keystore.seal(data, context=part_context(job_id, number))
         async with self._s.storage.transaction() as tx:
-            job = await _own(tx, principal, await tx.imports.hold(job_id))
+            job = _own(principal, await tx.imports.hold(job_id))
             last = await tx.imports.last_part(job_id)
             received, end = (0, 0) if last is None else (last.number + 1, last.end)
             if number < received:
@@ -153,7 +153,7 @@ class Imports:
             part = ImportPart(job_id=job_id, number=number, end=end + len(data), digest=digest, sealed=sealed)
             await tx.imports.add_part(part)
             if not job.busy:
-                await tx.outbox.publish(IMPORT, job_id, {"import": job_id})
+                await ask_for_work(tx, job)
             await tx.commit()
         return ImportProgress(job, number + 1, part.end)
 
@@ -173,7 +173,7 @@ class Imports:
 
     async def _completed(self, principal: Principal, job_id: ImportId, parts: int) -> ImportProgress:
         async with self._s.storage.transaction() as tx:
-            progress = await _progress(tx, await _own(tx, principal, await tx.imports.get(job_id)))
+            progress = await _progress(tx, _own(principal, await tx.imports.get(job_id)))
             job = progress.job
             if job.parts == parts:
                 return progress
@@ -186,7 +186,7 @@ class Imports:
                 replace(job, state=ImportState.PROCESSING, parts=parts, updated_at=now)
             )
             await note_import(tx, saved, principal.tenant_id, "received")
-            await tx.outbox.publish(IMPORT, job_id, {"import": job_id})
+            await ask_for_work(tx, saved)
             await tx.commit()
         return dataclasses.replace(progress, job=saved)
 
@@ -206,7 +206,7 @@ class Imports:
 
     async def _cancelled(self, principal: Principal, job_id: ImportId) -> ImportProgress:
         async with self._s.storage.transaction() as tx:
-            progress = await _progress(tx, await _own(tx, principal, await tx.imports.get(job_id)))
+            progress = await _progress(tx, _own(principal, await tx.imports.get(job_id)))
             if progress.job.state in OVER:
                 raise ConflictError(f"The import is {progress.job.state.value}.")
             now = self._s.world.now()
@@ -220,7 +220,7 @@ class Imports:
     async def job(self, principal: Principal, job_id: ImportId) -> ImportProgress:
         """Return a job of the caller."""
         async with self._s.storage.transaction() as tx:
-            return await _progress(tx, await _own(tx, principal, await tx.imports.get(job_id)))
+            return await _progress(tx, _own(principal, await tx.imports.get(job_id)))
 
     async def jobs(self, principal: Principal, page: Page) -> list[ImportProgress]:
         """Return a page of the caller's jobs."""
@@ -233,8 +233,17 @@ class Imports:
     ) -> list[ImportRefusal]:
         """Return refused lines of a job with numbers above `after`, by number."""
         async with self._s.storage.transaction() as tx:
-            await _own(tx, principal, await tx.imports.get(job_id))
+            _own(principal, await tx.imports.get(job_id))
             return list(await tx.imports.refusals(job_id, after, limit))
+
+
+async def ask_for_work(tx: UnitOfWork, job: ImportJob) -> None:
+    """Publish the message that works off a job's next batch.
+
+    It names the batch, so that a second one for the same batch ends there and starts no chain of its own.
+    """
+    body = {"import": job.id, "batch": str(job.batches)}
+    await tx.outbox.publish(IMPORT, f"{job.id}/{job.batches}", body)
 
 
 async def note_import(tx: UnitOfWork, job: ImportJob, actor: str, happened: str) -> None:
@@ -258,8 +267,7 @@ async def _progress(tx: UnitOfWork, job: ImportJob) -> ImportProgress:
     return ImportProgress(job, 0, 0) if last is None else ImportProgress(job, last.number + 1, last.end)
 
 
-async def _own(tx: UnitOfWork, principal: Principal, job: ImportJob | None) -> ImportJob:
-    del tx
+def _own(principal: Principal, job: ImportJob | None) -> ImportJob:
     require(principal, TenantKind.SE_ISSUER)
     if job is None or job.owner_id != principal.tenant_id:
         raise NotFoundError("There is no such import.")

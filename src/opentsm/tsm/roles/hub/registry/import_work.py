@@ -23,7 +23,7 @@ from opentsm.tsm.kernel.errors import CallerError, ConflictError
 from opentsm.tsm.kernel.ids import ImportId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.arrangements.use import check_arrangement
-from opentsm.tsm.roles.hub.registry.import_jobs import IMPORT, ImportServices, note_import
+from opentsm.tsm.roles.hub.registry.import_jobs import ImportServices, ask_for_work, note_import
 from opentsm.tsm.roles.hub.registry.import_lines import REFUSALS, read_header, read_line, refusal
 from opentsm.tsm.roles.hub.registry.operators import known_operator
 
@@ -64,15 +64,19 @@ class ImportWork:
     def __init__(self, services: ImportServices) -> None:
         self._s = services
 
-    async def advance(self, job_id: ImportId) -> None:
-        """Store the next batch of an import, and ask for the one after it; come to rest without one.
+    async def advance(self, job_id: ImportId, batch_number: int) -> None:
+        """Store a batch of an import, and ask for the one after it; come to rest when there is none yet.
+
+        Args:
+            job_id: which import.
+            batch_number: how many batches are stored before this one; nothing is done when it is stored.
 
         Raises:
             StaleVersionError: another worker, or its sender, was faster; nothing was stored.
         """
         async with self._s.storage.transaction() as tx:
             job = await tx.imports.get(job_id)
-            if job is None or job.state in OVER:
+            if job is None or job.state in OVER or job.batches != batch_number:
                 return
             part = await tx.imports.part(job_id, job.part)
         if part is None:
@@ -95,7 +99,7 @@ class ImportWork:
             if job is None or job.state in OVER:
                 return
             if await tx.imports.part(job_id, job.part) is not None:
-                await tx.outbox.publish(IMPORT, job_id, {"import": job_id})
+                await ask_for_work(tx, job)
             else:
                 done = job.state is ImportState.PROCESSING
                 state = ImportState.FINISHED if done else job.state
@@ -144,7 +148,7 @@ class ImportWork:
                 await tx.imports.empty_parts(job.id, saved.part, 0 if last is None else last.number)
                 await note_import(tx, saved, WORKER, "stopped")
             else:
-                await tx.outbox.publish(IMPORT, job.id, {"import": job.id})
+                await ask_for_work(tx, saved)
             await tx.commit()
 
     def _counted(self, job: ImportJob, batch: Batch) -> ImportJob:
