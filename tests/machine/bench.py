@@ -124,6 +124,9 @@ class NoCatalogue:
     async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:
         return self.online
 
+    async def load_file(self, provider_id: TenantId, sha256: str) -> bytes:
+        raise NotFoundError("There is no such load file.")
+
     async def self_service(self, service_id: str) -> None:
         return None
 

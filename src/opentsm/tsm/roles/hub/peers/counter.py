@@ -29,7 +29,7 @@ class PeerCounter:
     def __init__(self, storage: Storage, world: World, identity: PeerIdentity, local: Peers) -> None:
         self._storage = storage
         self._world = world
-        self._identity = identity
+        self.identity = identity
         self._local = local
 
     async def prove(self, party_id: TenantId, call: str, assertion: str) -> Asked:
@@ -72,7 +72,7 @@ class PeerCounter:
         claims = asked.claims
         now = self._world.now()
         jti = self._world.random(16).hex()
-        return written, await self._identity.assertion(claims.jti, "", written, jti, now)
+        return written, await self.identity.assertion(claims.jti, "", written, jti, now)
 
     async def _carry_out(self, asked: Asked, body: bytes) -> bytes:
         call = calls.call_named(asked.claims.call)
