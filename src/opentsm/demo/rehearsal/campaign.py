@@ -7,7 +7,7 @@ cards' own memories.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +34,7 @@ PROFILE: Final = "scp03-i70"
 FIRST, SECOND = "F04F54534D030101", "F04F54534D030102"
 _POLL_S: Final = 0.5
 _AWAY_S: Final = 0.3
-_TOGETHER: Final = 16
+_WAVE: Final = 40
 _TRIES: Final = 20
 _TICKING: Final = ("COLLECTING", "RUNNING")
 
@@ -53,7 +53,7 @@ class RehearsalPlan:
     drop: float
     seed: int
     per_second: float = 500.0
-    most_open: int = 200
+    most_open: int = 40
     limit_s: float = 3600.0
 
 
@@ -102,6 +102,7 @@ class Place:
     reader: DroppingReader
     factory: frozenset[bytes]
     store: MemoryStore = field(default_factory=MemoryStore)
+    instance_id: str = ""
 
     def content(self) -> set[bytes]:
         """Return the AIDs of load files and instances on the card."""
@@ -132,21 +133,19 @@ async def rehearse(
     places = await _cards(plan, known)
     service = await _publish(known)
     link = await _device(known, devices)
-    agents = [asyncio.create_task(_attend(place, link)) for place in places]
+    attendants = Attendants(link)
     try:
         say(f"{plan.cards} secure elements; the service is being deployed")
-        deploy_s = await _timed(lambda: _deploy(plan, known, service, places))
+        deploy_s = await _timed(lambda: _deploy(plan, known, service, places, attendants))
         drops = draw_drops(plan.cards, plan.drop, plan.seed)
         for number, place in enumerate(places):
             place.reader.arm(drops.get(number))
         say(f"the campaign begins; {len(drops)} of them will drop their connection")
         began = monotonic()
-        campaign = await _campaign(plan, known.provider, service, say)
+        campaign = await _campaign(plan, known.provider, service, places, attendants=attendants, say=say)
         campaign_s = monotonic() - began
     finally:
-        for agent in agents:
-            agent.cancel()
-        await asyncio.gather(*agents, return_exceptions=True)
+        await attendants.attend(())
     campaign["reasons"] = await _reasons(known.provider, campaign)
     return _figures(campaign, places, drops, service, (deploy_s, campaign_s))
 
@@ -207,6 +206,29 @@ async def _device(known: parties.Parties, devices: httpx.AsyncClient) -> ServerL
     return ServerLink(devices, DeviceIdentity(device_id, key), settings=settings)
 
 
+class Attendants:
+    """Runs the agents of those devices that have something to do, as a push message would wake them.
+
+    Args:
+        link: the device's link to the server.
+    """
+
+    def __init__(self, link: ServerLink) -> None:
+        self._link = link
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def attend(self, places: Collection[Place]) -> None:
+        """Let these places' agents run, and no others."""
+        wanted = {place.card.se_id: place for place in places}
+        leaving = [self._running.pop(se_id) for se_id in list(self._running) if se_id not in wanted]
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        for se_id, place in wanted.items():
+            if se_id not in self._running:
+                self._running[se_id] = asyncio.create_task(_attend(place, self._link))
+
+
 async def _attend(place: Place, link: ServerLink) -> None:
     """Run a card's agent, and start it again whenever it dies: with its journal, and the card as it is."""
     element = SecureElement("eSE", place.card.se_id)
@@ -231,35 +253,53 @@ async def _one_life(agent: LocalAgent) -> None:
 # --- deployment and campaign -----------------------------------------------------------------------------
 
 
-async def _deploy(plan: RehearsalPlan, known: parties.Parties, service: Json, places: list[Place]) -> None:
-    gate = asyncio.Semaphore(_TOGETHER)
-
-    async def one(place: Place) -> None:
-        body = {"service_id": service["id"], "version": "1.0.0", "se_id": place.card.id, "data": {}}
-        async with gate:
-            await _patiently(partial(known.provider.post, "/v1/instances", body))
-
-    await asyncio.gather(*map(one, places))
+async def _deploy(
+    plan: RehearsalPlan, known: parties.Parties, service: Json, places: list[Place], attendants: Attendants
+) -> None:
+    """Deploy the first version, one wave of devices after the other."""
     async with asyncio.timeout(plan.limit_s):
-        while await _count(known.provider, service, "OPERATIONAL") < plan.cards:
-            if await _count(known.provider, service, "IN_ERROR"):
-                raise RehearsalError("a deployment failed before the campaign began")
-            await asyncio.sleep(_POLL_S)
+        for first in range(0, len(places), _WAVE):
+            wave = places[first : first + _WAVE]
+            for place in wave:
+                body = {"service_id": service["id"], "version": "1.0.0", "se_id": place.card.id, "data": {}}
+                await _patiently(partial(known.provider.post, "/v1/instances", body))
+            await attendants.attend(wave)
+            while await _count(known.provider, service, "OPERATIONAL") < first + len(wave):
+                if await _count(known.provider, service, "IN_ERROR"):
+                    raise RehearsalError("a deployment failed before the campaign began")
+                await asyncio.sleep(_POLL_S)
+    await attendants.attend(())
+    for instance in await _instances(known.provider, service, "OPERATIONAL"):
+        (place,) = (one for one in places if one.card.id == instance["se_id"])
+        place.instance_id = instance["id"]
 
 
 async def _count(provider: Caller, service: Json, state: str) -> int:
-    count = 0
+    return len(await _instances(provider, service, state))
+
+
+async def _instances(provider: Caller, service: Json, state: str) -> list[Json]:
+    found: list[Json] = []
     more: dict[str, str] = {}
     while True:
         query = {"service_id": service["id"], "state": state, "limit": "200", **more}
         page = await _patiently(partial(provider.get, "/v1/instances", **query))
-        count += len(page["items"])
+        found += page["items"]
         if page["next"] is None:
-            return count
+            return found
         more = {"after": page["next"]}
 
 
-async def _campaign(plan: RehearsalPlan, provider: Caller, service: Json, say: Say) -> Json:
+async def _campaign(
+    plan: RehearsalPlan,
+    provider: Caller,
+    service: Json,
+    places: list[Place],
+    *,
+    attendants: Attendants,
+    say: Say,
+) -> Json:
+    by_instance = {place.instance_id: place for place in places}
     body = {
         "name": "Rehearsal",
         "type": "UPDATE",
@@ -274,6 +314,9 @@ async def _campaign(plan: RehearsalPlan, provider: Caller, service: Json, say: S
     async with asyncio.timeout(plan.limit_s):
         while campaign["state"] in _TICKING:
             await asyncio.sleep(_POLL_S)
+            members = f"/v1/campaigns/{campaign['id']}/members"
+            page = await _patiently(partial(provider.get, members, state="OPEN", limit="200"))
+            await attendants.attend([by_instance[one["subject_id"]] for one in page["items"]])
             campaign = await _patiently(partial(provider.get, f"/v1/campaigns/{campaign['id']}"))
             line = f"{campaign['state']}: {json.dumps(campaign['counts'])} of {campaign['total']}"
             if line != told:
