@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE
 from tests.machine.figure_bench import CENTRAL, ISD, THIRD, FigureBench
 
@@ -110,6 +111,25 @@ async def test_service_when_the_card_is_lost_then_the_manager_reads_its_own_part
     operation = await deployed(bench)
     assert operation.state is OperationState.SUCCEEDED, operation.failure
     assert (await bench.instance()).state is InstanceState.OPERATIONAL
+
+
+async def test_access_rules_when_the_central_tsm_manages_then_the_issuer_writes_them(make: Make) -> None:
+    """The ARA-M lies under the issuer security domain, which nobody else personalises through."""
+    bench = await arranged(make(700))
+    (app,) = bench.description.applications
+    described = replace(app, accessible=True, contactless=True)
+    bench.description = replace(bench.description, applications=(described,), device_apps=(bytes(range(20)),))
+    operation = await deployed(bench)
+    assert operation.state is OperationState.SUCCEEDED, operation.failure
+    assert [line for line in operation.plan if line.startswith(f"{ISD} · ")], operation.plan
+    async with bench.storage.transaction() as tx:
+        content = await tx.secure_elements.content(bench.se_id)
+    assert content.access is not None and [one.device for one in content.access] == [bytes(range(20))]
+    removal = await bench.requests.change(bench.principal, bench.instance_id, OperationType.TERMINATE)
+    ended = await bench.run(removal.id)
+    assert ended.state is OperationState.SUCCEEDED, ended.failure
+    async with bench.storage.transaction() as tx:
+        assert not (await tx.secure_elements.content(bench.se_id)).access
 
 
 async def test_service_when_its_provider_has_no_place_then_refused(make: Make) -> None:

@@ -11,6 +11,14 @@ from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
 
 
+class Keeper(Record, frozen=True, kw_only=True):
+    """Who may change the card's access rules: the holder of the domain that the ARA-M lies under."""
+
+    owner_id: TenantId
+    domain: Aid
+    kvn: int
+
+
 class Topology(Record, frozen=True, kw_only=True):
     """Who manages content on this card, as data of the SE's configuration.
 
@@ -19,7 +27,7 @@ class Topology(Record, frozen=True, kw_only=True):
     In mode DELEGATED the provider loads and installs itself, with tokens of `tokens_by`; in AUTHORIZED it is
     the manager. `quota_bytes` is what the provider's load files may take of the card (None: all there is).
     `contactless` says how applications are activated on the contactless interface, `access_rules` whether the
-    card keeps access rules.
+    card keeps access rules; `keeper` changes them where the manager cannot.
     """
 
     manager_id: TenantId
@@ -38,6 +46,7 @@ class Topology(Record, frozen=True, kw_only=True):
     tokens_by: TenantId | None = None
     quota_bytes: int | None = None
     handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
+    keeper: Keeper | None = None
 
 
 class SessionKind(Enum):

@@ -11,6 +11,7 @@ from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.kernel.errors import TsmError
 from opentsm.tsm.kernel.ids import InstanceId, OperationId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.arrangements.use import check_place
 from opentsm.tsm.roles.hub.mandate import check_domain_free
 from opentsm.tsm.roles.hub.prepared import spent
 from opentsm.tsm.roles.hub.services import HubServices
@@ -85,8 +86,10 @@ async def add_instance(tx: UnitOfWork, se: SecureElement, made: NewInstance, tak
 
     Raises:
         ConflictError: the AID of its security domain is in use there.
+        PlanRefusedError: its provider has no place in the secure element's arrangement.
         StaleVersionError: another was faster.
     """
+    await check_place(tx, se, made.instance.provider_id)
     present = await tx.instances.on_secure_element(se.id)
     if any(_same_service(one, made.instance) for one in present):
         raise taken

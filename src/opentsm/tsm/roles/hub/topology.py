@@ -6,7 +6,7 @@ from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode
 from opentsm.tsm.domain.secure_element import SecureElement
-from opentsm.tsm.engine.sessions import Topology
+from opentsm.tsm.engine.sessions import Keeper, Topology
 from opentsm.tsm.kernel.errors import InvariantError, PlanRefusedError
 from opentsm.tsm.kernel.ids import TenantId
 
@@ -56,6 +56,10 @@ def topology(
         tokens_by=verifier.holder_id if delegated and verifier is not None else None,
         quota_bytes=place.quota_bytes,
         handover=arrangement.handover,
+        # the ARA-M comes with the card, under the issuer security domain
+        keeper=Keeper(owner_id=top.manager_id, domain=top.manager_sd, kvn=top.manager_kvn)
+        if under.parent
+        else None,
     )
 
 

@@ -14,6 +14,7 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, NotFoundError, StaleVersionError
 from opentsm.tsm.kernel.ids import InstanceId, SeId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.arrangements.use import check_place
 from opentsm.tsm.roles.hub.conversations.reach import own_instances
 from opentsm.tsm.roles.hub.mandate import check_border, check_domain_free, may_see, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
@@ -134,6 +135,7 @@ class Naming(Requesting):
         made = await self._new_instance(principal, wanted, se)
         async with self._s.storage.transaction() as tx:
             se = await tx.secure_elements.save(await self._usable(tx, wanted.se_id))
+            await check_place(tx, se, principal.tenant_id)
             instance = await self._added(tx, made)
             await tx.service_references.add(
                 ServiceReference(
