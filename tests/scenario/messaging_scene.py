@@ -196,7 +196,7 @@ async def build(api: ApiBench) -> Scene:
         se_id=se_id,
         cin=cin,
         service_id=await _publish(api),
-        session_id=await _session(api, se_id),
+        session_id=await device_session(api, se_id),
     )
 
 
@@ -218,7 +218,8 @@ async def _publish(api: ApiBench) -> str:
     return str(published.service["id"])
 
 
-async def _session(api: ApiBench, se_id: str) -> str:
+async def device_session(api: ApiBench, se_id: str) -> str:
+    """Let a device have a session with a secure element, and return its id."""
     session_id, now = api.world.random(16).hex(), api.world.now()
     device_id, issuer = DeviceId(api.world.new_id()), TenantId(api.ids["issuer"])
     async with api.storage.transaction() as tx:

@@ -81,8 +81,12 @@ class KeySetCustody:
     async def _made(
         self, request: SegmentRequest, step: s.PutFirstKeys | s.ReplaceKeys, profile: SeProfile, kvn: int
     ) -> ProvisionedKeySet:
-        """Return the keys for a domain: its provider's, where it asked for some, else random ones."""
-        if self._c.provisioner is not None and isinstance(step, s.ReplaceKeys):
+        """Return the keys for a domain: its provider's, where it asked for some, else random ones.
+
+        A domain of an arrangement is no service's: nobody asked for its keys.
+        """
+        of_service = request.instance_id is not None and isinstance(step, s.ReplaceKeys)
+        if self._c.provisioner is not None and of_service:
             provisioned = await self._c.provisioner.provision(request, profile, step.domain, kvn)
             if provisioned is not None:
                 return provisioned
