@@ -1,11 +1,13 @@
 """Conversations on a virtual card through the device link: what may be said, for how long, and only once."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.machine.bench import DOMAIN, PURSE, Bench, CrashError
 from tests.machine.crashes import CommitFault, DyingStorage
 from tests.machine.sp_tsm import SpTsm, keys_on
@@ -19,15 +21,17 @@ from opentsm.tsm.domain.conversation import Conversation, ConversationId, Script
 from opentsm.tsm.domain.operation import OperationState, OperationType
 from opentsm.tsm.engine.script_rules import ScriptRefusedError, ScriptTooLargeError
 from opentsm.tsm.kernel.errors import ConflictError, NotFoundError
-from opentsm.tsm.roles.hub.conversations.desk import (
+from opentsm.tsm.ports.repositories import Expendable
+from opentsm.tsm.roles.hub.conversations.desk import Conversations
+from opentsm.tsm.roles.hub.conversations.requests import (
     ConversationEndedError,
-    Conversations,
     ConversationWaitingError,
     Opening,
     ScriptInWorkError,
     ScriptResult,
 )
 from opentsm.tsm.roles.hub.order_answers import Report
+from opentsm.vse.faults import TornError
 
 NEW = StaticKeys(*(Secret(bytes([0x70 + n]) * 16) for n in range(3)))
 OWN_KVN, NEW_KVN = 0x34, 0x35
@@ -346,8 +350,6 @@ async def test_loss_when_reported_then_the_conversation_ends_at_the_next_safe_po
 async def test_script_when_the_card_is_lost_then_what_was_answered_is_told_and_where_it_stopped(
     talk: Talk,
 ) -> None:
-    from opentsm.vse.faults import TornError
-
     bench = talk.bench
     made = await talk.begin()
     number = await talk.store(made, select(), get_balance().to_bytes())
@@ -377,8 +379,6 @@ async def test_conversation_when_another_party_names_it_then_there_is_none(talk:
     bench = talk.bench
     made = await talk.begin()
     number = await talk.store(made, select())
-    from msgspec.structs import replace
-
     stranger = replace(bench.principal, tenant_id=bench.issuer)
     for unknown in (made.id, ConversationId(made.id + 1)):
         with pytest.raises(NotFoundError):
@@ -436,3 +436,70 @@ async def _sent(talk: Talk, made: Conversation) -> int:
         conversation, _ = await talk.desk.conversation(talk.bench.principal, made.id)
         assert conversation.in_work is not None
         return conversation.in_work
+
+
+@pytest.mark.parametrize("fetched", [False, True], ids=["not-fetched", "fetched"])
+async def test_conversation_when_ended_with_a_script_in_work_then_withdrawn_or_refused(
+    talk: Talk, fetched: bool
+) -> None:
+    bench = talk.bench
+    made = await talk.begin()
+    number = await talk.store(made, select())
+    if not fetched:
+        assert await talk.end(made) is OperationState.SUCCEEDED
+        assert (await talk.result(made, number)).script.state is ScriptState.WITHDRAWN
+        before = len(bench.device.trace)
+        await talk.carry()
+        assert len(bench.device.trace) == before
+        return
+    delivery = await bench.exchange(Report(polling=True))
+    with pytest.raises(ScriptInWorkError):
+        await talk.end(made)
+    await bench.exchange(bench.device.run(delivery))
+    await bench.work()
+    assert await talk.end(made) is OperationState.SUCCEEDED
+
+
+async def test_conversations_when_two_begin_at_once_then_one_opens_and_the_other_follows(talk: Talk) -> None:
+    bench, wanted = talk.bench, Opening(se_id=talk.bench.se_id)
+    pairs = await asyncio.gather(*(talk.desk.begin(bench.principal, wanted) for _ in range(2)))
+    await bench.work()
+    found = [await talk.desk.conversation(bench.principal, made.id) for made, _ in pairs]
+    states = sorted(operation.state.value for _, operation in found)
+    assert states == ["PREPARING", "QUEUED"]
+    (first,) = [made for made, operation in found if operation.state is OperationState.PREPARING]
+    (second,) = [made for made, operation in found if operation.state is OperationState.QUEUED]
+    assert await talk.end(first) is OperationState.SUCCEEDED
+    await bench.work()
+    assert (await talk.say(second, select()))[0][-4:] == "9000"
+
+
+async def test_answers_when_a_device_brings_more_than_a_script_can_then_cut_off(talk: Talk) -> None:
+    bench = talk.bench
+    made = await talk.begin()
+    number = await talk.store(made, select(), get_balance().to_bytes())
+    delivery = await bench.exchange(Report(polling=True))
+    huge = "00" * 66_000 + "9000"
+    await bench.exchange(Report(polling=False, responses=("9000", huge), sequence=delivery.sequence))
+    await bench.work()
+    found = await talk.result(made, number)
+    assert found.answer is not None
+    assert found.answer.responses == ("9000",)
+    assert found.answer.stopped is not None
+
+
+async def test_result_when_its_time_is_over_then_nobody_finds_it_and_it_is_pruned(talk: Talk) -> None:
+    bench = talk.bench
+    made = await talk.begin()
+    number = await talk.store(made, select())
+    await talk.carry()
+    await talk.end(made)
+    bench.world.shift += timedelta(hours=2)
+    with pytest.raises(NotFoundError):
+        await talk.result(made, number)
+    async with bench.storage.transaction() as tx:
+        removed = await tx.retention.prune(Expendable.CONVERSATION_SCRIPTS, bench.world.now(), 100)
+        await tx.commit()
+        assert removed >= 1
+    async with bench.storage.transaction() as tx:
+        assert await tx.conversations.script(bench.provider, made.id, number) is None

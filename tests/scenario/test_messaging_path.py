@@ -11,6 +11,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands
 from opentsm.card.gp.keys import StaticKeys
+from opentsm.card.scp.session import predict_initialize_update
 from opentsm.tsm.domain.service import InstanceState
 
 NEW = StaticKeys(*(Secret(bytes([0x60 + n]) * 16) for n in range(3)))
@@ -110,7 +111,6 @@ async def test_figure_3_when_all_of_a_session_is_in_one_script_then_predicted_an
     scene: Scene,
 ) -> None:
     """A card with pseudo-random challenges lets a TSM wrap before it was answered."""
-    from opentsm.card.scp.session import predict_initialize_update
 
     await scene.declare()
     await scene.deploy("Install")

@@ -31,7 +31,8 @@ from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import OperationId
-from opentsm.tsm.roles.hub.conversations.desk import BEARER, Opening, ScriptResult
+from opentsm.tsm.roles.hub.conversations.desk import BEARER
+from opentsm.tsm.roles.hub.conversations.requests import Opening, ScriptResult
 from opentsm.tsm.roles.hub.services import operation_topic
 
 OPEN_WAIT_S = 10.0

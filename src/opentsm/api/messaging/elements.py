@@ -50,6 +50,9 @@ class SEDataAnswer(Message, frozen=True, kw_only=True):
     SPData: str | None = None
     OwnKeySets: list[dict[str, str | int]] = []
 
+    def __repr__(self) -> str:
+        return "<SEDataAnswer>"
+
 
 class GetSECapabilityProfileId(OnElement, frozen=True, kw_only=True):
     """Ask for the kind of a secure element."""

@@ -84,6 +84,9 @@ class SubscriptionAlias(Message, frozen=True, kw_only=True):
     Id: ShortText
     Type: Literal["IMSI", "ALIAS", "GENERIC"] = "GENERIC"
 
+    def __repr__(self) -> str:
+        return "<SubscriptionAlias>"
+
 
 class SubscriptionName(Message, frozen=True, kw_only=True):
     """A mobile subscription, by exactly one of its names."""
@@ -91,6 +94,9 @@ class SubscriptionName(Message, frozen=True, kw_only=True):
     MSId_MSISDN: ShortText | None = None
     MSId_Alias: ShortText | None = None
     MSId_Extendable: SubscriptionAlias | None = None
+
+    def __repr__(self) -> str:
+        return "<SubscriptionName>"
 
 
 class OnElement(RequestMessage, frozen=True, kw_only=True):

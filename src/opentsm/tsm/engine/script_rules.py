@@ -60,8 +60,8 @@ class Reach:
 
     `own` maps each AID to its kind and to whether it is known to be there; `others` are the AIDs of all else
     that is known to be there; `domain_of` maps an own AID to the domain whose keys open its sessions, and
-    `keys` a domain to the key versions that it is known to have. `foreign_kvns` are versions of the issuer's
-    key sets.
+    `keys` a domain to the key versions that it is known to have. `foreign_kvns` are versions of key sets of
+    the domains above.
     """
 
     own: Mapping[Aid, tuple[Kind, bool]]

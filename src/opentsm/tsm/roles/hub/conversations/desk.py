@@ -4,12 +4,10 @@ Source: GlobalPlatform Messaging, BeginConversation, SendScript, EndConversation
 """
 
 import dataclasses
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
 
-from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.conversation import (
     DEFAULT_TIME_TO_LIVE_S,
     ID_BITS,
@@ -19,7 +17,6 @@ from opentsm.tsm.domain.conversation import (
     ConversationId,
     ConversationState,
     Script,
-    ScriptFormat,
     ScriptLimits,
     result_context,
     state_of,
@@ -36,12 +33,18 @@ from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.engine.script_rules import CheckedScript, Position, ScriptTooLargeError, check_script
 from opentsm.tsm.kernel.documents import from_json
-from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError, StaleVersionError
-from opentsm.tsm.kernel.ids import SeId
+from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, StaleVersionError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing, load_conversation
 from opentsm.tsm.roles.hub.conversations.reach import own_instances, reach_of
+from opentsm.tsm.roles.hub.conversations.requests import (
+    ConversationEndedError,
+    ConversationWaitingError,
+    Opening,
+    ScriptInWorkError,
+    ScriptResult,
+)
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.mandate import check_border, require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
@@ -56,47 +59,6 @@ _TRIES = 4
 _LONGEST_WAIT = timedelta(days=1)  # for the secure element's turn
 # warnings are answers: whoever wrote the script knows what they mean
 _WELL = Expected(status_words=("9000", "62??", "63??"))
-
-
-class ConversationWaitingError(ConflictError):
-    """The conversation waits for the secure element's turn."""
-
-    code = "conversation_waiting"
-
-
-class ConversationEndedError(ConflictError):
-    """The conversation has ended."""
-
-    code = "conversation_ended"
-
-
-class ScriptInWorkError(ConflictError):
-    """A script of this conversation has not been answered yet."""
-
-    code = "script_in_work"
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a conversation is to be about; `time_to_live_s` and `estimated_bytes` None: as we have it."""
-
-    se_id: SeId
-    target: Aid | None = None
-    service_id: str | None = None
-    qualifier: str = ""
-    purpose: str = ""
-    script_format: ScriptFormat = ScriptFormat.EXPANDED
-    estimated_bytes: int | None = None
-    time_to_live_s: int | None = None
-    valid_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ScriptResult:
-    """A script and what the card answered; `answer` is None while it is in work, and when it is gone."""
-
-    script: Script
-    answer: OrderAnswer | None
 
 
 class Conversations(Requesting):
@@ -272,7 +234,9 @@ class Conversations(Requesting):
         async with self._s.storage.transaction() as tx:
             own = await own_instances(tx, principal.tenant_id, case.se.id)
             key_sets = await tx.key_sets.list(case.se.issuer_id, case.se.id, case.se.isd_aid)
-        kvns = frozenset(one.kvn for one in key_sets) | {case.se.isd_kvn}
+        arranged = () if case.arrangement is None else case.arrangement.domains
+        others = [one.kvn for one in arranged if one.holder_id != principal.tenant_id]
+        kvns = frozenset({*others, *(one.kvn for one in key_sets), case.se.isd_kvn})
         checked = check_script(
             raw,
             Position(conversation.selected, conversation.personalizing),

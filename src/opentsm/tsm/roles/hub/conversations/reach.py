@@ -27,7 +27,7 @@ def reach_of(
     Args:
         instances: its own on the secure element.
         content: what is known of the card.
-        foreign_kvns: key versions of the issuer's key sets.
+        foreign_kvns: versions of key sets of the domains above.
     """
     own: dict[Aid, tuple[Kind, bool]] = {}
     domain_of: dict[Aid, Aid] = {}

@@ -17,7 +17,7 @@ from opentsm.tsm.kernel.errors import ConflictError, NotFoundError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.delegation import ReceiptAnswer, ReceiptRequest, TokenIssuer, TokenRequest
 from opentsm.tsm.roles.hub.case import Case, load_case
-from opentsm.tsm.roles.hub.conversations.desk import ConversationEndedError, ConversationWaitingError
+from opentsm.tsm.roles.hub.conversations.requests import ConversationEndedError, ConversationWaitingError
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.services import HubServices
 
