@@ -26,7 +26,7 @@ from opentsm.vse.nvm import MemoryNvm
 from opentsm.vse.profiles import load_profile
 
 BADGE = Aid.from_hex("F04F54534D030101")
-PROFILE = "se-700-blank"
+PROFILE, OLDER, NEWER = "se-700-blank", "1.0.0", "1.1.0"
 RECIPE = Path(__file__).parents[2] / "src/opentsm/demo/recipes/badge.json"
 MODES = ("CM", "DM", "AM")
 
@@ -82,7 +82,9 @@ async def published(api: ApiBench) -> Published:
     async with await shelf(api) as client:
         script = await good(await upload_script(client, json.loads(RECIPE.read_text())))
         made = await configure(client, "badge.cap", instance=str(BADGE), script_id=str(script["id"]))
-        await release(client, made, PROFILE)
+        first = await release(client, made, PROFILE)
+        newer = {"tag": NEWER, "allowedDeployments": first["allowedDeployments"]}
+        await good(await client.post(f"{made.path}/versions", json=newer))
         return made
 
 
@@ -129,6 +131,7 @@ async def test_service_when_published_once_then_lives_and_ends_the_same_in_every
         async with here.scene.at_work():
             body = {
                 "service_id": service.service["id"],
+                "version": OLDER,
                 "se_id": here.scene.se_id,
                 "data": {"rights": "door-1"},
             }
@@ -144,6 +147,8 @@ async def test_service_when_published_once_then_lives_and_ends_the_same_in_every
             renewed = {"data": {"rights": "door-2"}}
             await here.done(await api.post("provider", f"{instance}/personalizations", renewed))
             assert b"door-2" in here.stored(), mode
+            await here.done(await api.post("provider", f"{instance}/updates", {"version": NEWER}))
+            assert (await api.get("provider", instance)).json()["version"] == NEWER
             await here.done(await api.post("provider", f"{instance}/key-rotations", {}))
             await here.done(await api.post("provider", f"{instance}/terminations", {}))
         assert here.card() == before, mode
