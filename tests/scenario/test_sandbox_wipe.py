@@ -96,6 +96,9 @@ async def scene(api: ApiBench, scenario_dsn: str) -> Scene:
         deployed = await api.post(party, "/v1/instances", body, headers={"Idempotency-Key": "a"})
         assert deployed.status_code == 202, deployed.text
         scene.instances[party] = str(deployed.json()["instance"]["id"])
+        draft = {"name": "lock", "type": "SUSPEND", "selection": {"listed": True}, "by_hand": True}
+        listed = await api.post(party, "/v1/campaigns", {**draft, "members": [scene.instances[party]]})
+        assert listed.status_code == 201, listed.text
         await leave_traces(api, TenantId(api.ids[party]), SeId(se["id"]))
         async with api.storage.transaction() as tx:
             (file,) = await tx.catalogue.list(TenantId(api.ids[party]), "executable-load-file")
@@ -133,6 +136,7 @@ async def test_wipe_when_of_a_provider_then_nothing_of_it_stays_and_all_of_other
     assert {"operations.tenant_id", "segments.owner_id", "key_sets.owner_id"} <= before.keys()
     removed = await scene.wipe(MINE)
     assert (removed["operations"], removed["instances"], removed["webhooks"]) == (1, 1, 1)
+    assert (removed["campaigns"], removed["campaign_members"]) == (1, 1)
     assert await scene.rows(MINE) == {"access_tokens.tenant_id": 1}
     assert await scene.rows(THEIRS) == theirs
     del issuers["segments.owner_id"]  # the issuer's session was the removed operation's
