@@ -18,6 +18,7 @@ from opentsm.card.scp.channel import SecurityLevel
 DEFAULT_PROFILE = "scp03-i70"
 
 _ISD = Aid.from_hex("A000000151000000")
+_CASD = Aid.from_hex("A00000015153504341534400")
 _SSD_PACKAGE = Aid.from_hex("A0000001515350")
 _SSD_MODULE = Aid.from_hex("A000000151535041")
 _SHORT_DATA = 255
@@ -52,6 +53,16 @@ class Contactless(Enum):
     REGISTRY_UPDATE = "registry-update"
 
 
+class HandOver(Enum):
+    """How a new security domain can get keys that nobody on the way learns.
+
+    NONE: not at all. SCENARIO_3: agreed with the card's CASD (Amendment A, scenario 3).
+    """
+
+    NONE = "none"
+    SCENARIO_3 = "scenario-3"
+
+
 class FirstKeys(Enum):
     """How a new security domain gets its first own keys.
 
@@ -83,6 +94,8 @@ class SeProfile:
         memory_quotas: whether INSTALL may limit and reserve an application's memory (C7, C8, D7, D8).
         token_scheme, receipt_scheme: the kinds of keys that verify tokens and make receipts (Table C-1);
             empty: EC-P256 and AES with SCP03, DES with SCP02.
+        handover: how a new domain gets keys that nobody on the way learns.
+        casd_aid: the controlling authority security domain, where `handover` needs one.
         csp_version, csp_vendor: the Cryptographic Service Provider on the card; empty for none.
     """
 
@@ -109,6 +122,8 @@ class SeProfile:
     memory_quotas: bool = True
     token_scheme: str = ""
     receipt_scheme: str = ""
+    handover: HandOver = HandOver.NONE
+    casd_aid: Aid = _CASD
     csp_version: str = ""
     csp_vendor: str = ""
 
@@ -132,6 +147,8 @@ class SeProfile:
             return "application_privileges has 3 bytes"
         if not {self.token_scheme, self.receipt_scheme} <= {"", *_PROOF_SCHEMES}:
             return f"tokens and receipts are made with {', '.join(_PROOF_SCHEMES)}"
+        if self.handover is HandOver.SCENARIO_3 and self.scp != 3:
+            return "keys are agreed with a CASD (scenario-3) in SCP03 only"
         if not 64 <= self.max_command_data <= (0xFFFF if self.extended_length else _SHORT_DATA):
             return f"{self.max_command_data} data bytes a command are impossible"
         return None
@@ -205,10 +222,12 @@ def _converted(name: str, value: object) -> object:
     if name in _HEX_NUMBERS:
         number = int(value, 16)
         return SecurityLevel(number) if name == "level" else number
-    if name in ("isd_aid", "ssd_package", "ssd_module"):
+    if name in ("isd_aid", "ssd_package", "ssd_module", "casd_aid"):
         return Aid.from_hex(value)
     if name == "aes_layout":
         return AesLayout(value)
     if name == "contactless":
         return Contactless(value)
+    if name == "handover":
+        return HandOver(value)
     return FirstKeys(value) if name == "first_keys" else value

@@ -13,7 +13,7 @@ from opentsm.card.crypto.key_agreement import KeyAgreementKey, random_length
 from opentsm.card.crypto.signature import Curve
 from opentsm.vse import virtual_authority
 from opentsm.vse.key_references import reference
-from opentsm.vse.lifecycle import PERSONALIZED
+from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
 from opentsm.vse.privileges import Privilege
 from opentsm.vse.profiles import VseProfile
 from opentsm.vse.scp.scp11 import KID_A, KID_B, PROTOCOL
@@ -57,12 +57,25 @@ def add_agreement_keys(profile: VseProfile, domain: DomainData, name: str, rando
         domain.authorities[reference(kid, kvn)] = virtual_authority.identifier()
 
 
-def controlling_authority(profile: VseProfile, isd: Instance, name: bytes, random: Random) -> Instance:
-    """Return the CASD of a new card.
+def controlling_authority(isd: Instance) -> Instance:
+    """Return the CASD of a new card whose profile says nothing else of it, without keys."""
+    return Instance(
+        aid=CASD_AID,
+        sd=isd.aid,
+        load_file=_DOMAIN_PACKAGE,
+        module=_DOMAIN_MODULE,
+        state=SELECTABLE,
+        privileges=int(Privilege.SECURITY_DOMAIN),
+        domain=DomainData(),
+    )
+
+
+def certify(profile: VseProfile, casd: Instance, name: bytes, random: Random) -> None:
+    """Give the CASD its certified keys: with them it leaves the factory PERSONALIZED.
 
     Args:
         profile: the kind of card.
-        isd: with which it is associated.
+        casd: the controlling authority security domain.
         name: of the card, as subject of its certificates.
         random: for keys and serial numbers.
     """
@@ -71,29 +84,20 @@ def controlling_authority(profile: VseProfile, isd: Instance, name: bytes, rando
     authority = [KeyComponent(_POINT, virtual_authority.point()), KeyComponent(_CURVE, b"\x00")]
     vouching = virtual_authority.certify(curve, signing.point, _serial(random), name, agreement=False)
     secret = virtual_authority.certify(curve, agreeing.point, _serial(random), name, agreement=True)
-    domain = DomainData(
-        keys=[
-            Key(KID_AUTHORITY, CASD_KVN, authority),
-            _private_key(KID_AUTHENTICATION, CASD_KVN, signing),
-            _private_key(KID_CONFIDENTIALITY, CASD_KVN, agreeing),
-        ],
-        # The certificate that GET DATA 7F21 shows is the one of the key that keys are agreed with.
-        objects={CERTIFICATE: parse_tlv(secret).value},
-        certificates={
-            reference(KID_AUTHENTICATION, CASD_KVN): vouching,
-            reference(KID_CONFIDENTIALITY, CASD_KVN): secret,
-        },
-        scps=list(profile.channels),
-    )
-    return Instance(
-        aid=CASD_AID,
-        sd=isd.aid,
-        load_file=_DOMAIN_PACKAGE,
-        module=_DOMAIN_MODULE,
-        state=PERSONALIZED,
-        privileges=int(Privilege.SECURITY_DOMAIN),
-        domain=domain,
-    )
+    domain = casd.domain_data()
+    domain.scps = list(profile.channels)
+    domain.keys += [
+        Key(KID_AUTHORITY, CASD_KVN, authority),
+        _private_key(KID_AUTHENTICATION, CASD_KVN, signing),
+        _private_key(KID_CONFIDENTIALITY, CASD_KVN, agreeing),
+    ]
+    # The certificate that GET DATA 7F21 shows is the one of the key that keys are agreed with.
+    domain.objects[CERTIFICATE] = parse_tlv(secret).value
+    domain.certificates |= {
+        reference(KID_AUTHENTICATION, CASD_KVN): vouching,
+        reference(KID_CONFIDENTIALITY, CASD_KVN): secret,
+    }
+    casd.state = PERSONALIZED
 
 
 def _new_key(curve: Curve, random: Random) -> KeyAgreementKey:

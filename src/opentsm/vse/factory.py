@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentsm.card.codec.aid import Aid
 from opentsm.vse.card_data import CIN, IIN
-from opentsm.vse.certified_keys import add_agreement_keys, controlling_authority
+from opentsm.vse.certified_keys import CASD_AID, add_agreement_keys, certify, controlling_authority
 from opentsm.vse.environment import Environment
 from opentsm.vse.keysets import CHANNEL_KIDS
 from opentsm.vse.lifecycle import PERSONALIZED, SELECTABLE
@@ -60,13 +60,22 @@ def build_image(
     )
     name = identity.cin.hex().upper()
     add_agreement_keys(profile, isd.domain_data(), f"virtual card {name}", random)
-    if profile.casd:
-        image.instances.append(controlling_authority(profile, isd, identity.cin, random))
     environment = Environment(image, profile, MemoryNvm(), random)
     for package in profile.factory:
         for entry in package.instances:
             _install(environment, package, entry, domain_keys.get(bytes.fromhex(entry.aid)))
+    if profile.casd:
+        certify(profile, _controlling_authority(image), identity.cin, random)
     return image
+
+
+def _controlling_authority(image: CardImage) -> Instance:
+    """Return the CASD: the profile's own pre-issued domain, or one beside what the profile lists."""
+    casd = image.instance(CASD_AID)
+    if casd is None:
+        casd = controlling_authority(image.isd)
+        image.instances.insert(1, casd)
+    return casd
 
 
 def _issuer_domain(profile: VseProfile, identity: "CardIdentity", keys: "KeyMaterial") -> Instance:

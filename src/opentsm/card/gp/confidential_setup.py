@@ -20,7 +20,7 @@ from opentsm.card.crypto.signature import Signer
 from opentsm.card.errors import CardCryptogramError, KeyFormatError, ResponseFormatError, TlvError
 from opentsm.card.gp.certificates import PublicKey
 from opentsm.card.gp.commands import store_data
-from opentsm.card.gp.instructions import StoreDataStructure
+from opentsm.card.gp.instructions import Ins, StoreDataStructure
 from opentsm.card.gp.keys import StaticKeys
 
 _CERTIFICATE_GROUP: Final = 0x3A01
@@ -127,6 +127,50 @@ def send_key_agreement(
     return store_data(data, 1, last=True, structure=StoreDataStructure.DGI, response_expected=True)
 
 
+@dataclass(frozen=True, slots=True)
+class AgreedKeys:
+    """What both sides derive: the new key set, and the receipt with which the card proves that it has it."""
+
+    keys: StaticKeys
+    receipt: bytes
+
+
+def agree_keys(plan: KeySetPlan, ephemeral: KeyAgreementKey, casd: PublicKey, random: bytes) -> AgreedKeys:
+    """Derive the keys that the security domain will have, and the receipt that its card will show.
+
+    Args:
+        plan: the key set.
+        ephemeral: the private key of what was or will be sent.
+        casd: PK.CASD.CT of a certificate that was verified.
+        random: the card's random number; empty where the plan has none, and all is known beforehand.
+
+    Raises:
+        KeyFormatError: the keys are of different curves.
+    """
+    length = plan.key_length
+    info = bytes((_BASE_KEYS, _AES, length)) + random
+    derived = x963_sha256(ephemeral.agree(casd.point), info, 4 * length)
+    receipt_key, enc, mac, dek = (derived[at : at + length] for at in range(0, 4 * length, length))
+    keys = StaticKeys(Secret(enc), Secret(mac), Secret(dek))
+    return AgreedKeys(keys, cmac(receipt_key, plan.control_template))
+
+
+def parse_receipt(plan: KeySetPlan, answer: bytes) -> tuple[bytes, bytes]:
+    """Return the card's random number (empty: none was wanted) and its receipt.
+
+    Raises:
+        ResponseFormatError: the answer is malformed.
+    """
+    try:
+        objects = parse_tlvs(answer)
+    except TlvError as problem:
+        raise ResponseFormatError(f"the receipt is malformed: {problem}") from problem
+    fresh, receipt = find(objects, _RANDOM), find(objects, _RECEIPT)
+    if receipt is None or len(receipt) != 16 or (fresh is None) == plan.with_random:
+        raise ResponseFormatError("the card's answer is a receipt, with a random number where one was wanted")
+    return fresh or b"", receipt
+
+
 def take_keys(plan: KeySetPlan, ephemeral: KeyAgreementKey, casd: PublicKey, answer: bytes) -> StaticKeys:
     """Derive the keys that the security domain now has, and check that the card has the same.
 
@@ -140,17 +184,19 @@ def take_keys(plan: KeySetPlan, ephemeral: KeyAgreementKey, casd: PublicKey, ans
         CardCryptogramError: the receipt is wrong: the card does not hold the key of the certificate.
         ResponseFormatError: the answer is malformed.
     """
-    try:
-        objects = parse_tlvs(answer)
-    except TlvError as problem:
-        raise ResponseFormatError(f"the receipt is malformed: {problem}") from problem
-    fresh, receipt = find(objects, _RANDOM), find(objects, _RECEIPT)
-    if receipt is None or len(receipt) != 16 or (fresh is None) == plan.with_random:
-        raise ResponseFormatError("the card's answer is a receipt, with a random number where one was wanted")
-    length = plan.key_length
-    info = bytes((_BASE_KEYS, _AES, length)) + (fresh or b"")
-    derived = x963_sha256(ephemeral.agree(casd.point), info, 4 * length)
-    receipt_key, enc, mac, dek = (derived[at : at + length] for at in range(0, 4 * length, length))
-    if not compare_digest(cmac(receipt_key, plan.control_template), receipt):
+    random, receipt = parse_receipt(plan, answer)
+    agreed = agree_keys(plan, ephemeral, casd, random)
+    if not compare_digest(agreed.receipt, receipt):
         raise CardCryptogramError("the receipt is wrong: the card does not hold the key of its certificate")
-    return StaticKeys(Secret(enc), Secret(mac), Secret(dek))
+    return agreed.keys
+
+
+def is_confidential_setup(command: CommandApdu) -> bool:
+    """Tell whether a command is one of the two: whoever carries them for others carries nothing else."""
+    if (command.cla, command.ins) != (0x80, Ins.STORE_DATA):
+        return False
+    try:
+        groups = parse_dgis(command.data)
+    except TlvError:
+        return False
+    return len(groups) == 1 and groups[0][0] in (_CERTIFICATE_GROUP, _KEYS_GROUP)

@@ -218,6 +218,22 @@ class Scp03Channel:
         self._set_level(level)
         return plain.with_data(plain.data + self._chain[: self._mac_length])
 
+    def resume(self, level: SecurityLevel, link: ResponseLink) -> None:
+        """Go on with a session whose EXTERNAL AUTHENTICATE and later commands were made before.
+
+        Args:
+            level: its level.
+            link: of the last command that was made.
+
+        Raises:
+            SecureChannelError: the level does not exist or the card cannot do it, or this channel is in use.
+        """
+        if self._level is not None:
+            raise SecureChannelError("the channel is in use already")
+        self._require_supported(level)
+        self._set_level(level)
+        self._chain, self._counter = link.chain, link.counter
+
     def _set_level(self, level: SecurityLevel) -> None:
         self._level = level
         self._answer_levels = [(0, level)]
