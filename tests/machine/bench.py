@@ -18,6 +18,7 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.cap import read_load_file
 from opentsm.card.gp.diversification import DiversificationMethod, diversify
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.bearers.virtual.authority import VirtualCardAuthority
 from opentsm.tsm.adapters.keystores.ring import KeystoreRing
 from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.adapters.notifier import LocalNotifier
@@ -25,6 +26,7 @@ from opentsm.tsm.adapters.peers.local import LocalPeers
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.bootstrap import se_rights
+from opentsm.tsm.custody.card_trust import CardTrust
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions, application_key_handle
@@ -337,6 +339,7 @@ class Bench:
                 personalization=PursePersonalization(tenant, keystore),
                 plain=PlainSessions(tenant),
                 issuer_of=self._issuer_of,
+                trust=CardTrust(tenant, self.storage, keystore, VirtualCardAuthority()),
             )
         )
 

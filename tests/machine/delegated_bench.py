@@ -16,7 +16,13 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp.diversification import DiversificationMethod
 from opentsm.card.gp.keys import StaticKeys
-from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode, ProviderPlace
+from opentsm.tsm.domain.arrangement import (
+    ArrangedDomain,
+    Arrangement,
+    ContentMode,
+    HandOverGrade,
+    ProviderPlace,
+)
 from opentsm.tsm.domain.audit import AuditEntry
 from opentsm.tsm.domain.delegation import Token
 from opentsm.tsm.domain.operation import Operation
@@ -50,6 +56,8 @@ class DelegatedBench(Bench):
     def __init__(self, dsn: str, directory: Path, mode: ContentMode = ContentMode.DELEGATED) -> None:
         super().__init__(dsn, directory, "se-700")
         self.mode = mode
+        self.sandbox = True  # whose parties trust the authority of virtual cards
+        self.handover = HandOverGrade.RELAY_TRUSTED
         self.quota_bytes: int | None = None
         self.card_profile: str | dict[str, object] = "se-700"
         self.receipt_owner: TenantId | None = None
@@ -70,6 +78,7 @@ class DelegatedBench(Bench):
             issuer_id=self.issuer,
             name=self.mode.value,
             configuration=700,
+            handover=self.handover,
             domains=(
                 ArrangedDomain(
                     name="ISD", role="ISD", aid=ISD, holder_id=self.issuer, kvn=0x30, privileges=0x9AFC80

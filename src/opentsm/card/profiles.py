@@ -95,6 +95,7 @@ class SeProfile:
         token_scheme, receipt_scheme: the kinds of keys that verify tokens and make receipts (Table C-1);
             empty: EC-P256 and AES with SCP03, DES with SCP02.
         handover: how a new domain gets keys that nobody on the way learns.
+        certificate_subject: which of a card's identifiers its certificate names ("CIN", "EID"; empty: none).
         casd_aid: the controlling authority security domain, where `handover` needs one.
         csp_version, csp_vendor: the Cryptographic Service Provider on the card; empty for none.
     """
@@ -124,6 +125,7 @@ class SeProfile:
     receipt_scheme: str = ""
     handover: HandOver = HandOver.NONE
     casd_aid: Aid = _CASD
+    certificate_subject: str = ""
     csp_version: str = ""
     csp_vendor: str = ""
 
@@ -147,6 +149,8 @@ class SeProfile:
             return "application_privileges has 3 bytes"
         if not {self.token_scheme, self.receipt_scheme} <= {"", *_PROOF_SCHEMES}:
             return f"tokens and receipts are made with {', '.join(_PROOF_SCHEMES)}"
+        if self.certificate_subject not in ("", "CIN", "EID", "ICCID"):
+            return "a card's certificate names its CIN, EID or ICCID, or none of them"
         if self.handover is HandOver.SCENARIO_3 and self.scp != 3:
             return "keys are agreed with a CASD (scenario-3) in SCP03 only"
         if not 64 <= self.max_command_data <= (0xFFFF if self.extended_length else _SHORT_DATA):

@@ -14,6 +14,7 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.gp.se_configurations import SeConfiguration
 from opentsm.card.gp.se_rights import Rights
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.bearers.virtual.authority import VirtualCardAuthority
 from opentsm.tsm.adapters.deliveries.http_sender import HttpSender, SenderRules
 from opentsm.tsm.adapters.deliveries.trust import Identity
 from opentsm.tsm.adapters.keystores.ring import KeystoreRing
@@ -26,6 +27,7 @@ from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.config import RetentionSettings, Settings
 from opentsm.tsm.config.deliveries import DeliverySettings
 from opentsm.tsm.config.peers import PeerSettings
+from opentsm.tsm.custody.card_trust import CardTrust
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
@@ -189,6 +191,7 @@ def assemble(
                 plain=PlainSessions(tenant_id),
                 provisioner=DomainKeyProvisioner(tenant_id, storage, keystore, world),
                 issuer_of=token_issuer,
+                trust=CardTrust(tenant_id, storage, keystore, VirtualCardAuthority()),
             )
         )
 

@@ -7,8 +7,12 @@ its part first; then one transaction, guarded by the segment's version, stores w
 import msgspec
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.errors import CardError
+from opentsm.card.gp.confidential_setup import is_confidential_setup
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.custody import findings, sessions
+from opentsm.tsm.custody.agreements import Agreements
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.key_sets import KeySetCustody
 from opentsm.tsm.custody.plain import PlainSessions
@@ -43,6 +47,7 @@ class Custodian:
     def __init__(self, custody: Custody) -> None:
         self._c = custody
         self._keys = KeySetCustody(custody)
+        self._agreements = Agreements(custody)
         self._tokens = TokenCustody(custody.tenant_id, custody.issuer_of)
 
     # --- phase 1 ---------------------------------------------------------------------------------------
@@ -80,11 +85,30 @@ class Custodian:
 
     async def _first_work(self, request: SegmentRequest) -> SegmentWork:
         profile = self._profile(request)
-        if request.session.kind is SessionKind.PLAIN:
-            return await self._plain().begin(request, self._c.world)
+        match request.session.kind:
+            case SessionKind.PLAIN:
+                return await self._plain().begin(request, self._c.world)
+            case SessionKind.CARRIED:
+                return await self._agreements.begin(request, profile)
+            case SessionKind.CONTINUED:
+                return await self._continued(request)
         challenge = self._c.world.random(profile.challenge_length)
         opening = sessions.opening_commands(request.session, challenge)
         return SegmentWork(request=request, host_challenge=challenge, opening=opening)
+
+    async def _continued(self, request: SegmentRequest) -> SegmentWork:
+        """Return the work that goes on in the secure channel of an earlier segment."""
+        if request.continues is None:
+            raise InvariantError("A session that goes on names the one before it.")
+        before = await self._open(await self._get(request.continues))
+        session = before.request.session
+        same = (session.selected, session.key_sd, session.kvn, before.request.operation_id)
+        own = request.session
+        if not before.last or same != (own.selected, own.key_sd, own.kvn, request.operation_id):
+            raise InvariantError("This session is not one that can be gone on with.")
+        return SegmentWork(
+            request=request, host_challenge=before.host_challenge, session=before.session, last=before.last
+        )
 
     # --- phase 2 ---------------------------------------------------------------------------------------
 
@@ -94,31 +118,40 @@ class Custodian:
         work = await self._open(segment)
         if segment.state is not SegmentState.PREPARED:
             return work.commands
-        if work.request.session.kind is SessionKind.PLAIN:
-            commands = await self._commands(work.request)
-            wrapped = await self._plain().go_on(work, opening, self._c.keystore, commands)
-            pending = None
-        else:
-            wrapped, pending = await self._wrap(work, opening)
+        wrapped, pending = await self._body(work, opening)
         done = replace(segment, state=SegmentState.WRAPPED, sealed=await self._seal(wrapped))
         async with self._c.storage.transaction() as tx:
             if pending is not None:
                 await tx.key_sets.put(pending)
-            if wrapped.session:
+            if wrapped.session and not wrapped.last:
                 init = sessions.parse(wrapped.session, self._profile(work.request))
                 await self._keys.note_session(tx, work.request, init)
             await tx.segments.save(done)
             await tx.commit()
         return wrapped.commands
 
+    async def _body(self, work: SegmentWork, opening: tuple[str, ...]) -> tuple[SegmentWork, KeySet | None]:
+        """Return the work with what is sent, and the key set that it puts on the card."""
+        match work.request.session.kind:
+            case SessionKind.PLAIN:
+                commands = await self._commands(work.request)
+                return await self._plain().go_on(work, opening, self._c.keystore, commands), None
+            case SessionKind.CARRIED:
+                return await self._agreements.go_on(work, opening, self._profile(work.request))
+            case _:
+                return await self._wrap(work, opening)
+
     async def _wrap(self, work: SegmentWork, opening: tuple[str, ...]) -> tuple[SegmentWork, KeySet | None]:
         request, profile = work.request, self._profile(work.request)
         if len(opening) != len(work.opening):
             raise WrongCardError("The card did not answer the opening of the session.")
-        init = sessions.read_challenge(profile, request.session, opening[-1])
-        work = replace(work, session=init.to_bytes())
         keys = await self._keys.of_session(request)
-        self._refuse_old_counter(keys, init.sequence_counter, profile)
+        if work.last:
+            init = sessions.parse(work.session, profile)
+        else:
+            init = sessions.read_challenge(profile, request.session, opening[-1])
+            work = replace(work, session=init.to_bytes())
+            self._refuse_old_counter(keys, init.sequence_counter, profile)
         context = self._context(work)
         async with self._keys.opened(keys):
             derived = await self._c.keystore.derive_session(keys.bound, context)
@@ -128,7 +161,8 @@ class Custodian:
         for step in request.session.steps:
             fills = await self._fills(request, step, keys, context, pending)
             plain.append(compile_step(step, profile, fills))
-        script = sessions.wrap(profile, channel, await self._tokens.filled(request, plain, profile))
+        filled = await self._tokens.filled(request, plain, profile)
+        script = sessions.wrap(profile, channel, filled, last=work.last)
         kcvs = pending.kcvs if pending else ()
         return replace(work, commands=script.commands, sent=script.sent, new_kcvs=kcvs), pending
 
@@ -152,6 +186,8 @@ class Custodian:
         profile, keystore = self._profile(request), self._c.keystore
         if isinstance(step, s.PutProofKey):
             return Fills(put_key_fields=(await self._proof_key(request, step, keys, context),))
+        if isinstance(step, s.OfferKeys | s.AgreeKeys):
+            return Fills(carried=_carried(request, profile))
         if isinstance(step, s.Load):
             return Fills(load_block=await self._load_block(step))
         if isinstance(step, s.Personalize):
@@ -207,11 +243,14 @@ class Custodian:
         work = await self._open(segment)
         if work.report is not None:
             return work.report
-        if work.request.session.kind is SessionKind.PLAIN:
-            report = await self._plain().check(work, answers, self._c.keystore)
-        else:
-            report = await self._check(work, answers)
-        sealed = await self._seal(SegmentWork(request=work.request, report=report))
+        match work.request.session.kind:
+            case SessionKind.PLAIN:
+                report = await self._plain().check(work, answers, self._c.keystore)
+            case SessionKind.CARRIED:
+                report = await self._agreements.check(work, answers)
+            case _:
+                report = await self._check(work, answers)
+        sealed = await self._seal(_checked(work, report))
         async with self._c.storage.transaction() as tx:
             await self._keys.settle(tx, work.request, report)
             await tx.segments.save(replace(segment, state=SegmentState.CHECKED, sealed=sealed))
@@ -227,9 +266,10 @@ class Custodian:
             derived = await self._c.keystore.derive_session(keys.bound, self._context(work))
         init = sessions.parse(work.session, profile)
         channel = sessions.open_channel(profile, derived, init, work.host_challenge)
-        checked = sessions.unwrap(channel, profile, work.sent, answers)
+        checked = sessions.unwrap(channel, profile, work.sent, answers, last=work.last)
         return SegmentReport(
-            authenticated=not checked or checked[0].accepted,
+            authenticated=bool(work.last) or not checked or checked[0].accepted,
+            carried=findings.carried_answers(checked),
             steps=findings.step_reports(request.session.steps, work.sent, checked, work.new_kcvs),
             registry=findings.registry_report(checked, request.session.selected),
             kept=findings.kept_answers(request.session.steps, checked),
@@ -286,3 +326,29 @@ class Custodian:
         return from_json(
             SegmentWork, await self._c.keystore.open(segment.sealed, context=f"segment:{segment.id}")
         )
+
+
+def _checked(work: SegmentWork, report: SegmentReport) -> SegmentWork:
+    """Return what is kept of a segment: its report, and what the session that goes on with it needs."""
+    done = SegmentWork(request=work.request, report=report)
+    if not work.sent or not any(isinstance(step, s.OfferKeys) for step in work.request.session.steps):
+        return done
+    return replace(done, host_challenge=work.host_challenge, session=work.session, last=work.sent[-1].link)
+
+
+def _carried(request: SegmentRequest, profile: SeProfile) -> tuple[CommandApdu, ...]:
+    """Return another party's commands, of which none may do anything else in this party's name.
+
+    Raises:
+        PeerFaultError: they are not the two of a confidential set-up, or too long.
+    """
+    commands = []
+    for text in request.carried:
+        try:
+            command = CommandApdu.parse(bytes.fromhex(text))
+        except (CardError, ValueError):
+            raise PeerFaultError("What is to be carried is no command.") from None
+        if not is_confidential_setup(command) or len(command.data) > profile.max_plain_data:
+            raise PeerFaultError("Only commands that agree on keys are carried, of a length for this card.")
+        commands.append(command)
+    return tuple(commands)

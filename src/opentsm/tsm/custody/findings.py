@@ -60,6 +60,12 @@ def kept_answers(steps: Sequence[s.Step], checked: Sequence[CheckedAnswer]) -> t
     return tuple(found)
 
 
+def carried_answers(checked: Sequence[CheckedAnswer]) -> tuple[str, ...]:
+    """Return the answers to another party's commands, as the card gave them before protection."""
+    carried = [answer for answer in checked if answer.sent.carried]
+    return tuple((one.data + one.sw.to_bytes(2, "big")).hex().upper() for one in carried)
+
+
 def _puts_keys(step: s.Step) -> bool:
     return isinstance(step, s.ReplaceKeys) or (isinstance(step, s.PutFirstKeys) and not step.forwarded)
 

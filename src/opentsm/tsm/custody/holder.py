@@ -7,6 +7,7 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.custody.card_trust import CardTrust
 from opentsm.tsm.custody.plain import PlainSessions
 from opentsm.tsm.domain.secure_element import KeySet, KeySource
 from opentsm.tsm.engine import steps as s
@@ -71,7 +72,8 @@ class KeyProvisioner(Protocol):
 class Custody:
     """What a custodian works with.
 
-    `issuer_of` finds the party that issues tokens of delegated management.
+    `issuer_of` finds the party that issues tokens of delegated management; `trust` says by whom cards must be
+    certified for keys to be agreed with them (None: with no card).
     """
 
     tenant_id: TenantId
@@ -83,3 +85,4 @@ class Custody:
     plain: PlainSessions | None = None
     provisioner: KeyProvisioner | None = None
     issuer_of: Callable[[TenantId], TokenIssuer] | None = None
+    trust: CardTrust | None = None

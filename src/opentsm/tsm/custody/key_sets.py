@@ -14,14 +14,17 @@ from opentsm.card.profiles import SeProfile
 from opentsm.card.scp.channel import InitializeUpdateResponse
 from opentsm.tsm.custody.holder import AGREEMENT, Custody, ProvisionedKeySet, agreed_handle, transport_handle
 from opentsm.tsm.custody.work import Handover
+from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys, key_set_context
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.sessions import SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
 from opentsm.tsm.kernel.errors import (
     InvariantError,
     KeyMaterialError,
     NotFoundError,
     PeerFaultError,
+    PlanRefusedError,
     StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import KeyHandle, SeId, TenantId
@@ -29,6 +32,9 @@ from opentsm.tsm.ports.peer import SegmentReport, SegmentRequest
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 
 replace = msgspec.structs.replace
+
+_RELAY_TRUSTED = HandOverGrade.RELAY_TRUSTED.value
+_PUTTING = (s.PutFirstKeys, s.AgreeKeys, s.ReplaceKeys)
 
 
 class KeySetCustody:
@@ -136,15 +142,20 @@ class KeySetCustody:
     async def settle(self, tx: UnitOfWork, request: SegmentRequest, report: SegmentReport) -> None:
         """Record which key sets the card confirmed to have stored or replaced."""
         for step, outcome in zip(request.session.steps, report.steps, strict=True):
-            if not outcome.done or not isinstance(step, s.PutFirstKeys | s.ReplaceKeys):
+            mine = request.session.kind is SessionKind.CARRIED or not isinstance(step, s.AgreeKeys)
+            if not outcome.done or not isinstance(step, _PUTTING) or not mine:
                 continue
-            kvn = step.kvn if isinstance(step, s.PutFirstKeys) else step.new_kvn
+            kvn = step.new_kvn if isinstance(step, s.ReplaceKeys) else step.kvn
             for known in await tx.key_sets.list(self._c.tenant_id, request.se_id, step.domain):
                 if known.kvn == kvn:
                     await tx.key_sets.put(replace(known, state=KeySetState.CURRENT))
                 elif isinstance(step, s.ReplaceKeys) and known.kvn == step.old_kvn:
                     await tx.key_sets.put(replace(known, state=KeySetState.RETIRED))
-            await self._audit(tx, "key-set.stored", request.se_id, step.domain, kvn)
+            if isinstance(step, s.AgreeKeys):
+                grade = HandOverGrade.CONFIDENTIAL.value
+                await self._audit(tx, "key-set.agreed", request.se_id, step.domain, kvn, grade=grade)
+            else:
+                await self._audit(tx, "key-set.stored", request.se_id, step.domain, kvn)
 
     # --- between parties -------------------------------------------------------------------------------
 
@@ -156,6 +167,12 @@ class KeySetCustody:
         """
         if not request.handover:
             return None
+        trust = None if self._c.trust is None else await self._c.trust.in_cards_of(request.profile)
+        if trust is not None and trust.required:
+            raise PlanRefusedError(
+                "The owner of the security domain takes it over confidentially only.",
+                advice="Give the secure element an arrangement whose handover is confidential.",
+            )
         offered = from_json(Handover, request.handover)
         if (offered.sd_aid, offered.kvn) != (request.session.key_sd, request.session.kvn):
             raise PeerFaultError("The keys that were handed over are not those of the session.")
@@ -186,7 +203,8 @@ class KeySetCustody:
     async def take_over(self, tx: UnitOfWork, keys: KeySet, issuer_id: TenantId) -> None:
         """Store a key set that an issuer handed over."""
         await tx.key_sets.put(keys)
-        await self._audit(tx, "key-set.taken-over", keys.se_id, keys.sd_aid, keys.kvn, actor=str(issuer_id))
+        details = {"actor": str(issuer_id), "grade": _RELAY_TRUSTED}
+        await self._audit(tx, "key-set.taken-over", keys.se_id, keys.sd_aid, keys.kvn, **details)
 
     async def transport_point(self, issuer_id: TenantId) -> bytes:
         """Return this party's key for the agreement on transport keys; see `SegmentOwner.transport_point`."""
@@ -227,7 +245,7 @@ class KeySetCustody:
         async with self._c.storage.transaction() as tx:
             if await tx.key_sets.get(self._c.tenant_id, se_id, sd_aid, kvn) != keys:
                 raise StaleVersionError("The key set changed while it was wrapped.")
-            await self._audit(tx, "key-set.handed-over", se_id, sd_aid, kvn, to=str(to))
+            await self._audit(tx, "key-set.handed-over", se_id, sd_aid, kvn, to=str(to), grade=_RELAY_TRUSTED)
             await tx.commit()
         return to_json(
             Handover(

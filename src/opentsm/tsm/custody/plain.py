@@ -17,6 +17,7 @@ from opentsm.card.codec.apdu import CommandApdu, ResponseApdu
 from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
+from opentsm.card.gp.certificates import CERTIFICATE
 from opentsm.tsm.custody import findings, registries
 from opentsm.tsm.custody.sessions import CheckedAnswer, read_answer, to_hex
 from opentsm.tsm.custody.work import SegmentWork, SentCommand
@@ -61,6 +62,8 @@ class PlainSessions:
             case s.ProbeKeys():
                 ask = gp.get_data(0xE0)
                 opening = _opening(request, ask, Expected(status_words=("9000", "6A88")), step)
+            case s.ReadCardCertificate():
+                opening = _opening(request, gp.get_data(CERTIFICATE), _OK, step)
             case s.ProbePersonalization():
                 ask = gp.get_data(step.data_object)
                 opening = _opening(request, ask, Expected(status_words=("9000", "6A88", "6985")), step)
@@ -123,6 +126,10 @@ class PlainSessions:
         match step:
             case s.ProbeKeys():
                 return _report(step, keys=_read(found, _key_versions))
+            case s.ReadCardCertificate():
+                certificate = _read(found, lambda answer: answer.data) or None
+                done = StepReport(done=certificate is not None, meaning=step.describe())
+                return SegmentReport(steps=(done,), certificate=certificate)
             case s.ProbePersonalization():
                 version = _read(found, lambda answer: _personalization(step, answer))
                 return _report(step, personalization=version)

@@ -24,7 +24,7 @@ from opentsm.tsm.custody.work import SentCommand
 from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.engine.compile import PlainCommand
 from opentsm.tsm.engine.sessions import PlannedSession
-from opentsm.tsm.kernel.errors import WrongCardError
+from opentsm.tsm.kernel.errors import InvariantError, WrongCardError
 
 AUTHENTICATED = Expected(status_words=("9000",))
 CHALLENGE = Expected(status_words=("9000",))
@@ -113,14 +113,21 @@ class WrappedScript:
 
 
 def wrap(
-    profile: SeProfile, channel: SecureChannel, steps: Sequence[Sequence[PlainCommand]]
+    profile: SeProfile, channel: SecureChannel, steps: Sequence[Sequence[PlainCommand]], *, last: str = ""
 ) -> WrappedScript:
-    """Protect every command of every step, in order, behind EXTERNAL AUTHENTICATE."""
-    authenticate = channel.external_authenticate(profile.level)
-    commands = [
-        Command(apdu=to_hex(authenticate), expected=AUTHENTICATED, meaning="authenticate to the card")
-    ]
-    sent = [SentCommand(step=-1, link="", expected=AUTHENTICATED, meaning="authenticate to the card")]
+    """Protect every command of every step, in order, behind EXTERNAL AUTHENTICATE.
+
+    With `last`, the link of the last command before, the session is open and goes on behind that.
+    """
+    commands: list[Command] = []
+    sent: list[SentCommand] = []
+    if last:
+        resume(channel, profile, last)
+    else:
+        authenticate = channel.external_authenticate(profile.level)
+        meaning = "authenticate to the card"
+        commands.append(Command(apdu=to_hex(authenticate), expected=AUTHENTICATED, meaning=meaning))
+        sent.append(SentCommand(step=-1, link="", expected=AUTHENTICATED, meaning=meaning))
     for number, plain_commands in enumerate(steps):
         for plain in plain_commands:
             wrapped = channel.wrap(plain.apdu)
@@ -142,9 +149,17 @@ def wrap(
                     tag=plain.tag,
                     command=to_hex(plain.apdu) if plain.tag else "",
                     receipt=plain.receipt,
+                    carried=plain.carried,
                 )
             )
     return WrappedScript(tuple(commands), tuple(sent))
+
+
+def resume(channel: SecureChannel, profile: SeProfile, last: str) -> None:
+    """Go on with a session behind a command; only SCP03's state follows from a link."""
+    if not isinstance(channel, Scp03Channel):
+        raise InvariantError("Only a session of SCP03 is gone on with.")
+    channel.resume(profile.level, ResponseLink.from_hex(last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +185,22 @@ def fits(sw: int, patterns: Sequence[str]) -> bool:
 
 
 def unwrap(
-    channel: SecureChannel, profile: SeProfile, sent: Sequence[SentCommand], answers: Sequence[str]
+    channel: SecureChannel,
+    profile: SeProfile,
+    sent: Sequence[SentCommand],
+    answers: Sequence[str],
+    *,
+    last: str = "",
 ) -> tuple[CheckedAnswer, ...]:
     """Return the answers that can be believed: from the first to the last good one.
 
     An answer that is missing, malformed or carries a wrong R-MAC ends the list; so does the one after an
     unexpected status word, since what follows it was not meant to be sent.
     """
-    channel.external_authenticate(profile.level)
+    if last:
+        resume(channel, profile, last)
+    else:
+        channel.external_authenticate(profile.level)
     checked: list[CheckedAnswer] = []
     for command, answer in zip(sent, answers, strict=False):
         try:

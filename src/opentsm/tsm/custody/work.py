@@ -25,7 +25,7 @@ class SentCommand(Record, frozen=True, kw_only=True):
     """One protected command of a segment: its answer belongs to `step`; `link` opens it (hex).
 
     `command` is the command before protection (hex), where its answer is kept under `tag`. `receipt` numbers
-    the token whose receipt the answer brings.
+    the token whose receipt the answer brings. With `carried` the answer is another party's.
     """
 
     step: int
@@ -36,6 +36,7 @@ class SentCommand(Record, frozen=True, kw_only=True):
     tag: str = ""
     command: str = ""
     receipt: int | None = None
+    carried: bool = False
 
 
 class SegmentWork(Record, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class SegmentWork(Record, frozen=True, kw_only=True):
 
     `commands` are what was handed out for the body (the first one EXTERNAL AUTHENTICATE in a secure
     channel), `sent` what is needed to check their answers. `session` is the card's answer that the session
-    keys depend on. `notes` hold what a value session must remember (hex).
+    keys depend on. `notes` hold what a value session or an agreement must remember (hex). `last` is the link
+    of the last command that was made in the channel before this segment goes on with it.
     """
 
     request: SegmentRequest
@@ -54,4 +56,5 @@ class SegmentWork(Record, frozen=True, kw_only=True):
     sent: tuple[SentCommand, ...] = ()
     new_kcvs: tuple[bytes, ...] = ()
     notes: dict[str, str] = {}
+    last: str = ""
     report: SegmentReport | None = None

@@ -3,6 +3,7 @@
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, SeId, TenantId
 
@@ -70,6 +71,8 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     must be read; `proof_keys` are the versions of keys for tokens and receipts that this TSM put on it;
     `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
     `restricted` maps a security domain (hex AID) to what was taken away from it (GPCS Table 11-53).
+    `certificate` is what the card's CASD showed (empty: not asked), and proves nothing to whoever has not
+    verified it. `grades` maps a security domain (hex AID) to how its keys got into its owner's hands.
     """
 
     objects: tuple[CardObject, ...] = ()
@@ -90,6 +93,8 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     proof_keys: tuple[int, ...] = ()
     readers: tuple[Aid, ...] = ()
     restricted: dict[str, int] = {}
+    certificate: bytes = b""
+    grades: dict[str, HandOverGrade] = {}
 
     def fresh_through(self, domain: Aid) -> bool:
         """Say whether all that a domain sees is known as it is: it was read through it, or through all."""

@@ -6,6 +6,7 @@ from enum import Enum
 import msgspec
 
 from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.domain.card_content import ALL_STAGES, Goal, ServiceDescription, Stage
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import InstanceId, OperationId, SeId, TenantId
@@ -124,6 +125,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     `end_reason` says of a TERMINATED one why it ended without its card; None: its card was cleared.
     `stages` are those of the description that were reached, or that a deployment as a whole is to reach.
     `keys_elsewhere` is True when the provider's own TSM keeps the keys of the domain, in no keystore of ours.
+    `handover` is the grade in which its domain changed hands (None: it did not, or that is not known).
     `sealed_data` is the personalisation data, sealed by the provider's keystore; it is erased when the card
     has proved that it is personalised.
     """
@@ -142,6 +144,7 @@ class ServiceInstance(Record, frozen=True, kw_only=True):
     renewal: Renewal | None = None
     last_operation: ServiceOperation = ServiceOperation.NO_OPERATION
     kept_answers: tuple[KeptAnswer, ...] = ()
+    handover: HandOverGrade | None = None
     end_reason: EndReason | None = None
     created_at: datetime
     version: int = 0

@@ -37,7 +37,7 @@ class PlainCommand:
     """One command before protection. `barrier`: see `domain.exchange.Command`.
 
     `hole` numbers the commands of a session that wait for a token, `receipt` the answers that bring the
-    receipts for them.
+    receipts for them. The answer to a `carried` command is for the party that it comes from.
     """
 
     apdu: CommandApdu = field(repr=False)
@@ -47,6 +47,7 @@ class PlainCommand:
     tag: str = ""
     hole: int | None = None
     receipt: int | None = None
+    carried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Fills:
     key_data: bytes = field(default=b"", repr=False)
     load_block: bytes = field(default=b"", repr=False)
     groupings: tuple[PersonalizationItem, ...] = ()
+    carried: tuple[CommandApdu, ...] = field(default=(), repr=False)
 
 
 def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:  # noqa: PLR0912
@@ -105,6 +107,11 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
             return (_create_domain(step, profile),)
         case s.PutFirstKeys():
             return _put_first_keys(step, profile, fills)
+        case s.OfferKeys():
+            target = PlainCommand(gp.install_for_personalization(step.domain), OK, step.describe())
+            return (target, *_carried(step, fills))
+        case s.AgreeKeys():
+            return _carried(step, fills)
         case s.ReplaceKeys():
             put = gp.put_key(step.new_kvn, _needed(fills.put_key_fields), replace_kvn=step.old_kvn)
             return (PlainCommand(put, OK, step.describe()),)
@@ -190,6 +197,19 @@ def _put_first_keys(step: s.PutFirstKeys, profile: SeProfile, fills: Fills) -> t
     size = profile.max_plain_data
     blocks = [(fills.key_data[at : at + size], False) for at in range(0, len(fills.key_data), size)]
     return _forward(step.domain, blocks, step.describe())
+
+
+def _carried(step: s.OfferKeys | s.AgreeKeys, fills: Fills) -> tuple[PlainCommand, ...]:
+    """What another party sends through this session; its answers are that party's."""
+    return tuple(
+        PlainCommand(apdu, OK, step.describe(), carried=True) for apdu in _needed_commands(fills.carried)
+    )
+
+
+def _needed_commands(commands: tuple[CommandApdu, ...]) -> tuple[CommandApdu, ...]:
+    if not commands:
+        raise InvariantError("A step was compiled without the commands that another party gives.")
+    return commands
 
 
 def _load(step: s.Load, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:

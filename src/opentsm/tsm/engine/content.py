@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.domain.card_content import (
     STALE,
     UNKNOWN,
@@ -66,9 +67,13 @@ def _confirmed(  # noqa: PLR0912 - one case a step
     match step:
         case s.CreateSecurityDomain():
             return _domain_created(observed, step, through)
-        case s.PutFirstKeys():
+        case s.PutFirstKeys() | s.AgreeKeys():
             changed = _change_state(observed, step.domain, set_bits=0x0F)
-            return replace(changed, keys=_with(observed.keys, step.domain, (step.kvn,)))
+            return replace(
+                changed,
+                keys=_with(observed.keys, step.domain, (step.kvn,)),
+                grades=_graded(observed, step, through),
+            )
         case s.ReplaceKeys():
             return replace(observed, keys=_with(observed.keys, step.domain, (step.new_kvn,)))
         case s.PutProofKey():
@@ -118,6 +123,22 @@ def _proof_key_put(observed: ObservedContent, step: s.PutProofKey) -> ObservedCo
 
 def _joined(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
     return tuple(sorted({*versions, version}))
+
+
+def _graded(
+    observed: ObservedContent, step: s.PutFirstKeys | s.AgreeKeys, through: Aid | None
+) -> dict[str, HandOverGrade]:
+    """Return the grades with that of a domain's first keys.
+
+    Keys that the owner puts itself are as safe as those of its own domain above, with which it does so.
+    """
+    if isinstance(step, s.AgreeKeys):
+        return _with(observed.grades, step.domain, HandOverGrade.CONFIDENTIAL)
+    if step.handed_over:
+        return _with(observed.grades, step.domain, HandOverGrade.RELAY_TRUSTED)
+    above = None if through is None else observed.grades.get(through.hex().upper())
+    without = _without(observed.grades, step.domain)
+    return without if above is None else _with(without, step.domain, above)
 
 
 def _domain_created(observed: ObservedContent, step: s.CreateSecurityDomain, through: Aid) -> ObservedContent:
@@ -181,6 +202,7 @@ def gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
             contactless=_without(observed.contactless, aid),
             built=_without(observed.built, aid),
             restricted=_without(observed.restricted, aid),
+            grades=_without(observed.grades, aid),
         )
     return observed
 
@@ -188,7 +210,11 @@ def gone(observed: ObservedContent, aids: Iterable[Aid]) -> ObservedContent:
 def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
     """Return the content after a step whose outcome is not known: the card must be read again."""
     match step:
-        case s.PutFirstKeys() | s.ReplaceKeys() | s.PutProofKey():
+        case s.PutFirstKeys() | s.AgreeKeys():
+            # should the domain turn out to have keys, they got there in this way
+            keys = _without(observed.keys, step.domain)
+            return replace(observed, fresh=False, keys=keys, grades=_graded(observed, step, None))
+        case s.ReplaceKeys() | s.PutProofKey():
             return replace(observed, fresh=False, keys=_without(observed.keys, step.domain))
         case s.Personalize():
             versions = _with(observed.personalization, step.application, UNKNOWN)

@@ -18,6 +18,7 @@ from opentsm.tsm.domain.card_content import (
 )
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.hand_over import HandOver
 from opentsm.tsm.engine.identity import build_of
 from opentsm.tsm.engine.ownership import refuse_foreign_objects
 from opentsm.tsm.engine.removal import obsolete
@@ -47,6 +48,7 @@ class Planner:
         self.gone = {step.aid for step in self.obsolete if isinstance(step, s.Delete)}
         self.domain = self._find(self.description.sd_aid)
         self.activation = activation.Activation(self.desired, self.observed, self.topology)
+        self.hand_over = HandOver(view)
         self.extradites = self.description.extradite and view.loads_into() != self.description.sd_aid
 
     def plan(self) -> Plan:
@@ -71,6 +73,8 @@ class Planner:
         domain = self.description.sd_aid
         if self.domain is not None and domain.hex().upper() not in self.observed.keys:
             probes.append(self._plain(domain, s.ProbeKeys(domain=domain)))
+        if self.hand_over.needs_certificate(self.domain):
+            probes.append(self._plain(*self.hand_over.reading()))
         for app in self.description.applications:
             unknown = self.view.personalization(app) == UNKNOWN and app.instance_aid not in self.gone
             if unknown and self.view.can_probe(app):
@@ -195,8 +199,17 @@ class Planner:
             return
         if self.desired.keys_elsewhere:
             raise kept_elsewhere(domain, "it is not on the card any more with its keys")
+        if self.hand_over.confidential:
+            sessions += self.hand_over.sessions(steps)
+            steps.clear()
+            return
+        handed_over = topology.manager_id != topology.provider_id
         if topology.first_keys is FirstKeys.FORWARDED:
-            steps.append(s.PutFirstKeys(domain=domain, kvn=topology.temporary_kvn, forwarded=True))
+            steps.append(
+                s.PutFirstKeys(
+                    domain=domain, kvn=topology.temporary_kvn, forwarded=True, handed_over=handed_over
+                )
+            )
             return
         if steps:
             sessions.append(managed(topology, steps))
@@ -208,7 +221,11 @@ class Planner:
                 selected=domain,
                 key_sd=topology.manager_sd,
                 kvn=topology.manager_kvn,
-                steps=(s.PutFirstKeys(domain=domain, kvn=topology.temporary_kvn, forwarded=False),),
+                steps=(
+                    s.PutFirstKeys(
+                        domain=domain, kvn=topology.temporary_kvn, forwarded=False, handed_over=handed_over
+                    ),
+                ),
             )
         )
 
@@ -254,12 +271,15 @@ class Planner:
         """Return the session that gives the domain its owner's keys, and what proves them if nothing does."""
         if self.desired.keys_elsewhere:
             return [], []
-        kvns = self._domain_kvns() or (self.topology.temporary_kvn,)
+        kvns = self._domain_kvns()
+        self.hand_over.refuse_known(kvns)
+        agreed = not kvns and self.hand_over.confidential
+        kvns = kvns or (self.hand_over.first_kvn,)
         wanted, domain = self.desired.key_version, self.description.sd_aid
         unproven = domain.hex().upper() in self.observed.unproven
         proof: list[s.Step] = [s.ProveKeys(domain=domain, kvn=wanted)]
         if wanted in kvns:
-            return [], proof if unproven else []
+            return [], proof if unproven or agreed else []
         rotate = s.ReplaceKeys(domain=domain, old_kvn=kvns[0], new_kvn=wanted)
         return [self._provider(kvns[0], [rotate])], proof
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.profiles import Contactless, FirstKeys
+from opentsm.card.profiles import Contactless, FirstKeys, HandOver
 from opentsm.tsm.domain.arrangement import ContentMode, HandOverGrade
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.documents import Record
@@ -26,6 +26,8 @@ class Topology(Record, frozen=True, kw_only=True):
     `domain_privileges` (24 bits) and `domain_parameters` (value of C9) are those of a new domain.
     In mode DELEGATED the provider loads and installs itself, with tokens of `tokens_by`; in AUTHORIZED it is
     the manager. `quota_bytes` is what the provider's load files may take of the card (None: all there is).
+    `handover` is the grade in which new domains change hands, `handover_way` how that is done confidentially
+    on this card, with its `casd`.
     `contactless` says how applications are activated on the contactless interface, `access_rules` whether the
     card keeps access rules; `keeper` changes them where the manager cannot.
     """
@@ -47,12 +49,21 @@ class Topology(Record, frozen=True, kw_only=True):
     quota_bytes: int | None = None
     handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
     keeper: Keeper | None = None
+    handover_way: HandOver = HandOver.NONE
+    casd: Aid | None = None
 
 
 class SessionKind(Enum):
-    """SECURE_CHANNEL opens with INITIALIZE UPDATE; PLAIN talks to whatever it selects, unprotected."""
+    """How a session talks to the card.
+
+    SECURE_CHANNEL opens with INITIALIZE UPDATE. CONTINUED goes on in the secure channel of the session
+    before it. CARRIED travels in those two, which are another party's: it stands in no plan of its own. PLAIN
+    talks to whatever it selects, unprotected.
+    """
 
     SECURE_CHANNEL = "SECURE_CHANNEL"
+    CONTINUED = "CONTINUED"
+    CARRIED = "CARRIED"
     PLAIN = "PLAIN"
 
 

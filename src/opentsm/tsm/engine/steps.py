@@ -7,6 +7,7 @@ from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileRe
 from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
 from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.kernel.documents import Record
+from opentsm.tsm.kernel.ids import TenantId
 
 
 class ReadRegistry(Record, frozen=True, kw_only=True, tag="read_registry"):
@@ -34,16 +35,48 @@ class CreateSecurityDomain(Record, frozen=True, kw_only=True, tag="create_securi
 
 
 class PutFirstKeys(Record, frozen=True, kw_only=True, tag="put_first_keys"):
-    """Give a new security domain its first, temporary key set."""
+    """Give a new security domain its first, temporary key set.
+
+    `handed_over` is False when its owner itself does that: then nobody else knows the keys.
+    """
 
     changes: ClassVar[bool] = True
     domain: Aid
     kvn: int
     forwarded: bool
+    handed_over: bool = True
 
     def describe(self) -> str:
         how = "through its parent" if self.forwarded else "under its parent's keys"
         return f"give {self.domain} temporary keys (version {self.kvn:02X}) {how}"
+
+
+class OfferKeys(Record, frozen=True, kw_only=True, tag="offer_keys"):
+    """Show a new security domain the certificate of its owner; what follows is `AgreeKeys`."""
+
+    changes: ClassVar[bool] = False
+    domain: Aid
+    owner_id: TenantId
+
+    def describe(self) -> str:
+        return f"show {self.domain} its owner's certificate"
+
+
+class AgreeKeys(Record, frozen=True, kw_only=True, tag="agree_keys"):
+    """Let a security domain agree on keys with its owner: nobody who carries the commands learns them.
+
+    `certificate` is the card's, as it was read from its CASD: the owner trusts it only once it has verified
+    it. Source: Amendment A, scenario 3.
+    """
+
+    changes: ClassVar[bool] = True
+    domain: Aid
+    kvn: int
+    owner_id: TenantId
+    certificate: bytes
+
+    def describe(self) -> str:
+        return f"agree on keys of {self.domain} (version {self.kvn:02X}) with its owner, unread on the way"
 
 
 class ReplaceKeys(Record, frozen=True, kw_only=True, tag="replace_keys"):
@@ -222,6 +255,16 @@ class ProbeKeys(Record, frozen=True, kw_only=True, tag="probe_keys"):
         return f"ask {self.domain} which keys it holds"
 
 
+class ReadCardCertificate(Record, frozen=True, kw_only=True, tag="read_card_certificate"):
+    """Ask a card's CASD for the certificate of the key that keys are agreed with (GET DATA 7F21)."""
+
+    changes: ClassVar[bool] = False
+    casd: Aid
+
+    def describe(self) -> str:
+        return f"ask {self.casd} for the card's certificate"
+
+
 class ProbePersonalization(Record, frozen=True, kw_only=True, tag="probe_personalization"):
     """Ask an application which personalisation it has."""
 
@@ -248,6 +291,8 @@ Step = (
     ReadRegistry
     | CreateSecurityDomain
     | PutFirstKeys
+    | OfferKeys
+    | AgreeKeys
     | ReplaceKeys
     | PutProofKey
     | ProveKeys
@@ -263,6 +308,7 @@ Step = (
     | RestrictDomain
     | TopUp
     | ProbeKeys
+    | ReadCardCertificate
     | ProbePersonalization
     | ProbeTransaction
     | a.GrantAccess

@@ -26,6 +26,7 @@ class Belonging(Enum):
     WEBHOOKS = "webhooks"
     DELIVERIES = "deliveries"
     ARRANGEMENTS = "arrangements"
+    CARD_AUTHORITIES = "card_authorities"
     ENROLMENT_CODES = "enrolment_codes"
     DEVICES = "devices"
     CAMPAIGN_MEMBERS = "campaign_members"

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
+from opentsm.card.gp.certificates import PublicKey
 from opentsm.card.gp.keys import AesLayout
 from opentsm.card.scp.channel import SessionKeys
 from opentsm.tsm.domain.delegation import ProofKey
@@ -35,6 +36,33 @@ class GeneratedKeySet(Record, frozen=True, kw_only=True):
     def bound(self) -> BoundKeys:
         """Return the source together with the place that it was sealed for."""
         return BoundKeys(source=self.source, context=self.context)
+
+
+class CardAgreement(Record, frozen=True, kw_only=True):
+    """Keys that a security domain is to agree on with its owner (Amendment A, scenario 3).
+
+    `casd` is the card's key, of a certificate that was verified; `signer` the handle of the key that the
+    owner's own certificate is for. `context` is the place of the key set.
+    """
+
+    casd: PublicKey
+    signer: KeyHandle
+    challenge: bytes
+    kvn: int
+    key_length: int
+    context: str
+
+
+class AgreedKeySet(Record, frozen=True, kw_only=True):
+    """The key set that an agreement makes, before the card has answered: sealed, as `generate_key_set`'s.
+
+    `command` is what the card must get for it (C-APDU), `receipt` what it then proves to have it with. Of the
+    key pair that agreed on it only the public key is left, in the command.
+    """
+
+    keys: GeneratedKeySet
+    command: bytes
+    receipt: bytes
 
 
 class Keystore(Protocol):
@@ -89,6 +117,14 @@ class Keystore(Protocol):
 
     async def adopt_key_set(self, wrapped: WrappedKeys, *, scp: int, context: str) -> GeneratedKeySet:
         """Take a key set over from a transport key, sealed for a place under this keystore's own key."""
+        ...
+
+    async def agree_card_keys(self, wanted: CardAgreement) -> AgreedKeySet:
+        """Agree with a card on a new AES key set for one of its security domains, with a new key pair.
+
+        Raises:
+            KeystoreError: the card's key is of a curve that this keystore does not agree on.
+        """
         ...
 
     async def key_check_values(self, source: UsableKeys, *, scp: int) -> tuple[bytes, bytes, bytes]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import Access, CardObject, ServiceDescription
 from opentsm.tsm.domain.exchange import Command
+from opentsm.tsm.domain.secure_element import SeIdentifier
 from opentsm.tsm.domain.self_service import SelfService
 from opentsm.tsm.domain.service import KeptAnswer
 from opentsm.tsm.domain.user_form import UserForm
@@ -33,6 +34,10 @@ class SegmentRequest(Record, frozen=True, kw_only=True):
 
     `service` comes with sessions that need it, and is a provider's own. `handover` is the temporary key set
     that the issuer wrapped for this party (empty: none).
+
+    A session that agrees on keys for another party has its commands in `carried` (hex), and one that goes on
+    in the secure channel of an earlier segment names it in `continues`. `identifiers` are the secure
+    element's, as the hub has them on record.
     """
 
     segment_id: SegmentId
@@ -44,6 +49,9 @@ class SegmentRequest(Record, frozen=True, kw_only=True):
     instance_id: InstanceId | None = None
     service: ServiceMaterial | None = None
     handover: bytes = b""
+    carried: tuple[str, ...] = ()
+    continues: SegmentId | None = None
+    identifiers: tuple[SeIdentifier, ...] = ()
 
 
 class StepReport(Record, frozen=True, kw_only=True):
@@ -70,7 +78,8 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     `authenticated` is False when the card did not accept the session. `steps` parallels the session's
     steps. `keys`, `personalization`, `transaction`, `access` and `contactless` (application in hex to its
     state) are what a probe found; `values` what it measured. `receipts` says what the card's receipts for
-    commands with a token proved.
+    commands with a token proved. `carried` are the answers (R-APDUs in hex) to another party's commands,
+    `certificate` is what the card's CASD showed.
     """
 
     authenticated: bool = True
@@ -84,6 +93,8 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     receipts: ReceiptAnswer = ReceiptAnswer()
     values: dict[str, int] = {}
     kept: tuple[KeptAnswer, ...] = ()
+    carried: tuple[str, ...] = ()
+    certificate: bytes | None = None
 
 
 class SegmentOwner(Protocol):

@@ -12,6 +12,7 @@ from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
+from opentsm.tsm.ports.card_authorities import CardAuthorityRepository
 from opentsm.tsm.ports.delegation import Tokens
 from opentsm.tsm.ports.peering_repositories import Peerings
 
@@ -22,6 +23,7 @@ class UnitOfWork(Protocol):
     tenants: r.Tenants
     secure_elements: r.SecureElements
     arrangements: g.Arrangements
+    card_authorities: CardAuthorityRepository
     credits: r.Credits
     key_sets: r.KeySets
     devices: r.Devices

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from opentsm.card.codec.aid import Aid
-from opentsm.card.profiles import Contactless, FirstKeys
+from opentsm.card.profiles import Contactless, FirstKeys, HandOver
+from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.domain.card_content import (
     DEACTIVATED,
     UNKNOWN,
@@ -53,6 +54,12 @@ TOPOLOGY = Topology(
     domain_parameters=b"",
     temporary_kvn=TEMPORARY_KVN,
     first_keys=FirstKeys.FORWARDED,
+)
+CONFIDENTIAL = replace(
+    TOPOLOGY,
+    handover=HandOverGrade.CONFIDENTIAL,
+    handover_way=HandOver.SCENARIO_3,
+    casd=Aid.from_hex("A00000015153504341534400"),
 )
 DESCRIPTION = ServiceDescription(
     service_id="service",
@@ -334,6 +341,7 @@ def planned_steps() -> dict[type[s.Step], s.Step]:
         planned(DEPLOYED, transaction=TRANSACTION),
         *activation_plans(),
         plan(desired(description=COMMANDING), DEPLOYED, TOPOLOGY, CLAIMS),
+        plan(desired(), replace(EMPTY, certificate=b"certificate"), CONFIDENTIAL, ()),
     ]
     keys = proof_keys.missing(DEPLOYED, ISD, Proofs({ProofUse.TOKEN: ProofScheme.EC_P256}))
     found = [step for made in plans for session in made.sessions for step in session.steps]

@@ -25,7 +25,7 @@ from opentsm.card.gp.diversification import diversify, option_a
 from opentsm.card.gp.keys import AesLayout, StaticKeys
 from opentsm.card.scp import scp02, scp03
 from opentsm.card.scp.channel import SessionKeys
-from opentsm.tsm.adapters.keystores import agreement, key_sets, signatures
+from opentsm.tsm.adapters.keystores import agreement, card_agreement, key_sets, signatures
 from opentsm.tsm.adapters.keystores.proof_keyring import ProofKeyring
 from opentsm.tsm.adapters.keystores.sealed_file import SealedFile, Unlock
 from opentsm.tsm.domain.secure_element import (
@@ -39,7 +39,7 @@ from opentsm.tsm.kernel.documents import Record, from_json, to_json
 from opentsm.tsm.kernel.errors import KeyMaterialError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.kernel.wording import quoted
-from opentsm.tsm.ports.keystore import ChannelContext, GeneratedKeySet
+from opentsm.tsm.ports.keystore import AgreedKeySet, CardAgreement, ChannelContext, GeneratedKeySet
 
 APPLICATION_KEY_LABEL = b"OpenTSM app1"
 _ROOT_BYTES = 32
@@ -176,6 +176,14 @@ class SoftwareKeystore(ProofKeyring):
     async def adopt_key_set(self, wrapped: WrappedKeys, *, scp: int, context: str) -> GeneratedKeySet:
         """Take a key set over from a transport key, sealed for a place under this keystore's own key."""
         return self._seal_key_set(await self._static(wrapped), scp, context)
+
+    async def agree_card_keys(self, wanted: CardAgreement) -> AgreedKeySet:
+        """Agree with a card on a new AES key set for one of its security domains, with a new key pair."""
+        await self.generate(wanted.signer, length_bytes=_ROOT_BYTES)
+        with key_sets.no_key_told():
+            command, agreed = card_agreement.agree(self._key(wanted.signer), wanted)
+        keys = self._seal_key_set(agreed.keys, key_sets.SCP03, wanted.context)
+        return AgreedKeySet(keys=keys, command=command, receipt=agreed.receipt)
 
     def _seal_key_set(self, keys: StaticKeys, scp: int, context: str) -> GeneratedKeySet:
         if scp == key_sets.SCP02 and len(keys.enc) != _SCP02_KEY_BYTES:

@@ -10,6 +10,7 @@ from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
 from opentsm.tsm.adapters.storage.belongings import PostgresBelongings
 from opentsm.tsm.adapters.storage.campaigns import PostgresCampaigns
+from opentsm.tsm.adapters.storage.card_authorities import PostgresCardAuthorities
 from opentsm.tsm.adapters.storage.catalogue import PostgresCatalogue, PostgresLoadFiles
 from opentsm.tsm.adapters.storage.conversations import PostgresConversations, PostgresServiceReferences
 from opentsm.tsm.adapters.storage.credits import PostgresCredits
@@ -43,6 +44,7 @@ from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports.belongings import Belongings
+from opentsm.tsm.ports.card_authorities import CardAuthorityRepository
 from opentsm.tsm.ports.delegation import Tokens
 from opentsm.tsm.ports.notifier import OUTBOX_TOPIC, Notifier
 from opentsm.tsm.ports.peering_repositories import Peerings
@@ -60,6 +62,7 @@ class PostgresUnitOfWork:
         self._audit = PostgresAuditLog(session, world)
         self.tenants: r.Tenants = PostgresTenants(session, world)
         self.secure_elements: r.SecureElements = PostgresSecureElements(session)
+        self.card_authorities: CardAuthorityRepository = PostgresCardAuthorities(session)
         self.arrangements: g.Arrangements = PostgresArrangements(session)
         self.credits: r.Credits = PostgresCredits(session)
         self.key_sets: r.KeySets = PostgresKeySets(session)

@@ -7,7 +7,7 @@ import msgspec
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
-from opentsm.tsm.domain.arrangement import Arrangement
+from opentsm.tsm.domain.arrangement import Arrangement, HandOverGrade
 from opentsm.tsm.domain.card_content import (
     Claim,
     Credit,
@@ -124,6 +124,8 @@ class Case:
             return session.keys_from
         topology = self.topology(profile)
         temporary = session.owner_id != topology.manager_id and session.kvn == topology.temporary_kvn
+        if topology.handover is HandOverGrade.CONFIDENTIAL:
+            temporary = False  # it agreed on them with the card, and nobody else has them
         return topology.manager_id if temporary and session.kind is SessionKind.SECURE_CHANNEL else None
 
     def foreign_kvns(self, domain: Aid, profile: SeProfile) -> tuple[int, ...]:

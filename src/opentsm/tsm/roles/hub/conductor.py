@@ -38,6 +38,7 @@ from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
 from opentsm.tsm.roles.hub.arrangements.next_plan import next_plan
+from opentsm.tsm.roles.hub.carrying import Carrying
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
@@ -71,6 +72,7 @@ class Conductor:
     def __init__(self, services: HubServices) -> None:
         self._s = services
         self._ledger = Ledger(services)
+        self._carrying = Carrying(services.peers)
         self._endings = Endings(services, self._ledger)
         self._starting = Starting(services, self._endings)
         self._conversing = Conversing(services, self._ledger)
@@ -125,6 +127,8 @@ class Conductor:
             session = planned.sessions[case.operation.session]
             owner = self._s.peers.segment_owner(session.owner_id)
             report = await owner.check_segment(self._segment_id(case), answer.responses[:body])
+            if session.kind is SessionKind.CONTINUED:
+                report = await self._carrying.concluded(case, planned, report)
             if not report.authenticated:
                 await self._not_authenticated(case, answer)
                 return
@@ -172,6 +176,9 @@ class Conductor:
         case.se = with_isd_keys(case.se, session, report)
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
+        if case.instance is not None:
+            grade = case.content.grades.get(case.instance.description.sd_aid.hex().upper())
+            case.instance = replace(case.instance, handover=grade or case.instance.handover)
         if case.instance is not None and report.kept:
             case.instance = case.instance.keeping(report.kept)
         if changed(session, report, stopped):
@@ -243,6 +250,8 @@ class Conductor:
             return
         session = planned.sessions[operation.session]
         owner = self._s.peers.segment_owner(session.owner_id)
+        if session.kind is SessionKind.CONTINUED:
+            await self._prepare(case, planned, operation.session)
         body = await owner.wrap_segment(self._segment_id(case), opening)
         if session.kind is SessionKind.SECURE_CHANNEL:
             self._proved(case)
@@ -259,7 +268,8 @@ class Conductor:
         """Send the session's body with the opening of the one after it; plan when nothing is left."""
         following = case.operation.session + (1 if body else 0)
         opening: tuple[Command, ...] = ()
-        if following < len(planned.sessions):
+        # what goes on in the same channel needs this body's answers first
+        if following < len(planned.sessions) and not _goes_on(planned, following):
             opening = await self._prepare(case, planned, following)
         if body or opening:
             await self._ledger.send(case, (*body, *opening), len(body))
@@ -287,6 +297,11 @@ class Conductor:
             service=case.material(session),
             handover=handover,
         )
+        if session.kind is SessionKind.CONTINUED:
+            before = self._segment_id(case, index - 1)
+            request = await self._carrying.continued(case, planned, index, request, before)
+        else:
+            request = await self._carrying.opened(case, planned, index, request)
         return await self._owner(planned, index).prepare_segment(request)
 
     def _owner(self, planned: Plan, index: int) -> SegmentOwner:
@@ -368,3 +383,7 @@ def _first_changes(made: Plan) -> set[str]:
             if step.changes:
                 return {step.describe()}
     return set()
+
+
+def _goes_on(planned: Plan, index: int) -> bool:
+    return planned.sessions[index].kind is SessionKind.CONTINUED

@@ -178,7 +178,8 @@ class Endings:
         if isinstance(error, WrongCardError):
             case.did_not_prove(wrong_cryptogram=True)
         case.se = replace(case.se, state=SE_STATES.next(case.se.state, SeEvent.SUSPECT))
-        case.content = replace(case.content, fresh=False)
+        # what the card showed of itself is asked for anew, should it be reinstated
+        case.content = replace(case.content, fresh=False, certificate=b"")
         await self.fail(case, failure_of(error))
 
 

@@ -93,6 +93,7 @@ class _ClaimingWork:
         self.tenants = tx.tenants
         self.secure_elements = tx.secure_elements
         self.arrangements = tx.arrangements
+        self.card_authorities = tx.card_authorities
         self.key_sets = tx.key_sets
         self.devices = tx.devices
         self.instances = tx.instances

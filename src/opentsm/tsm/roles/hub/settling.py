@@ -96,6 +96,8 @@ def _probed(
             content = replace(
                 content, keys={**content.keys, _hex(step.domain): own}, unproven=tuple(set(unproven))
             )
+        if isinstance(step, s.ReadCardCertificate) and report.certificate is not None:
+            content = replace(content, certificate=report.certificate)
         if isinstance(step, s.ProbePersonalization) and report.personalization is not None:
             # asked only when a run is in doubt: no version means that it was begun and did not end
             found = {_hex(step.application): report.personalization or STALE}

@@ -3,7 +3,7 @@
 import msgspec
 
 from opentsm.card.gp.privileges import Privilege
-from opentsm.card.profiles import SeProfile
+from opentsm.card.profiles import HandOver, SeProfile
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.engine.sessions import Keeper, Topology
@@ -82,6 +82,8 @@ def _issuers(se: SecureElement, profile: SeProfile, provider_id: TenantId) -> To
         domain_parameters=bytes((0x81, 0x02, profile.scp, profile.i)),
         temporary_kvn=temporary_key_version(profile),
         first_keys=profile.first_keys,
+        handover_way=profile.handover,
+        casd=None if profile.handover is HandOver.NONE else profile.casd_aid,
         contactless=profile.contactless,
         access_rules=profile.access_rules,
     )

@@ -50,6 +50,12 @@ WITH old AS MATERIALIZED (
 DELETE FROM tokens t USING old
 WHERE t.owner_id = old.owner_id AND t.request_id = old.request_id AND t.position = old.position
 
+-- name: remove_card_authorities
+WITH old AS MATERIALIZED (
+    SELECT party_id, profile FROM card_authorities WHERE party_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM card_authorities t USING old WHERE t.party_id = old.party_id AND t.profile = old.profile
+
 -- name: remove_catalogue
 WITH old AS MATERIALIZED (
     SELECT owner_id, entity, id FROM catalogue WHERE owner_id = $1 LIMIT $2 FOR UPDATE

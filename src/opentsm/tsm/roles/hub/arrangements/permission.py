@@ -119,7 +119,7 @@ class Permission:
         match step:
             case s.CreateSecurityDomain():
                 return self._creation(step)
-            case s.PutFirstKeys():
+            case s.PutFirstKeys() | s.OfferKeys() | s.AgreeKeys():
                 arranged = self._arranged(step.domain) is not None
                 return Act.CREATE_ARRANGED if arranged else Act.CREATE_SERVICE_DOMAIN
             case s.Delete():

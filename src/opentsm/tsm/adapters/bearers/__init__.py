@@ -1,0 +1,1 @@
+"""Ways to secure elements that lead through no device of somebody else."""
