@@ -36,7 +36,7 @@ PROVIDERS_KEYS = {
     *("PUT /v1/domain-master-keys/{index:str}", "PUT /v1/transport-keys/{index:str}"),
     *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
 }
-CALLS = {"GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/campaigns"}
+CALLS = {"GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/peer-identity", "GET /v1/campaigns"}
 OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
 # A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
 KNOWN_ELEMENT = {
@@ -79,6 +79,14 @@ OWN = {
         f"POST {SPTSM}/services",
     },
 }
+# SEC 2 §2.4.2: the base point of P-256 is as good a public key as any for somebody who never signs.
+BASE_POINT = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
+    "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+}
+OTHER_TSM = {"name": MARK, "key": BASE_POINT}
 # What the owner is told of what exists: a domain that is not on its card, a version for no card profile.
 NOT_YET = {"domain-keys": 409, "form": 400}
 STRANGERS = (
@@ -115,6 +123,7 @@ class Belongings:
         status = {"localAgentStatusEnum": "POLLING", "executedSeRamCommands": 0}
         return {
             "POST /v1/parties": {"kind": "SE_ISSUER", "name": "somebody"},
+            "PUT /v1/parties/{party_id:str}/peerings": OTHER_TSM,
             "POST /v1/secure-elements": {
                 **element,
                 "key_sets": [{"kvn": 48, "source": {**source, "master": "x"}}],
@@ -284,6 +293,12 @@ async def furnish(api: ApiBench) -> Belongings:
             )
         )
         await tx.commit()
+    peering = await api.client.put(
+        f"/v1/parties/{api.ids['provider']}/peerings",
+        json=OTHER_TSM,
+        headers={"Authorization": f"Bearer {await api.party('operator')}"},
+    )
+    assert peering.status_code == 200, peering.text
     operator = await api.post("operator", "/v1/network-operators", {"name": f"Netz {api.world.new_id()}"})
     subscriber = {"identifier": {"type": "ALIAS", "value": f"{MARK}-{cin[-12:]}"}, "se_id": str(se["id"])}
     subscription = await api.post("issuer", "/v1/subscriptions", subscriber | {"readers": []})
@@ -363,6 +378,9 @@ async def furnish(api: ApiBench) -> Belongings:
             "import_id": str(job.json()["id"]),
             "alias": str(subscriber["identifier"]["value"]),  # type: ignore[index]
             "token_id": str(token["id"]),
+            "key_id": str(peering.json()["key_id"]),
+            "port": "segment-owner",
+            "method": "forget_domain",
             "party_id": api.ids["provider"],
             "conversation_id": str(begun.json()["ResponseData"]["ConversationID"]),
         },
@@ -465,6 +483,8 @@ def owners(path: str) -> tuple[str, ...]:
     """Return whose tokens open a path."""
     if path.startswith(SPTSM):
         return ("shelf",)
+    if path.endswith("/peerings"):
+        return ("operator",)
     return ("app",) if path.startswith(APP) else ("issuer", "provider")
 
 
