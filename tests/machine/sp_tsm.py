@@ -34,7 +34,7 @@ class SpTsm:
 
     def opening(self, aid: Aid) -> list[bytes]:
         """Select, and ask for a session."""
-        self.channel = None
+        self.channel, self.links = None, []
         return [
             commands.select(aid).to_bytes(),
             commands.initialize_update(self.kvn, HOST_CHALLENGE).to_bytes(),

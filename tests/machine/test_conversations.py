@@ -503,3 +503,23 @@ async def test_result_when_its_time_is_over_then_nobody_finds_it_and_it_is_prune
         assert removed >= 1
     async with bench.storage.transaction() as tx:
         assert await tx.conversations.script(bench.provider, made.id, number) is None
+
+
+async def test_lock_when_the_issuer_set_it_then_no_script_of_the_provider_lifts_it(talk: Talk) -> None:
+    bench = talk.bench
+    own = SpTsm(keys_on(bench.card, DOMAIN, OWN_KVN), OWN_KVN)
+    lock = await bench.requests.change(bench.issuer_principal, bench.instance_id, OperationType.SUSPEND)
+    assert (await bench.run(lock.id)).state is OperationState.SUCCEEDED
+    made = await talk.begin()
+    opened = await talk.say(made, *own.opening(DOMAIN))
+    with pytest.raises(ScriptRefusedError, match="issuer suspended"):
+        await talk.store(made, *own.wrapped(opened[1], commands.unlock(PURSE)))
+    # what it locked itself, it may unlock itself
+    await talk.end(made)
+    free = await bench.requests.change(bench.issuer_principal, bench.instance_id, OperationType.RESUME)
+    assert (await bench.run(free.id)).state is OperationState.SUCCEEDED
+    made = await talk.begin()
+    opened = await talk.say(made, *own.opening(DOMAIN))
+    script = own.wrapped(opened[1], commands.lock(PURSE), commands.unlock(PURSE))
+    answers = own.checked((await talk.say(made, *script))[1:])
+    assert {one.sw for one in answers} == {0x9000}

@@ -3,7 +3,7 @@
 A provider may select what is its own there and nothing else, speak on the basic channel only, and open
 sessions with its own keys only: every command goes to what was selected before it, so that these rules hold
 for all that follows. What is inside secure messaging is not ours to read.
-Source: GPCS 2.3.1 §11.9 (SELECT); ISO/IEC 7816-4 §5.4.1 (class byte).
+Source: GPCS 2.3.1 §11.9 (SELECT), §11.10 (SET STATUS); ISO/IEC 7816-4 §5.4.1 (class byte).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ _PROPRIETARY = 0x80
 _OTHER_CHANNELS = 0x63
 _BY_NAME, _FIRST = 0x04, 0x00
 _STATUS_BYTES = 2
+_LOCK = 0x80
 _SHORT_ANSWER = 256  # what a command without Le may still bring, after a 61xx
 _IN_CLEAR = frozenset(
     {
@@ -61,7 +62,8 @@ class Reach:
     `own` maps each AID to its kind and to whether it is known to be there; `others` are the AIDs of all else
     that is known to be there; `domain_of` maps an own AID to the domain whose keys open its sessions, and
     `keys` a domain to the key versions that it is known to have. `foreign_kvns` are versions of key sets of
-    the domains above.
+    the domains above, `locked` the domains
+    whose services somebody else suspended.
     """
 
     own: Mapping[Aid, tuple[Kind, bool]]
@@ -69,6 +71,7 @@ class Reach:
     domain_of: Mapping[Aid, Aid]
     keys: Mapping[Aid, tuple[int, ...]]
     foreign_kvns: frozenset[int] = frozenset()
+    locked: frozenset[Aid] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def check_script(
         kind, _ = reach.own.get(position.selected, (Kind.APPLICATION, False))
         if kind is Kind.SECURITY_DOMAIN:
             _check_for_domain(number, command)
+            _check_lock(number, command, position.selected in reach.locked)
         if _opens_session(kind, command):
             _check_key_version(number, command, reach, position.selected)
         if kind is Kind.SECURITY_DOMAIN and _changes_keys(command, position):
@@ -207,6 +211,15 @@ def _check_for_domain(number: int, command: CommandApdu) -> None:
         f"instruction {command.ins:02X} is not sent to a security domain in the clear",
         "Open a session and wrap it.",
     )
+
+
+def _check_lock(number: int, command: CommandApdu, locked: bool) -> None:
+    """A domain may unlock what is below it: but not what somebody else locked (GPCS §11.10).
+
+    P1 and P2 are in clear also inside secure messaging.
+    """
+    if locked and command.ins == Ins.SET_STATUS and not command.p2 & _LOCK:
+        raise _refused(number, "the issuer suspended this service, and it would unlock it", "Ask the issuer.")
 
 
 def _check_key_version(number: int, command: CommandApdu, reach: Reach, selected: Aid) -> None:

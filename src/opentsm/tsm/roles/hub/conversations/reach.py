@@ -8,6 +8,7 @@ from opentsm.tsm.domain.service import InstanceState, ServiceInstance
 from opentsm.tsm.engine.script_rules import Kind, Reach
 from opentsm.tsm.kernel.ids import SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.mandate import locked_by_issuer
 
 
 async def own_instances(tx: UnitOfWork, provider_id: TenantId, se_id: SeId) -> list[ServiceInstance]:
@@ -48,4 +49,5 @@ def reach_of(
             # its versions are its TSM's affair; what matters is that they are not an ancestor's
             keys[instance.description.sd_aid] = (instance.key_version,)
     others = frozenset(one.aid for one in content.objects) - own.keys()
-    return Reach(own, others, domain_of, keys, foreign_kvns)
+    locked = frozenset(one.description.sd_aid for one in instances if locked_by_issuer(one))
+    return Reach(own, others, domain_of, keys, foreign_kvns, locked)
