@@ -277,3 +277,18 @@ async def test_receipts_when_handed_in_by_somebody_else_are_not_taken(bench: Del
     # what was settled stays as it is
     await bench.desk().verify_receipts(replace(receipts, answers=("009000",)))
     assert [token.state for token in await bench.tokens()] == [TokenState.UNUSED]
+
+
+async def test_issuer_when_it_locks_a_service_needs_neither_provider_nor_token(
+    bench: DelegatedBench,
+) -> None:
+    await bench.seed()
+    await bench.run((await bench.deploy()).id)
+    before = len(await bench.tokens())
+    for type_, state in ((OperationType.SUSPEND, 0x87), (OperationType.RESUME, 0x07)):
+        operation = await bench.requests.change(bench.issuer_principal, bench.instance_id, type_)
+        ended = await bench.run(operation.id)
+        assert ended.state is SUCCEEDED, ended.failure
+        assert not any(line.startswith(str(DOMAIN)) for line in ended.plan), ended.plan
+        assert {i.state for i in bench.card.image().instances if i.aid == bytes(PURSE)} == {state}
+    assert len(await bench.tokens()) == before

@@ -264,7 +264,8 @@ class DesiredContent(Record, frozen=True, kw_only=True):
 
     `stages` are those of the description that should be there, INSTALL always among them; `final` is False
     when the instance is to be completed by a later operation: then nothing is locked or unlocked. With
-    `keys_elsewhere` nobody here has the keys of the instance's domain.
+    `keys_elsewhere` nobody here has the keys of the instance's domain. `over_provider` says that the secure
+    element's issuer wants it locked or unlocked: the domain above does that.
     """
 
     instance_id: InstanceId
@@ -274,4 +275,5 @@ class DesiredContent(Record, frozen=True, kw_only=True):
     stages: frozenset[Stage] = frozenset(ALL_STAGES)
     final: bool = True
     keys_elsewhere: bool = False
+    over_provider: bool = False
     transaction: ValueTransaction | None = None

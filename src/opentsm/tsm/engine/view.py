@@ -68,9 +68,10 @@ class View:
     def may_delegate(self, domain: Aid) -> bool:
         """Say whether a domain of the instance's works with Delegated Management, or will when it is made.
 
-        Where nobody here has the domain's keys, the manager does what it may do as the domain above.
+        Where nobody here has the domain's keys, or its owner is not asked, the manager does what it may do as
+        the domain above.
         """
-        if self.desired.keys_elsewhere:
+        if self.desired.keys_elsewhere or self.desired.over_provider:
             return False
         entry = self.observed.find(domain)
         held = self.topology.domain_privileges if entry is None else entry.privileges

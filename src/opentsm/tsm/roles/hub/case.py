@@ -37,6 +37,9 @@ replace = msgspec.structs.replace
 
 _OF_THE_SERVICE = (s.Personalize, s.RunCommands, s.ReplaceKeys)
 
+# what a secure element's issuer may want of a service whether or not its provider can be reached
+_OVER_PROVIDERS = (OperationType.SUSPEND, OperationType.RESUME)
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -192,6 +195,8 @@ class Case:
             stages=frozenset(self.stages()),
             final=is_final(self.operation),
             keys_elsewhere=self.instance.keys_elsewhere,
+            over_provider=self.operation.type in _OVER_PROVIDERS
+            and self.operation.tenant_id != self.instance.provider_id,
             transaction=transaction,
         )
 
