@@ -4,8 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.scenario.api_bench import ApiBench, Json
-from tests.scenario.figures import CENTRAL, HUB, ISD, domain, figure_500, figure_600, figure_700, figure_800
+from tests.scenario.figures import (
+    CENTRAL,
+    HUB,
+    ISD,
+    THIRD_PARTY,
+    domain,
+    figure_500,
+    figure_600,
+    figure_700,
+    figure_800,
+)
+
+from opentsm.card.codec.aid import Aid
+from opentsm.tsm.domain.secure_element import KeySetState
+from opentsm.tsm.kernel.ids import SeId, TenantId
 
 PATH = "/v1/arrangements"
 
@@ -221,3 +236,112 @@ async def test_arrangement_when_asked_for_twice_under_a_key_then_made_once(api: 
     assert first.status_code == second.status_code == 201
     assert first.json() == second.json() and first.headers["location"] == second.headers["location"]
     assert len((await api.get("issuer", PATH)).json()["items"]) == 1
+
+
+# --- key sets of domains that a card came with ------------------------------------------------------------
+
+
+async def keyed(api: ApiBench) -> str:
+    """Register a secure element with an arrangement; give the parties keys to derive from."""
+    await figures(api)
+    body = figure_700(api.ids["issuer"], api.ids["third party"])
+    arranged = (await api.post("issuer", PATH, body)).json()
+    element = api.new_element(arrangement_id=arranged["id"], profile="se-700")
+    se = (await api.post("issuer", "/v1/secure-elements", element)).json()
+    key = {"key": "0A" * 16}
+    for who, path in (("operator", "master-keys/central"), ("third party", "domain-master-keys/own")):
+        headers = {"Authorization": f"Bearer {await api.party(who)}"}
+        made = await api.client.put(f"/v1/{path}", json=key, headers=headers)
+        assert made.status_code in (200, 201, 204), made.text
+    return str(se["id"])
+
+
+async def register(
+    api: ApiBench, who: str, se_id: str, aid: str, master: str, *, kvn: int = 0x31
+) -> Any:
+    source = {"type": "diversified", "master": master, "method": "KDF3", "kdd": "00" * 10}
+    return await api.client.put(
+        f"/v1/secure-elements/{se_id}/domains/{aid}/key-set",
+        json={"kvn": kvn, "source": source},
+        headers={"Authorization": f"Bearer {await api.party(who)}"},
+    )
+
+
+async def held(api: ApiBench, owner: str, se_id: str, aid: str) -> list[int]:
+    async with api.storage.transaction() as tx:
+        sets = await tx.key_sets.list(TenantId(owner), SeId(se_id), Aid.from_hex(aid))
+    return [one.kvn for one in sets]
+
+
+async def test_key_set_when_its_holder_registers_it_then_kept_for_the_holder_alone(api: ApiBench) -> None:
+    se_id = await keyed(api)
+    assert (await register(api, "operator", se_id, CENTRAL, "central")).status_code == 204
+    assert (await register(api, "third party", se_id, THIRD_PARTY, "own")).status_code == 204
+    assert await held(api, HUB, se_id, CENTRAL) == [0x31]
+    assert await held(api, api.ids["third party"], se_id, THIRD_PARTY) == [0x31]
+    assert await held(api, api.ids["issuer"], se_id, CENTRAL) == []
+
+
+async def test_key_set_when_the_domain_is_anothers_then_there_is_none(api: ApiBench) -> None:
+    se_id = await keyed(api)
+    for who, aid in (
+        ("third party", CENTRAL),
+        ("provider", THIRD_PARTY),
+        ("issuer", CENTRAL),
+        ("other issuer", CENTRAL),
+        ("operator", THIRD_PARTY),
+        ("issuer", ISD),  # comes with the secure element
+        ("operator", "F04F54534400FFFF"),
+    ):
+        assert (await register(api, who, se_id, aid, "central")).status_code == 404, (who, aid)
+    assert (await register(api, "operator", "nothing", CENTRAL, "central")).status_code == 404
+    assert (await register(api, "operator", se_id, "00", "central")).status_code == 400
+
+
+async def test_key_set_when_impossible_then_refused(api: ApiBench) -> None:
+    se_id = await keyed(api)
+    wrong = await register(api, "operator", se_id, CENTRAL, "central", kvn=0x32)
+    assert wrong.status_code == 400 and wrong.json()["field"] == "/kvn"
+    unknown = await register(api, "operator", se_id, CENTRAL, "isd-master")
+    assert unknown.status_code == 400 and unknown.json()["field"] == "/source/master"
+    # another party's key cannot be named
+    assert (await register(api, "third party", se_id, THIRD_PARTY, "central")).status_code == 400
+    assert await held(api, HUB, se_id, CENTRAL) == []
+
+
+async def test_key_set_when_the_card_has_proved_one_then_it_stays(api: ApiBench) -> None:
+    se_id = await keyed(api)
+    assert (await register(api, "operator", se_id, CENTRAL, "central")).status_code == 204
+    async with api.storage.transaction() as tx:
+        (found,) = await tx.key_sets.list(TenantId(HUB), SeId(se_id), Aid.from_hex(CENTRAL))
+        await tx.key_sets.put(replace(found, state=KeySetState.CURRENT))
+        await tx.commit()
+    assert (await register(api, "operator", se_id, CENTRAL, "central")).status_code == 409
+
+
+# --- building ---------------------------------------------------------------------------------------------
+
+
+async def test_configuration_when_asked_for_then_an_operation_of_the_issuer(api: ApiBench) -> None:
+    arranged = await made(api, 600)
+    se = (await api.post("issuer", "/v1/secure-elements", api.new_element(profile="se-600"))).json()
+    path = f"/v1/secure-elements/{se['id']}/configurations"
+    assert (await api.post("issuer", path, {})).json()["field"] == "/arrangement_id"
+    assert (await api.post("issuer", path, {"arrangement_id": "nothing"})).status_code == 400
+    for who, status in (("provider", 403), ("operator", 403), ("other issuer", 404)):
+        assert (await api.post(who, path, {"arrangement_id": arranged["id"]})).status_code == status
+    asked = await api.post("issuer", path, {"arrangement_id": arranged["id"]})
+    assert asked.status_code == 202 and asked.json()["type"] == "CONFIGURE", asked.text
+    shown = (await api.get("issuer", f"/v1/secure-elements/{se['id']}")).json()
+    assert shown["arrangement_id"] == arranged["id"]
+    other = await made(api, 600)
+    assert (await api.post("issuer", path, {"arrangement_id": other["id"]})).status_code == 409
+    assert (await api.post("issuer", path, {})).status_code == 202
+
+
+async def test_configuration_when_services_are_there_that_nobody_placed_then_refused(api: ApiBench) -> None:
+    arranged = await made(api, 600)
+    se = (await api.post("issuer", "/v1/secure-elements", api.new_element(profile="se-600"))).json()
+    await api.instance(se["id"])
+    path = f"/v1/secure-elements/{se['id']}/configurations"
+    assert (await api.post("issuer", path, {"arrangement_id": arranged["id"]})).status_code == 409

@@ -48,7 +48,6 @@ async def test_master_key_when_imported_then_usable_repeatable_and_audited(api: 
         ("issuer", "-m", {"key": KEY}, 400),
         ("issuer", "m" * 65, {"key": KEY}, 400),
         ("provider", "m", {"key": KEY}, 403),
-        ("operator", "m", {"key": KEY}, 403),
     ],
 )
 async def test_master_key_when_refused_then_not_told(

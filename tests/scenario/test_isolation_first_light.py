@@ -146,6 +146,7 @@ class Belongings:
             "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
             "POST /v1/arrangements": self.arrangement,
+            "PUT /v1/secure-elements/{se_id:str}/domains/{aid:str}/key-set": {"kvn": 0x31, "source": source},
             "POST /v1/secure-elements/{se_id:str}/configurations": {"arrangement_id": own["arrangement_id"]},
             "PUT /v1/arrangements/{arrangement_id:str}": self.arrangement,
             "PUT /v1/master-keys/{handle:str}": {"key": "0F" * 16},
@@ -341,6 +342,7 @@ async def furnish(api: ApiBench) -> Belongings:
     return Belongings(
         parameters={
             "se_id": str(se["id"]),
+            "aid": "F04F545344000001",
             "arrangement_id": str(arranged.json()["id"]),
             "instance_id": str(instance.id),
             "service_instance_id": str(instance.id),

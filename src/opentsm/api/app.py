@@ -130,6 +130,7 @@ def _v1() -> Router:
             arrangements.show_arrangement,
             arrangements.change_arrangement,
             arrangements.configure_secure_element,
+            arrangements.register_held_keys,
             master_keys.import_master_key,
             application_keys.import_application_key,
             attestation_keys.list_attestation_keys,

@@ -13,13 +13,16 @@ from opentsm.api.v1 import messages as m
 from opentsm.api.v1.arrangement_views import ArrangementAnswer, arrangement_view
 from opentsm.api.v1.operations import accepted
 from opentsm.api.v1.paging import After, Limit, read_page
+from opentsm.api.v1.secure_elements import new_key_set
 from opentsm.card.codec.aid import Aid
+from opentsm.card.errors import AidError
 from opentsm.tsm.domain.arrangement import (
     ArrangedDomain,
     ContentMode,
     HandOverGrade,
     ProviderPlace,
 )
+from opentsm.tsm.kernel.errors import InvalidInputError
 from opentsm.tsm.kernel.ids import ArrangementId, SeId, TenantId
 from opentsm.tsm.roles.hub.arrangements.desk import NewArrangement
 
@@ -99,6 +102,27 @@ async def configure_secure_element(
     """Make the security domains of the arrangement that the card does not have; each holder puts its keys."""
     named = None if data.arrangement_id is None else ArrangementId(data.arrangement_id)
     return accepted(await container.requests.configure(principal, SeId(se_id), named))
+
+
+@put(
+    "/secure-elements/{se_id:str}/domains/{aid:str}/key-set",
+    tags=_TAG,
+    status_code=204,
+    summary="Register the key set of a domain (its holder)",
+)
+async def register_held_keys(
+    principal: Caller,
+    container: Services,
+    se_id: FromPath[str],
+    aid: FromPath[str],
+    data: JSONBody[m.KeySetBody],
+) -> None:
+    """Register the key set of a domain that a card came with; the operator that of the central TSM's."""
+    try:
+        domain = Aid.from_hex(aid)
+    except AidError:
+        raise InvalidInputError("The domain's AID is 5 to 16 bytes in hex.", field="aid") from None
+    await container.onboarding.register_held_keys(principal, SeId(se_id), domain, new_key_set(data))
 
 
 @get("/arrangements", tags=_TAG, summary="List arrangements (issuer)")

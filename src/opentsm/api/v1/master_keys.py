@@ -40,7 +40,7 @@ class MasterKey(m.Body, frozen=True, kw_only=True):
     "/master-keys/{handle:str}",
     tags=["master keys"],
     status_code=204,
-    summary="Import a master key (issuer)",
+    summary="Import a master key (issuer; operator: of the central TSM)",
 )
 async def import_master_key(
     request: Request[Any, Any, Any],

@@ -170,7 +170,7 @@ async def replace_key_sets(
 
     Its card is not touched; a quarantined one is still to be reinstated.
     """
-    new = tuple(_key_set(given) for given in data.key_sets)
+    new = tuple(new_key_set(given) for given in data.key_sets)
     se = await container.onboarding.replace_key_sets(principal, SeId(se_id), new)
     return views.secure_element(principal, se)
 
@@ -207,14 +207,15 @@ def _new(data: m.NewSecureElementBody) -> NewSecureElement:
             SeIdentifier(type=SeIdentifierType(i.type), value=i.value) for i in data.identifiers
         ),
         profile=data.profile,
-        key_sets=tuple(_key_set(given) for given in data.key_sets),
+        key_sets=tuple(new_key_set(given) for given in data.key_sets),
         isd_aid=None if data.isd_aid is None else Aid.from_hex(data.isd_aid),
         arrangement_id=None if data.arrangement_id is None else ArrangementId(data.arrangement_id),
         data=SeData() if data.data is None else read_se_data(data.data),
     )
 
 
-def _key_set(given: m.KeySetBody) -> NewKeySet:
+def new_key_set(given: m.KeySetBody) -> NewKeySet:
+    """Return a key set as its holder describes it."""
     source = given.source
     return NewKeySet(
         kvn=given.kvn,

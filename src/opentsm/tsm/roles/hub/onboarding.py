@@ -10,6 +10,7 @@ from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.app_access import AppAccess
+from opentsm.tsm.roles.hub.arrangements.held_keys import HeldKeys
 from opentsm.tsm.roles.hub.devices import Devices
 from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
@@ -18,7 +19,7 @@ from opentsm.tsm.roles.hub.revocation import Revocation
 from opentsm.tsm.roles.hub.wiping import Wiping
 
 
-class Onboarding(AppAccess, Devices, Mending, Revocation, Wiping, Parties):
+class Onboarding(AppAccess, Devices, HeldKeys, Mending, Revocation, Wiping, Parties):
     """The hub's door for operators, issuers and devices."""
 
     def __init__(

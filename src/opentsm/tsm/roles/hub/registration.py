@@ -25,7 +25,7 @@ from opentsm.tsm.domain.secure_element import (
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.errors import InvalidInputError, KeystoreError, NotFoundError
-from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, SeId
+from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, SeId, TenantId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.repositories import Page
@@ -225,17 +225,30 @@ class Registration:
         return [await self._key_set(se, profile, number, one) for number, one in enumerate(given)]
 
     async def _key_set(self, se: SecureElement, profile: SeProfile, number: int, given: NewKeySet) -> KeySet:
-        keystore, where = self._s.keystore_of(se.issuer_id), f"/key_sets/{number}"
+        return await self._held(se, profile, given, (se.issuer_id, se.isd_aid), where=f"/key_sets/{number}")
+
+    async def _held(
+        self,
+        se: SecureElement,
+        profile: SeProfile,
+        given: NewKeySet,
+        held: tuple[TenantId, Aid],
+        *,
+        where: str,
+    ) -> KeySet:
+        """Return a key set as it is stored, of the party that holds a domain: both are `held`."""
+        owner, domain = held
+        keystore = self._s.keystore_of(owner)
         kcvs = await _proved(keystore, profile, given, where=where)
         source: KeySource = given.source
         if isinstance(source, WrappedKeys):
             # a blob under a transport key would open in any row: seal it for its own
-            context = key_set_context(se.id, se.isd_aid, given.kvn)
+            context = key_set_context(se.id, domain, given.kvn)
             source = (await keystore.adopt_key_set(source, scp=profile.scp, context=context)).source
         return KeySet(
-            owner_id=se.issuer_id,
+            owner_id=owner,
             se_id=se.id,
-            sd_aid=se.isd_aid,
+            sd_aid=domain,
             kvn=given.kvn,
             scp=profile.scp,
             key_length=profile.key_size,
@@ -287,6 +300,17 @@ def _check_identifiers(identifiers: tuple[SeIdentifier, ...]) -> None:
                 "An identifier has 1 to 64 letters, digits or . _ : / + -.",
                 field=f"/identifiers/{number}/value",
             )
+
+
+def check_key_set(given: NewKeySet) -> None:
+    """Check the values of one key set.
+
+    Raises:
+        InvalidInputError: one is not possible; its field is named.
+    """
+    problem = _key_set_problem(given)
+    if problem is not None:
+        raise InvalidInputError(problem[1], field=f"/{problem[0]}")
 
 
 def _check_key_sets(key_sets: tuple[NewKeySet, ...]) -> None:

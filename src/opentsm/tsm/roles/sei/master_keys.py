@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from opentsm.card.crypto.secret import Secret
-from opentsm.tsm.domain.tenant import Principal, TenantKind
+from opentsm.tsm.domain.tenant import HUB, Principal, TenantKind
 from opentsm.tsm.kernel.disclosure import may_be_secret
 from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, KeystoreError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
@@ -38,17 +38,18 @@ class MasterKeys:
         """Take a master key; the same key again changes nothing.
 
         Args:
-            principal: the issuer.
+            principal: the issuer; the operator for the central TSM, which has a keystore of its own.
             handle: 1 to 64 letters, digits, dots, hyphens or underscores; key sets name it.
             key: 16, 24 or 32 bytes.
 
         Raises:
-            ForbiddenError: the caller is not an issuer.
+            ForbiddenError: the caller is neither.
             InvalidInputError: handle or length is not possible.
             ConflictError: there is another key under this handle.
         """
-        if principal.kind is not TenantKind.SE_ISSUER or principal.device_id is not None:
-            raise ForbiddenError("This needs the token of a se issuer.")
+        kinds = (TenantKind.SE_ISSUER, TenantKind.OPERATOR)
+        if principal.kind not in kinds or principal.device_id is not None:
+            raise ForbiddenError("This needs the token of a se issuer or operator.")
         if not _HANDLE.fullmatch(handle):
             raise InvalidInputError(
                 "A handle has 1 to 64 letters, digits or . _ -, a letter or digit first.", field="handle"
@@ -61,7 +62,7 @@ class MasterKeys:
             )
         if len(key) not in _LENGTHS:
             raise InvalidInputError("A master key has 16, 24 or 32 bytes.", field="/key")
-        owner = principal.tenant_id
+        owner = HUB if principal.kind is TenantKind.OPERATOR else principal.tenant_id
         try:
             await self.keystore_of(owner).import_key(KeyHandle(handle), key)
         except KeystoreError as error:
@@ -70,5 +71,7 @@ class MasterKeys:
                 advice="Use a new handle; a master key in use is never replaced.",
             ) from error
         async with self.storage.transaction() as tx:
-            await tx.audit.append(owner, actor=owner, action="master-key.imported", subject=handle)
+            await tx.audit.append(
+                owner, actor=principal.tenant_id, action="master-key.imported", subject=handle
+            )
             await tx.commit()

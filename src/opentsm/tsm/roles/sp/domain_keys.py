@@ -14,6 +14,7 @@ import msgspec
 from opentsm.card.codec.aid import Aid
 from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.domain.card_content import KeyProvisioningMode
+from opentsm.tsm.domain.key_handles import provider_master_handle, provider_transport_handle
 from opentsm.tsm.domain.secure_element import (
     DiversifiedKeys,
     KeySet,
@@ -36,7 +37,6 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import InstanceId, KeyHandle, TenantId
 from opentsm.tsm.roles.sp import shelf
 from opentsm.tsm.roles.sp.forms import Document
-from opentsm.tsm.roles.sp.key_provisioning import master_handle, transport_key_handle
 from opentsm.tsm.roles.sp.provisioning_rules import is_uuid
 from opentsm.tsm.roles.sp.scripts import KeystoreOf
 from opentsm.tsm.roles.sp.shelf import Shelf
@@ -92,12 +92,12 @@ class DomainKeyDesk:
             ConflictError: another key has this index.
         """
         owner = _provider(principal)
-        await self._import(owner, shelf.DOMAIN_MASTER_KEY, index, master_handle(owner, index), key)
+        await self._import(owner, shelf.DOMAIN_MASTER_KEY, index, provider_master_handle(owner, index), key)
 
     async def import_transport_key(self, principal: Principal, index: str, key: Secret) -> None:
         """Register a transport key (AES) of modes 2 and 3 under its index; see `import_master_key`."""
         owner = _provider(principal)
-        await self._import(owner, shelf.TRANSPORT_KEY, index, transport_key_handle(owner, index), key)
+        await self._import(owner, shelf.TRANSPORT_KEY, index, provider_transport_handle(owner, index), key)
 
     async def _import(self, owner: TenantId, kind: str, index: str, handle: KeyHandle, key: Secret) -> None:
         if not _INDEX.fullmatch(index) or (may_be_secret(index) and not is_uuid(index)):
@@ -167,7 +167,7 @@ class DomainKeyDesk:
             raise InvalidInputError(
                 "A wrapped key set holds three keys of 16, 24 or 32 bytes (SCP02: 16).", field="/keys"
             )
-        source = WrappedKeys(transport=transport_key_handle(owner, index), blob=wrapped)
+        source = WrappedKeys(transport=provider_transport_handle(owner, index), blob=wrapped)
         try:
             found = await self.keystore_of(owner).key_check_values(source, scp=scp)
         except KeyMaterialError:
@@ -248,7 +248,7 @@ class DomainKeyDesk:
         if wanted.mode is KeyProvisioningMode.RANDOM and isinstance(keys.source, SealedKeys):
             owner = instance.provider_id
             wrapped = await self.keystore_of(owner).export_key_set(
-                keys.bound, transport_key_handle(owner, wanted.key_index)
+                keys.bound, provider_transport_handle(owner, wanted.key_index)
             )
             return replace(
                 common,

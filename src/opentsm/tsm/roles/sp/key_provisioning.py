@@ -11,6 +11,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.custody.holder import ProvisionedKeySet
 from opentsm.tsm.domain.card_content import KeyProvisioning, KeyProvisioningMode
+from opentsm.tsm.domain.key_handles import provider_master_handle, provider_transport_handle
 from opentsm.tsm.domain.secure_element import (
     BoundKeys,
     DiversifiedKeys,
@@ -18,7 +19,7 @@ from opentsm.tsm.domain.secure_element import (
     key_set_context,
 )
 from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, PlanRefusedError
-from opentsm.tsm.kernel.ids import KeyHandle, TenantId
+from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.keystore import Keystore
 from opentsm.tsm.ports.peer import SegmentRequest
 from opentsm.tsm.ports.unit_of_work import Storage
@@ -28,16 +29,6 @@ from opentsm.tsm.roles.sp.forms import Document
 
 KDD_BYTES = 10
 _SCP03 = 3
-
-
-def master_handle(provider_id: TenantId, index: str) -> KeyHandle:
-    """Return the handle of a provider's master key for security domains."""
-    return KeyHandle(f"domain-master/{provider_id}/{index}")
-
-
-def transport_key_handle(provider_id: TenantId, index: str) -> KeyHandle:
-    """Return the handle of a transport key that the provider shares with its TSM."""
-    return KeyHandle(f"provider-transport/{provider_id}/{index}")
 
 
 def derivation(scp: int) -> str:
@@ -87,7 +78,7 @@ class DomainKeyProvisioner:
                 advice="Register a master key of this length, and name it as the flavor's keyIndex.",
             )
         source = DiversifiedKeys(
-            master=master_handle(self.provider_id, index),
+            master=provider_master_handle(self.provider_id, index),
             method=derivation(profile.scp),
             kdd=self.world.random(KDD_BYTES),
         )
@@ -96,7 +87,7 @@ class DomainKeyProvisioner:
 
     async def _given(self, index: str, profile: SeProfile, context: str) -> ProvisionedKeySet:
         chosen = await self._assigned(index, profile, context)
-        handle = transport_key_handle(self.provider_id, index)
+        handle = provider_transport_handle(self.provider_id, index)
         wrapped = WrappedKeys(transport=handle, blob=bytes.fromhex(str(chosen["_wrapped"])))
         made = await self.keystore.adopt_key_set(wrapped, scp=profile.scp, context=context)
         return ProvisionedKeySet(made.source, made.kcvs)
