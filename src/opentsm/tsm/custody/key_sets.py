@@ -15,7 +15,14 @@ from opentsm.card.scp.channel import InitializeUpdateResponse
 from opentsm.tsm.custody.holder import AGREEMENT, Custody, ProvisionedKeySet, agreed_handle, transport_handle
 from opentsm.tsm.custody.work import Handover
 from opentsm.tsm.domain.arrangement import HandOverGrade
-from opentsm.tsm.domain.secure_element import KeySet, KeySetState, WrappedKeys, key_set_context
+from opentsm.tsm.domain.secure_element import (
+    BoundKeys,
+    DiversifiedKeys,
+    KeySet,
+    KeySetState,
+    WrappedKeys,
+    key_set_context,
+)
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import SessionKind
 from opentsm.tsm.kernel.documents import from_json, to_json
@@ -67,7 +74,7 @@ class KeySetCustody:
         step = puts[0]
         kvn = step.kvn if isinstance(step, s.PutFirstKeys) else step.new_kvn
         known = await self._get(request.se_id, step.domain, kvn)
-        if known is not None and known.state is KeySetState.PENDING:
+        if known is not None and known.state is KeySetState.PENDING and _is_meant(step, known):
             async with self.opened(known):
                 await self._c.keystore.key_check_values(known.bound, scp=known.scp)
             return known
@@ -96,12 +103,29 @@ class KeySetCustody:
             provisioned = await self._c.provisioner.provision(request, profile, step.domain, kvn)
             if provisioned is not None:
                 return provisioned
+        if isinstance(step, s.ReplaceKeys) and step.master:
+            return await self._derived(request, step, profile)
         made = await self._c.keystore.generate_key_set(
             scp=profile.scp,
             key_length=profile.key_size,
             context=key_set_context(request.se_id, step.domain, kvn),
         )
         return ProvisionedKeySet(made.source, made.kcvs)
+
+    async def _derived(
+        self, request: SegmentRequest, step: s.ReplaceKeys, profile: SeProfile
+    ) -> ProvisionedKeySet:
+        """Return the keys that another master key gives for the card, as the present set was derived."""
+        present = await self._get(request.se_id, step.domain, step.old_kvn)
+        if present is None or not isinstance(present.source, DiversifiedKeys):
+            raise NotFoundError(f"How to derive keys for {step.domain} is not on record.")
+        master = KeyHandle(step.master)
+        if not await self._c.keystore.has(master):
+            raise NotFoundError("There is no master key of this name.", field="/parameters/master")
+        source = replace(present.source, master=master)
+        context = key_set_context(request.se_id, step.domain, step.new_kvn)
+        bound = BoundKeys(source=source, context=context)
+        return ProvisionedKeySet(source, await self._c.keystore.key_check_values(bound, scp=profile.scp))
 
     @asynccontextmanager
     async def opened(self, keys: KeySet) -> AsyncIterator[None]:
@@ -287,3 +311,9 @@ class KeySetCustody:
         await tx.audit.append(
             self._c.tenant_id, actor=actor, action=action, subject=str(se_id), details=details
         )
+
+
+def _is_meant(step: s.PutFirstKeys | s.ReplaceKeys, known: KeySet) -> bool:
+    """Say whether a set that was written down before is the one wanted: derived from this master, or not."""
+    master = step.master if isinstance(step, s.ReplaceKeys) else ""
+    return not master or (isinstance(known.source, DiversifiedKeys) and known.source.master == master)

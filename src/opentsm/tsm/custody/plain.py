@@ -18,12 +18,14 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.card.errors import CardError
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp.certificates import CERTIFICATE
+from opentsm.card.gp.lifecycle import CardState
 from opentsm.tsm.custody import findings, registries
 from opentsm.tsm.custody.sessions import CheckedAnswer, read_answer, to_hex
 from opentsm.tsm.custody.work import SegmentWork, SentCommand
 from opentsm.tsm.domain.card_content import UNKNOWN
 from opentsm.tsm.domain.exchange import Command, Expected
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.card_steps import ProbeTermination
 from opentsm.tsm.engine.compile import PersonalizationCommand
 from opentsm.tsm.kernel.errors import ApplicationFaultError, InvariantError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
@@ -40,6 +42,8 @@ LOAD_KEY, TAC_KEY = "purse-load", "purse-tac"
 _OFFER_LOST = frozenset({0x6985, 0x6D00, 0x6E00})
 _OK = Expected(status_words=("9000",))
 _ANY = Expected()
+_CARD_DATA = 0x66
+_SELECTED, _SUCCESS, _PROBED = (0x90, 0x62, 0x63), 0x9000, 2
 
 
 def application_key_handle(provider_id: TenantId, name: str) -> KeyHandle:
@@ -77,6 +81,9 @@ class PlainSessions:
                 return SegmentWork(request=request, opening=opening, notes={"moment": moment.hex()})
             case s.RunCommands():
                 opening = (_selection(request.session.selected),)
+            case ProbeTermination():
+                chosen, question = _opening(request, gp.get_data(_CARD_DATA), _ANY, step)
+                opening = (replace(chosen, expected=_ANY), question)
             case _:
                 raise InvariantError(f"{type(step).__name__} needs a secure channel.")
         return SegmentWork(request=request, opening=opening)
@@ -135,6 +142,8 @@ class PlainSessions:
                 return _report(step, personalization=version)
             case s.ProbeTransaction():
                 return _report(step, transaction=await self._find_transaction(step, found, keystore))
+            case ProbeTermination():
+                return _termination(step, found)
             case _:
                 raise InvariantError(f"{type(step).__name__} needs a secure channel.")
 
@@ -278,6 +287,18 @@ def _read(answers: tuple[str, ...], read: Callable[[ResponseApdu], T]) -> T | No
 
 def _key_versions(answer: ResponseApdu) -> tuple[int, ...]:
     return findings.key_versions(answer.data) if answer.sw == 0x9000 else ()
+
+
+def _termination(step: ProbeTermination, answers: tuple[str, ...]) -> SegmentReport:
+    """A TERMINATED card selects nothing (§6.4.3.1.2) and still answers GET DATA (§5.1.1.5)."""
+    try:
+        words = [read_answer(answer).sw for answer in answers]
+    except CardError:
+        words = []
+    selected = bool(words) and words[0] >> 8 in _SELECTED
+    terminated = len(words) == _PROBED and not selected and words[1] == _SUCCESS
+    done = StepReport(done=selected or terminated, meaning=step.describe())
+    return SegmentReport(steps=(done,), card_state=CardState.TERMINATED if terminated else None)
 
 
 def _personalization(step: s.ProbePersonalization, answer: ResponseApdu) -> str:

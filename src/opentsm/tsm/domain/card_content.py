@@ -36,6 +36,7 @@ class CardObject(Record, frozen=True, kw_only=True):
 
 UNKNOWN = "?"
 STALE = "!"
+CARD_STATE_IN_DOUBT = 0x00  # no state of a card: it was to be changed, and the answer is missing
 ACTIVATED, DEACTIVATED, NON_ACTIVATABLE = "ACTIVATED", "DEACTIVATED", "NON_ACTIVATABLE"
 
 

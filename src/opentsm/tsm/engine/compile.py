@@ -15,12 +15,18 @@ from opentsm.card.gp import access_rules as rules
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp import contactless as cl
 from opentsm.card.gp.install_params import application_parameters
-from opentsm.card.gp.instructions import StatusScope, StoreDataEncryption, StoreDataStructure
+from opentsm.card.gp.instructions import (
+    StatusScope,
+    StatusTarget,
+    StoreDataEncryption,
+    StoreDataStructure,
+)
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.exchange import Expected
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import activation_steps as a
+from opentsm.tsm.engine import card_steps as k
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.errors import InvariantError
 
@@ -147,6 +153,8 @@ def compile_step(step: s.Step, profile: SeProfile, fills: Fills) -> tuple[PlainC
             return _change_access(step)
         case a.SetContactless():
             return (_update_contactless(step),)
+        case k.SetCardState():
+            return (PlainCommand(gp.set_status(StatusTarget.CARD, step.state), OK, step.describe()),)
         case s.ProveKeys() | s.ProbeKeys():
             return (PlainCommand(gp.get_data(0xE0), OK, step.describe(), barrier=False),)
         case s.ProbePersonalization():

@@ -8,6 +8,7 @@ import msgspec
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.arrangement import HandOverGrade
 from opentsm.tsm.domain.card_content import (
+    CARD_STATE_IN_DOUBT,
     STALE,
     UNKNOWN,
     CardObject,
@@ -18,6 +19,7 @@ from opentsm.tsm.domain.card_content import (
 )
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import activation_steps as a
+from opentsm.tsm.engine import card_steps as k
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.identity import build_of
 from opentsm.tsm.engine.view import LOCKED
@@ -109,6 +111,8 @@ def _confirmed(  # noqa: PLR0912 - one case a step
             return replace(observed, restricted=_with(observed.restricted, step.domain, step.functions))
         case s.TopUp():
             return _transaction(observed, step, "applied")
+        case k.SetCardState():
+            return replace(observed, card_state=step.state)
         case _:
             return observed
 
@@ -229,6 +233,8 @@ def doubt(observed: ObservedContent, step: s.Step) -> ObservedContent:
             return _built_in_doubt(observed, step.load_file.aid, step.load_file.sha256)
         case s.Install():
             return _built_in_doubt(observed, step.application.instance_aid, step.build)
+        case k.SetCardState():
+            return replace(observed, fresh=False, card_state=CARD_STATE_IN_DOUBT)
         case _:
             return replace(observed, fresh=False) if step.changes else observed
 

@@ -6,6 +6,7 @@ from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ObjectKind
 from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
 from opentsm.tsm.engine import activation_steps as a
+from opentsm.tsm.engine import card_steps as k
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
 
@@ -80,12 +81,16 @@ class AgreeKeys(Record, frozen=True, kw_only=True, tag="agree_keys"):
 
 
 class ReplaceKeys(Record, frozen=True, kw_only=True, tag="replace_keys"):
-    """Replace a security domain's key set by one that its owner made."""
+    """Replace a security domain's key set by one that its owner made.
+
+    `master` names the owner's master key that the new set is derived from; empty: random keys.
+    """
 
     changes: ClassVar[bool] = True
     domain: Aid
     old_kvn: int
     new_kvn: int
+    master: str = ""
 
     def describe(self) -> str:
         old, new = f"{self.old_kvn:02X}", f"{self.new_kvn:02X}"
@@ -316,6 +321,8 @@ Step = (
     | a.SetContactless
     | a.ReadAccess
     | a.ReadContactless
+    | k.SetCardState
+    | k.ProbeTermination
 )
 
 # What a domain with Delegated Management does with a token only (GPCS 2.3.1 §9.2.3, Table 11-1)

@@ -77,9 +77,9 @@ class SegmentReport(Record, frozen=True, kw_only=True):
 
     `authenticated` is False when the card did not accept the session. `steps` parallels the session's
     steps. `keys`, `personalization`, `transaction`, `access` and `contactless` (application in hex to its
-    state) are what a probe found; `values` what it measured. `receipts` says what the card's receipts for
-    commands with a token proved. `carried` are the answers (R-APDUs in hex) to another party's commands,
-    `certificate` is what the card's CASD showed.
+    state) are what a probe found, and `card_state` what one found without protection; `values` what it
+    measured. `receipts` says what the card's receipts for commands with a token proved. `carried` are the
+    answers (R-APDUs in hex) to another party's commands, `certificate` is what the card's CASD showed.
     """
 
     authenticated: bool = True
@@ -90,6 +90,7 @@ class SegmentReport(Record, frozen=True, kw_only=True):
     transaction: str | None = None
     access: tuple[Access, ...] | None = None
     contactless: dict[str, str] | None = None
+    card_state: int | None = None
     receipts: ReceiptAnswer = ReceiptAnswer()
     values: dict[str, int] = {}
     kept: tuple[KeptAnswer, ...] = ()
