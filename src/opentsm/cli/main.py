@@ -56,6 +56,12 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry("app", "app", "app_app", "Make the calls of an app on this device."),
     CommandEntry("db", "db", "db_app", "Migrate, show and prune the database."),
     CommandEntry("audit", "audit", "audit_app", "Verify the audit's hash chains and checkpoints."),
+    CommandEntry(
+        "operator-token",
+        "operator_token",
+        "operator_token_app",
+        "Give a person of the operator a token.",
+    ),
     CommandEntry("config", "config_command", "config_app", "Show the settings and their sources."),
     CommandEntry("doctor", "doctor", "doctor_app", "Look for what this machine lacks."),
     CommandEntry("campaign", "campaign", "campaign_app", "Look at campaigns, follow one, rehearse one."),

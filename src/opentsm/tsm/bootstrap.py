@@ -31,12 +31,16 @@ from opentsm.tsm.custody.card_trust import CardTrust
 from opentsm.tsm.custody.custodian import Custodian
 from opentsm.tsm.custody.holder import Custody
 from opentsm.tsm.custody.plain import PlainSessions
+from opentsm.tsm.domain.approval import Act
 from opentsm.tsm.domain.audit import Checkpoint
 from opentsm.tsm.domain.tenant import HUB
 from opentsm.tsm.kernel.ids import ImportId, OperationId, TenantId
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.approvals.acts import Performer
+from opentsm.tsm.roles.hub.approvals.card_acts import CardActs
+from opentsm.tsm.roles.hub.approvals.desk import Approvals, ApprovalServices
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk, ArrangementServices
 from opentsm.tsm.roles.hub.audit_checkpoints import AuditVerdict, verify_audit, write_checkpoint
 from opentsm.tsm.roles.hub.campaigns.desk import Campaigns
@@ -102,6 +106,8 @@ class Container:
     imports: Imports
     webhooks: Webhooks
     campaigns: Campaigns
+    approvals: Approvals
+    card_acts: CardActs
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
@@ -125,6 +131,8 @@ class Container:
             imports=self.imports.once(claim),
             webhooks=self.webhooks.once(claim),
             campaigns=self.campaigns.once(claim),
+            approvals=self.approvals.once(claim),
+            card_acts=self.card_acts.once(claim),
         )
 
     def on_condition(self, condition: Unchanged) -> "Container":
@@ -261,6 +269,8 @@ def assemble(
         imports=Imports(imports),
         webhooks=Webhooks(calls),
         campaigns=Campaigns(hub),
+        approvals=Approvals(ApprovalServices(storage, world, performers(hub))),
+        card_acts=CardActs(hub),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
@@ -289,6 +299,12 @@ def peer_client(
         trust_env=False,
         follow_redirects=False,
     )
+
+
+def performers(hub: HubServices) -> dict[Act, Performer]:
+    """Return who carries out the acts that need two people."""
+    cards = CardActs(hub)
+    return {act: cards for act in Act if act is not Act.RELEASE_APPLET}
 
 
 def policy_of(settings: RetentionSettings) -> RetentionPolicy:

@@ -4,7 +4,10 @@ A configuration (`card.gp.se_configurations`) says which domains a kind of secur
 privileges; an arrangement says, for an issuer's secure elements, which party holds each of them.
 """
 
+from collections.abc import Mapping
 from enum import Enum
+
+from msgspec.structs import replace
 
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.kernel.documents import Record
@@ -84,6 +87,17 @@ class Arrangement(Record, frozen=True, kw_only=True):
     def top(self) -> ArrangedDomain:
         """Return the issuer security domain."""
         return next(one for one in self.domains if not one.parent)
+
+    def on(self, key_versions: Mapping[str, int]) -> "Arrangement":
+        """Return the arrangement on one secure element, whose domains may have other key versions by now.
+
+        Args:
+            key_versions: by the domain's AID in hex, where the arrangement's does not hold any more.
+        """
+        if not key_versions:
+            return self
+        domains = tuple(replace(one, kvn=key_versions.get(str(one.aid), one.kvn)) for one in self.domains)
+        return replace(self, domains=domains)
 
     def domain(self, name: str) -> ArrangedDomain | None:
         """Return a domain by its name, or None."""

@@ -74,7 +74,8 @@ class SecureElement(Record, frozen=True, kw_only=True, omit_defaults=True):
     `reserved_for` is the only device that may try, where the issuer enrolled one for this secure element.
     `sandbox` is its issuer's, and never changes. `arrangement_id` says who holds its security domains; None:
     its issuer all. `data` names what its issuer says about it (`SeData`), empty where it says nothing; `loss`
-    is a report that it was lost or stolen.
+    is a report that it was lost or stolen. `key_versions` maps those domains of its arrangement (AID in hex)
+    whose holders put other key sets there since to their versions.
     """
 
     id: SeId
@@ -92,6 +93,7 @@ class SecureElement(Record, frozen=True, kw_only=True, omit_defaults=True):
     next_order: int = 1
     data: str = ""
     loss: LossReport | None = None
+    key_versions: dict[str, int] = {}
     version: int = 0
 
     def admits(self, device_id: str | None) -> bool:

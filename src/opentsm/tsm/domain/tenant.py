@@ -49,7 +49,8 @@ class AccessToken(Record, frozen=True, kw_only=True):
     """A bearer token, known only by its SHA-256 digest.
 
     `services` are the only ones that a token for apps opens, all of the provider's when it is empty;
-    `device_id` is the device that fetched one of kind SELF_SERVICE, and may use it.
+    `device_id` is the device that fetched one of kind SELF_SERVICE, and may use it. `person` is whose a
+    long-term one is: acts that need two people are asked for and decided with such tokens only.
     """
 
     digest: bytes
@@ -59,12 +60,18 @@ class AccessToken(Record, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     services: tuple[str, ...] = ()
     device_id: str = ""
+    person: str = ""
 
 
 class Principal(Record, frozen=True, kw_only=True):
-    """Who is calling: the tenant, whether it is a sandbox, and the device when a device calls."""
+    """Who is calling: the tenant, whether it is a sandbox, and the device when a device calls.
+
+    `person` is whose token it is, where that is known, and `token` the token's digest in hex.
+    """
 
     tenant_id: TenantId
     kind: TenantKind
     device_id: str | None = None
     sandbox: bool = False
+    person: str = ""
+    token: str = ""

@@ -29,6 +29,7 @@ class Belonging(Enum):
     CARD_AUTHORITIES = "card_authorities"
     ENROLMENT_CODES = "enrolment_codes"
     DEVICES = "devices"
+    APPROVALS = "approvals"
     CAMPAIGN_MEMBERS = "campaign_members"
     CAMPAIGNS = "campaigns"
     IDEMPOTENCY_KEYS = "idempotency_keys"

@@ -74,6 +74,10 @@ class Tenants(Protocol):
         """Return a page of a tenant's tokens by digest; the cursor is the digest in hex."""
         ...
 
+    async def persons(self, tenant_id: TenantId, limit: int) -> Sequence[str]:
+        """Return the names of the persons that hold tokens of a tenant, at most `limit`."""
+        ...
+
     async def remove_token(self, digest: bytes) -> bool: ...
     async def live_tokens(
         self, tenant_id: TenantId, subject: str, now: datetime

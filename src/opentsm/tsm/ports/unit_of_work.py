@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from opentsm.tsm.ports import approval_repositories as ap
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import campaign_repositories as cp
@@ -52,6 +53,7 @@ class UnitOfWork(Protocol):
     imports: i.Imports
     campaigns: cp.Campaigns
     peerings: Peerings
+    approvals: ap.Approvals
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from opentsm.tsm.adapters.storage.approvals import PostgresApprovals
 from opentsm.tsm.adapters.storage.arrangements import PostgresArrangements
 from opentsm.tsm.adapters.storage.audit import PostgresAuditLog
 from opentsm.tsm.adapters.storage.audit_record import PostgresAuditRecord
@@ -35,6 +36,7 @@ from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.tokens import PostgresTokens
 from opentsm.tsm.adapters.storage.turns import PostgresTurns
 from opentsm.tsm.kernel.errors import InvariantError
+from opentsm.tsm.ports import approval_repositories as ap
 from opentsm.tsm.ports import arrangement_repositories as g
 from opentsm.tsm.ports import audit_repositories as a
 from opentsm.tsm.ports import campaign_repositories as cp
@@ -94,6 +96,7 @@ class PostgresUnitOfWork:
         self.imports: i.Imports = PostgresImports(session)
         self.campaigns: cp.Campaigns = PostgresCampaigns(session)
         self.peerings: Peerings = PostgresPeerings(session)
+        self.approvals: ap.Approvals = PostgresApprovals(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

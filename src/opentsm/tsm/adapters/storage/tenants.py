@@ -61,6 +61,7 @@ class PostgresTenants:
             token.expires_at,
             document(token),
             self._world.now() - _GRACE,
+            token.person,
         )
 
     async def find_token(self, digest: bytes) -> tuple[AccessToken, Tenant] | None:
@@ -83,6 +84,11 @@ class PostgresTenants:
             raise InvalidInputError("The cursor of a token is its id.", field="after") from error
         rows = await self._session.rows(_SQL["tokens"], tenant_id, after, limit)
         return [from_json(AccessToken, row["document"]) for row in rows]
+
+    async def persons(self, tenant_id: TenantId, limit: int) -> Sequence[str]:
+        """Return the names of the persons that hold tokens of a tenant."""
+        rows = await self._session.rows(_SQL["persons"], tenant_id, limit)
+        return [str(row["person"]) for row in rows]
 
     async def remove_token(self, digest: bytes) -> bool:
         """Remove a token; False when there is none."""

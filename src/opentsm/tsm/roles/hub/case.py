@@ -229,7 +229,7 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
         order=await _own_order(tx, se.id, operation_id),
         credit=credit,
         overtaker=await tx.operations.get(operation.gives_way) if operation.gives_way else None,
-        arrangement=arrangement,
+        arrangement=None if arrangement is None else arrangement.on(se.key_versions),
     )
 
 

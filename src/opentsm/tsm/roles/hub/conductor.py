@@ -52,7 +52,7 @@ from opentsm.tsm.roles.hub.settling import (
     disputed_receipts,
     refusal,
     settle,
-    with_isd_keys,
+    with_managers_keys,
 )
 from opentsm.tsm.roles.hub.starting import Starting
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
@@ -173,7 +173,7 @@ class Conductor:
         session = planned.sessions[case.operation.session]
         foreign = case.foreign_kvns(session.selected, self._profile(case))
         case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=foreign)
-        case.se = with_isd_keys(case.se, session, report)
+        case.se = with_managers_keys(case.se, case.arrangement, session, report)
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
         if case.instance is not None:

@@ -20,6 +20,7 @@ from opentsm.tsm.roles.hub.remains import domains, removed
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_final, is_staged, request_of
+from opentsm.tsm.roles.hub.without_card import WithoutCard, with_online_system
 
 replace = msgspec.structs.replace
 
@@ -89,6 +90,8 @@ class Endings:
             await self._complete(case, case.instance)
         if case.operation.type is OperationType.CLEAN_UP:
             await self._cleaned_up(case)
+        if case.operation.type is OperationType.TERMINATE_CARD:
+            await self._retire(case)
         await self._ledger.end(case, OperationEvent.SUCCEED, None)
 
     async def succeed_already(self, case: Case) -> None:
@@ -114,6 +117,18 @@ class Endings:
         if case.instance is not None:
             case.instance = replace(case.instance, end_reason=reason)
         await self.succeed(case)
+
+    async def _retire(self, case: Case) -> None:
+        """A terminated card is out of use for good: what is on it ends with it, and its keys are retired."""
+        retired = SE_STATES.next(case.se.state, SeEvent.RETIRE)
+        case.se = replace(case.se, state=retired, device_id=None, reserved_for=None)
+        arranged = () if case.arrangement is None else case.arrangement.domains
+        held = {(one.holder_id, one.aid) for one in arranged} | {(case.se.issuer_id, case.se.isd_aid)}
+        for owner, domain in sorted(held):
+            await self._s.peers.segment_owner(owner).forget_domain(case.se.id, domain)
+        reason = EndReason.SECURE_ELEMENT_RETIRED
+        told = await with_online_system(self._s.storage, self._s.peers.catalogue(), [case.se.id])
+        case.also.append(lambda tx: WithoutCard(tx, self._s.world, case.se, reason, told).end())
 
     async def _cleaned_up(self, case: Case) -> None:
         for domain in domains(case.claims):

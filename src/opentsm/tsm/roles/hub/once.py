@@ -122,6 +122,7 @@ class _ClaimingWork:
         self.imports = tx.imports
         self.campaigns = tx.campaigns
         self.peerings = tx.peerings
+        self.approvals = tx.approvals
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

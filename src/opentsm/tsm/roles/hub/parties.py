@@ -30,6 +30,7 @@ from opentsm.tsm.ports.peer import ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.approvals.persons import checked_person
 from opentsm.tsm.roles.hub.mandate import require
 
 MAX_NAME = 100
@@ -85,8 +86,12 @@ class Parties:
     def __init__(self, services: OnboardingServices) -> None:
         self._s = services
 
-    async def issue_operator_token(self, name: str = _OPERATOR) -> str:
+    async def issue_operator_token(self, name: str = _OPERATOR, person: str = "") -> str:
         """Give the operator a new long-term token, creating the operator first; for a local administrator.
+
+        Args:
+            name: the operator.
+            person: whose token it is to be; empty: nobody's in particular.
 
         No caller is checked: whoever can call this already runs the server.
         """
@@ -95,7 +100,8 @@ class Parties:
             if operator is None:
                 operator = self._tenant(TenantKind.OPERATOR, name)
                 await tx.tenants.add(operator)
-            token = await self._issue(tx, operator, actor="local administrator")
+            named = checked_person(person) if person else ""
+            token = await self._issue(tx, operator, actor="local administrator", person=named)
             await tx.commit()
         return token
 
@@ -171,7 +177,14 @@ class Parties:
         if stored.kind in FOR_APPS:
             raise ForbiddenError("An access token opens the device API only.")
         device = stored.subject if stored.kind is TokenKind.DEVICE else None
-        return Principal(tenant_id=tenant.id, kind=tenant.kind, device_id=device, sandbox=tenant.sandbox)
+        return Principal(
+            tenant_id=tenant.id,
+            kind=tenant.kind,
+            device_id=device,
+            sandbox=tenant.sandbox,
+            person=stored.person if stored.kind is TokenKind.LONG_TERM else "",
+            token=stored.digest.hex(),
+        )
 
     async def audit_trail(
         self, principal: Principal, page: Page, subject: str | None = None
@@ -184,20 +197,35 @@ class Parties:
     # --- for the use cases of this room ----------------------------------------------------------------
 
     async def _add_token(
-        self, tx: UnitOfWork, tenant_id: TenantId, kind: TokenKind, subject: str, lifetime_s: float | None
+        self,
+        tx: UnitOfWork,
+        tenant_id: TenantId,
+        kind: TokenKind,
+        subject: str,
+        lifetime_s: float | None,
+        *,
+        person: str = "",
     ) -> str:
         token = new_token(self._s.world)
         expires = None if lifetime_s is None else self._s.world.now() + timedelta(seconds=lifetime_s)
         await tx.tenants.add_token(
             AccessToken(
-                digest=digest_of(token), tenant_id=tenant_id, kind=kind, subject=subject, expires_at=expires
+                digest=digest_of(token),
+                tenant_id=tenant_id,
+                kind=kind,
+                subject=subject,
+                expires_at=expires,
+                person=person,
             )
         )
         return token
 
-    async def _issue(self, tx: UnitOfWork, tenant: Tenant, *, actor: str) -> str:
-        token = await self._add_token(tx, tenant.id, TokenKind.LONG_TERM, "", None)
-        await tx.audit.append(tenant.id, actor=actor, action="token.issued", subject=tenant.id)
+    async def _issue(self, tx: UnitOfWork, tenant: Tenant, *, actor: str, person: str = "") -> str:
+        token = await self._add_token(tx, tenant.id, TokenKind.LONG_TERM, "", None, person=person)
+        details: dict[str, str | int] = {"person": person} if person else {}
+        await tx.audit.append(
+            tenant.id, actor=actor, action="token.issued", subject=tenant.id, details=details
+        )
         return token
 
     def _tenant(self, kind: TenantKind, name: str, *, sandbox: bool = False) -> Tenant:

@@ -3,12 +3,14 @@
 import msgspec
 import structlog
 
+from opentsm.tsm.domain.approval import same_person
 from opentsm.tsm.domain.device import Device
-from opentsm.tsm.domain.tenant import AccessToken, Principal, TenantKind
-from opentsm.tsm.kernel.errors import NotFoundError
+from opentsm.tsm.domain.tenant import AccessToken, Principal, Tenant, TenantKind
+from opentsm.tsm.kernel.errors import ForbiddenError, NotFoundError
 from opentsm.tsm.kernel.ids import DeviceId, TenantId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.approvals.persons import checked_person
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.parties import Parties
 
@@ -73,10 +75,19 @@ class Revocation(Parties):
             owner = await _party(tx, principal, party_id or principal.tenant_id)
             return list(await tx.tenants.tokens(owner, page))
 
-    async def issue_token(self, principal: Principal, party_id: TenantId) -> str:
+    async def issue_token(self, principal: Principal, party_id: TenantId, person: str = "") -> str:
         """Give a party a new long-term token, which is shown only here; earlier ones stay good.
 
+        Who could name other people could decide in their place: only the operator names those of a party,
+        and only an administrator of its machine those of the operator. A person may have further tokens.
+
+        Args:
+            principal: the party, or the operator.
+            party_id: whose token.
+            person: whose of the party; empty: the caller's own, else nobody's in particular.
+
         Raises:
+            ForbiddenError: the caller may not name this person.
             NotFoundError: the caller is neither this party nor the operator, or there is no such party.
         """
         require(principal, *TenantKind)
@@ -84,7 +95,8 @@ class Revocation(Parties):
             tenant = await tx.tenants.get(await _party(tx, principal, party_id))
             if tenant is None:
                 raise NotFoundError("There is no such party.")
-            token = await self._issue(tx, tenant, actor=principal.tenant_id)
+            named = _person(principal, tenant, checked_person(person) if person else "")
+            token = await self._issue(tx, tenant, actor=principal.tenant_id, person=named)
             await tx.commit()
         return token
 
@@ -123,6 +135,26 @@ async def _party(tx: UnitOfWork, principal: Principal, party_id: TenantId) -> Te
     if not _may_touch(principal, party_id) or await tx.tenants.get(party_id) is None:
         raise NotFoundError("There is no such party.")
     return party_id
+
+
+def _person(principal: Principal, party: Tenant, person: str) -> str:
+    """Return whose the new token is to be.
+
+    Raises:
+        ForbiddenError: the caller may not name this person.
+    """
+    own = principal.tenant_id == party.id
+    if not person:
+        return principal.person if own else ""
+    myself = own and bool(principal.person) and same_person(person, principal.person)
+    named_by_operator = principal.kind is TenantKind.OPERATOR and party.kind is not TenantKind.OPERATOR
+    if not myself and not named_by_operator:
+        raise ForbiddenError(
+            "Only the operator names the people of a party, and only an administrator of its machine those of"
+            " the operator.",
+            advice="Ask the operator for a token of this person.",
+        )
+    return principal.person if myself else person
 
 
 def _may_touch(principal: Principal, owner_id: TenantId) -> bool:

@@ -7,6 +7,7 @@ import msgspec
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.lifecycle import SecurityDomainState
 from opentsm.card.gp.status_words import look_up
+from opentsm.tsm.domain.arrangement import Arrangement
 from opentsm.tsm.domain.card_content import STALE, UNKNOWN, ObservedContent
 from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Failure
@@ -14,6 +15,7 @@ from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.engine import activation, readings
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.card_steps import ProbeTermination
 from opentsm.tsm.engine.sessions import PlannedSession
 from opentsm.tsm.ports.delegation import ReceiptAnswer
 from opentsm.tsm.ports.peer import SegmentReport, StepReport
@@ -69,12 +71,26 @@ def settle(
     )
 
 
-def with_isd_keys(se: SecureElement, session: PlannedSession, report: SegmentReport) -> SecureElement:
-    """Return the secure element with the key version that its issuer security domain has by now."""
+def with_managers_keys(
+    se: SecureElement, arrangement: Arrangement | None, session: PlannedSession, report: SegmentReport
+) -> SecureElement:
+    """Return the secure element with the key versions that the domains of those who manage it have by now.
+
+    Args:
+        se: the secure element.
+        arrangement: who holds its domains, with the versions that it has or is to have.
+        session: what was to be done.
+        report: what the answers proved.
+    """
+    arranged = {} if arrangement is None else {one.aid: one.kvn for one in arrangement.domains}
     for step, outcome in zip(session.steps, report.steps, strict=True):
-        if outcome.done and isinstance(step, s.ReplaceKeys | s.ProveKeys) and step.domain == se.isd_aid:
-            kvn = step.new_kvn if isinstance(step, s.ReplaceKeys) else step.kvn
+        if not outcome.done or not isinstance(step, s.ReplaceKeys | s.ProveKeys):
+            continue
+        kvn = step.new_kvn if isinstance(step, s.ReplaceKeys) else step.kvn
+        if step.domain == se.isd_aid:
             se = replace(se, isd_kvn=kvn)
+        if arranged.get(step.domain, kvn) != kvn:
+            se = replace(se, key_versions={**se.key_versions, str(step.domain): kvn})
     return se
 
 
@@ -98,6 +114,8 @@ def _probed(
             )
         if isinstance(step, s.ReadCardCertificate) and report.certificate is not None:
             content = replace(content, certificate=report.certificate)
+        if isinstance(step, ProbeTermination) and report.steps[0].done:
+            content = replace(content, card_state=report.card_state)
         if isinstance(step, s.ProbePersonalization) and report.personalization is not None:
             # asked only when a run is in doubt: no version means that it was begun and did not end
             found = {_hex(step.application): report.personalization or STALE}

@@ -17,6 +17,7 @@ from opentsm.tsm.domain.service import EndReason, InstanceState
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.kernel.errors import ConflictError, StaleVersionError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.approvals.card_policy import CARD_ACTS
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import moved
@@ -149,8 +150,11 @@ class Starting:
         content, instance = case.content, case.instance
         if case.operation.changed_card:  # it goes on
             return
-        if case.operation.type in (OperationType.AUDIT, OperationType.CONFIGURE):
+        if case.operation.type in (OperationType.AUDIT, OperationType.CONFIGURE, *CARD_ACTS):
             content = replace(content, fresh=False)
+        if case.operation.type is OperationType.ROTATE_MANAGER_KEYS:
+            domain = str(case.operation.parameters["security_domain"])
+            content = replace(content, keys={d: k for d, k in content.keys.items() if d != domain})
         if instance is not None and case.operation.type in _RENEWING:
             content = c.adopt(content, instance.description, case.claims)
         if instance is not None and case.operation.type is OperationType.PERSONALIZE:

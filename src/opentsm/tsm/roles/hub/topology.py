@@ -16,6 +16,7 @@ replace = msgspec.structs.replace
 DOMAIN_PRIVILEGES = 0x808000
 
 _OWN, _TEMPORARY, _OWN_VERSIONS = 4, 8, 4
+_VERSIONS = 16  # each protocol has so many (SCP02: 20 to 2F, SCP03: 30 to 3F)
 
 
 def topology(
@@ -103,6 +104,20 @@ def reserved_key_versions(profile: SeProfile) -> frozenset[int]:
     """Return the versions that service providers' domains use, which an issuer's keys must not have."""
     first = first_key_version(profile)
     return frozenset({*range(first, first + _OWN_VERSIONS), temporary_key_version(profile)})
+
+
+def managers_key_version(profile: SeProfile, arrangement: Arrangement | None, present: int) -> int:
+    """Return the version for another key set of a domain that manages a card.
+
+    A domain below shows this one's keys until it has its own, so the version is nobody else's.
+    """
+    taken = {present, *(() if arrangement is None else (one.kvn for one in arrangement.domains))}
+    first = profile.first_kvn + _TEMPORARY + 1
+    free = (kvn for kvn in range(first, profile.first_kvn + _VERSIONS) if kvn not in taken)
+    found = next(free, None)
+    if found is None:
+        raise PlanRefusedError("The arrangement's domains leave no key version for another key set.")
+    return found
 
 
 def next_key_version(profile: SeProfile, present: int) -> int:

@@ -37,6 +37,11 @@ replace = msgspec.structs.replace
 Service = tuple[TenantId, str]
 
 _FAILURES = {
+    EndReason.SECURE_ELEMENT_RETIRED: Failure(
+        code="secure_element_retired",
+        detail="The secure element was terminated, and is of no use any more.",
+        advice="Use another secure element.",
+    ),
     EndReason.SECURE_ELEMENT_WIPED: Failure(
         code="secure_element_wiped",
         detail="The secure element's issuer is a sandbox, and was wiped.",

@@ -191,3 +191,9 @@ DELETE FROM secure_elements WHERE id = ANY ($1::text[])
 
 -- name: open_on
 SELECT document, plan_document, version FROM operations WHERE se_id = $1 AND state = ANY ($2::text[])
+
+-- name: remove_approvals
+WITH old AS MATERIALIZED (
+    SELECT id FROM approvals WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM approvals t USING old WHERE t.id = old.id

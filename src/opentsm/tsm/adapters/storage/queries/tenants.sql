@@ -14,7 +14,8 @@ SELECT document FROM tenants WHERE id > $1 ORDER BY id LIMIT $2
 WITH old AS (
     DELETE FROM access_tokens WHERE tenant_id = $2 AND subject = $3 AND expires_at < $6
 )
-INSERT INTO access_tokens (digest, tenant_id, subject, expires_at, document) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO access_tokens (digest, tenant_id, subject, expires_at, document, person)
+VALUES ($1, $2, $3, $4, $5, $7)
 
 -- name: find_token
 SELECT a.document AS token, t.document AS tenant
@@ -27,6 +28,9 @@ SELECT document FROM access_tokens WHERE tenant_id = $1 AND digest > $2 ORDER BY
 -- name: live_tokens
 SELECT count(*) AS count, min(expires_at) AS first FROM access_tokens
 WHERE tenant_id = $1 AND subject = $2 AND expires_at > $3
+
+-- name: persons
+SELECT DISTINCT person FROM access_tokens WHERE tenant_id = $1 AND person <> '' ORDER BY person LIMIT $2
 
 -- name: remove_token
 DELETE FROM access_tokens WHERE digest = $1

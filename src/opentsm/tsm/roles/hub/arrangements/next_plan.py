@@ -10,6 +10,7 @@ from opentsm.tsm.engine.configure import configure
 from opentsm.tsm.engine.plan import plan
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.errors import PlanRefusedError
+from opentsm.tsm.roles.hub.approvals.card_plans import card_plan, on_open_card
 from opentsm.tsm.roles.hub.arrangements.permission import Permission
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.delegation.proof_keys import proofs_of
@@ -23,10 +24,14 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
     """
     topology = case.topology(profile)
     arrangement = case.arrangement
+    made = card_plan(case)
+    if made is not None:
+        _check(case, made, rights)
+        return made
     if arrangement is None:
         if case.operation.type is OperationType.CONFIGURE:
             raise PlanRefusedError("The secure element has no arrangement that could be built.")
-        return plan(case.desired(), case.content, topology, case.claims)
+        return on_open_card(case, plan(case.desired(), case.content, topology, case.claims))
     allowed = _rights(arrangement, rights)
     if case.operation.type is OperationType.CONFIGURE:
         restrictions = {one.name: allowed.restriction(one.role) for one in arrangement.domains}
@@ -34,14 +39,20 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
         made = configure(arrangement, case.content, topology, case.se.issuer_id, restrictions, proofs=proofs)
     else:
         made = plan(case.desired(), case.content, topology, case.claims)
+    _check(case, made, rights)
+    return on_open_card(case, made)
+
+
+def _check(case: Case, made: Plan, rights: Mapping[int, Rights]) -> None:
+    if case.arrangement is None:
+        return
     Permission(
-        arrangement,
-        allowed,
+        case.arrangement,
+        _rights(case.arrangement, rights),
         issuer_id=case.se.issuer_id,
         provider_id=case.provider_id,
         observed=case.content,
     ).check(made)
-    return made
 
 
 def _rights(arrangement: Arrangement, rights: Mapping[int, Rights]) -> Rights:

@@ -6,10 +6,12 @@ Whatever is not said in the matrix of rights is refused.
 from collections.abc import Iterable
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.gp.lifecycle import CardState
 from opentsm.card.gp.se_rights import Act, Rights
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement
 from opentsm.tsm.domain.card_content import ObservedContent
 from opentsm.tsm.engine import activation_steps as a
+from opentsm.tsm.engine import card_steps as k
 from opentsm.tsm.engine import readings
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import Plan, PlannedSession, SessionKind
@@ -31,6 +33,12 @@ _ACTS: dict[type[s.Step], Act] = {
     a.GrantAccess: Act.PERSONALIZE,
     a.RevokeAccess: Act.PERSONALIZE,
     a.SetContactless: Act.UPDATE_REGISTRY,
+}
+
+_CARD_ACTS = {
+    CardState.CARD_LOCKED: Act.LOCK_CARD,
+    CardState.SECURED: Act.UNLOCK_CARD,
+    CardState.TERMINATED: Act.TERMINATE_CARD,
 }
 
 
@@ -127,6 +135,8 @@ class Permission:
             case s.Lock() | s.Unlock():
                 below = readings.below(self._observed, step.application, domain)
                 return Act.LOCK if below else Act.LOCK_FOREIGN
+            case k.SetCardState():
+                return _CARD_ACTS.get(CardState(step.state))
             case _:
                 return _ACTS.get(type(step))
 
