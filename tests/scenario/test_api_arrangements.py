@@ -256,9 +256,7 @@ async def keyed(api: ApiBench) -> str:
     return str(se["id"])
 
 
-async def register(
-    api: ApiBench, who: str, se_id: str, aid: str, master: str, *, kvn: int = 0x31
-) -> Any:
+async def register(api: ApiBench, who: str, se_id: str, aid: str, master: str, *, kvn: int = 0x31) -> Any:
     source = {"type": "diversified", "master": master, "method": "KDF3", "kdd": "00" * 10}
     return await api.client.put(
         f"/v1/secure-elements/{se_id}/domains/{aid}/key-set",

@@ -36,7 +36,10 @@ PROVIDERS_KEYS = {
     *("PUT /v1/domain-master-keys/{index:str}", "PUT /v1/transport-keys/{index:str}"),
     *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
 }
-CALLS = {"GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/peer-identity", "GET /v1/campaigns"}
+CALLS = {
+    *("GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/peer-identity", "GET /v1/campaigns"),
+    "GET /v1/approvals",
+}
 OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
 # A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
 KNOWN_ELEMENT = {
@@ -145,6 +148,8 @@ class Belongings:
             "PUT /v1/imports/{import_id:str}/parts/{number:int}": [],
             "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
+            "POST /v1/approvals": {"act": "LOCK_CARD", "subject": own["se_id"], "reason": "lost"},
+            "POST /v1/approvals/{approval_id:str}/decisions": {"decision": "approve", "reason": "seen"},
             "POST /v1/arrangements": self.arrangement,
             "PUT /v1/secure-elements/{se_id:str}/domains/{aid:str}/key-set": {"kvn": 0x31, "source": source},
             "POST /v1/secure-elements/{se_id:str}/configurations": {"arrangement_id": own["arrangement_id"]},
@@ -372,6 +377,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "device_id": device_id,
             "webhook_id": str(hook.json()["id"]),
             "campaign_id": str(listed.json()["id"]),
+            "approval_id": await an_approval(api, str(se["id"])),
             "move": "cancellations",
             "delivery_id": str(ping.json()["id"]),
             "prepared_id": "prepared",
@@ -390,6 +396,17 @@ async def furnish(api: ApiBench) -> Belongings:
         cin=cin,
         arrangement=arrangement,
     )
+
+
+async def an_approval(api: ApiBench, se_id: str) -> str:
+    """Let one of two people of the issuer ask for a lock of its card."""
+    for person in ("ada", "ben"):
+        issued = await api.post("operator", f"/v1/parties/{api.ids['issuer']}/tokens", {"person": person})
+        api.tokens[f"issuer-{person}"] = issued.json()["token"]
+    body = {"act": "LOCK_CARD", "subject": se_id, "reason": MARK}
+    asked = await api.post("issuer-ada", "/v1/approvals", body)
+    assert asked.status_code == 201, asked.text
+    return str(asked.json()["id"])
 
 
 async def upload(api: ApiBench, path: str, part: str, name: str, data: bytes) -> str:

@@ -27,6 +27,7 @@ from opentsm.api.texts import WholeTexts
 from opentsm.api.v1 import (
     access_tokens,
     application_keys,
+    approvals,
     arrangements,
     attestation_keys,
     campaigns,
@@ -167,6 +168,7 @@ def _v1() -> Router:
             *imports.HANDLERS,
             *webhooks.HANDLERS,
             *campaigns.HANDLERS,
+            *approvals.HANDLERS,
         ],
         middleware=[BearerAuthentication, WholeTexts, Idempotency, exactness.Exactness],
         request_max_body_size=PARTY_BYTES,

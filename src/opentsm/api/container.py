@@ -13,6 +13,8 @@ from opentsm.tsm.config import Settings
 from opentsm.tsm.ports.notifier import Notifier
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
+from opentsm.tsm.roles.hub.approvals.card_acts import CardActs
+from opentsm.tsm.roles.hub.approvals.desk import Approvals
 from opentsm.tsm.roles.hub.arrangements.desk import ArrangementDesk
 from opentsm.tsm.roles.hub.campaigns.desk import Campaigns
 from opentsm.tsm.roles.hub.conversations.deploying import Deploying
@@ -145,6 +147,16 @@ class ApiContainer(Protocol):
     @property
     def campaigns(self) -> Campaigns:
         """Return the use cases about campaigns."""
+        ...
+
+    @property
+    def approvals(self) -> Approvals:
+        """Return the use cases about acts that need two people."""
+        ...
+
+    @property
+    def card_acts(self) -> CardActs:
+        """Return the use cases about cards as a whole."""
         ...
 
     @property

@@ -146,10 +146,12 @@ def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: 
     assert not posts & {"/v1/devices", "/v1/device-tokens", "/v1/secure-elements/import"}
     assert {"/v1/parties", "/v1/instances", "/v1/device-enrolments", "/v1/device-sessions"} <= posts
     assert located == {
+        ("/v1/approvals", "post"),
         ("/v1/arrangements", "post"),
         ("/v1/secure-elements", "post"),
         ("/v1/secure-elements/{se_id}/audits", "post"),
         ("/v1/secure-elements/{se_id}/configurations", "post"),
+        ("/v1/secure-elements/{se_id}/card-locks", "post"),
         ("/v1/secure-elements/{se_id}/clean-ups", "post"),
         ("/v1/network-operators", "post"),
         ("/v1/subscriptions", "post"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from opentsm.tsm.domain.approval import APPROVAL_STATES, ApprovalState
 from opentsm.tsm.domain.campaign import CAMPAIGN_STATES, CampaignState
 from opentsm.tsm.domain.card_content import Stage
 from opentsm.tsm.domain.device_call import LEGAL_CALLS
@@ -19,6 +20,7 @@ from opentsm.tsm.kernel.transitions import TransitionTable
 
 PAGE = Path(__file__).parents[3] / "docs/reference/states.md"
 TABLES: dict[str, tuple[TransitionTable[Enum, Enum], type[Enum]]] = {
+    "approval": (APPROVAL_STATES, ApprovalState),  # type: ignore[dict-item]
     "campaign": (CAMPAIGN_STATES, CampaignState),  # type: ignore[dict-item]
     "operation": (OPERATION_STATES, OperationState),  # type: ignore[dict-item]
     "service-instance": (INSTANCE_STATES, InstanceState),  # type: ignore[dict-item]

@@ -6,6 +6,7 @@ from litestar import Response
 
 from opentsm.api.container import ApiContainer
 from opentsm.api.v1 import views
+from opentsm.api.v1.approval_views import approval_view, asked_answer
 from opentsm.api.v1.arrangement_views import arrangement_view
 from opentsm.api.v1.delivery_views import delivery_view
 from opentsm.api.v1.import_views import begun
@@ -14,6 +15,7 @@ from opentsm.api.v1.registry_views import network_operator
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import (
+    ApprovalId,
     ArrangementId,
     DeliveryId,
     DeviceId,
@@ -66,6 +68,10 @@ async def recall(
         made = await container.registry.network_operator(principal, NetworkOperatorId(deed.subject))
         location = {"Location": f"/v1/network-operators/{made.id}"}
         return Response(network_operator(made), status_code=201, headers=location)
+    if deed.action.startswith("approval."):
+        approval = await container.approvals.approval(principal, ApprovalId(deed.subject))
+        asked = deed.action == "approval.asked"
+        return asked_answer(approval) if asked else Response(approval_view(approval), status_code=200)
     if deed.action == "device.revoked":
         return Response(
             views.device(await container.onboarding.device(principal, DeviceId(deed.subject))),

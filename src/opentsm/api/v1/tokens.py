@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import delete, get, post
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from opentsm.api.authentication import Caller
 from opentsm.api.container import Services
@@ -35,9 +35,15 @@ async def list_tokens(
     tags=_TAG,
     summary="Issue another long-term token (operator, or the party itself)",
 )
-async def issue_token(principal: Caller, container: Services, party_id: FromPath[str]) -> m.NewToken:
+async def issue_token(
+    principal: Caller,
+    container: Services,
+    party_id: FromPath[str],
+    data: JSONBody[m.NewTokenBody | None] = None,
+) -> m.NewToken:
     """Issue a token, which is shown only once; to replace one, revoke the earlier one afterwards."""
-    return m.NewToken(token=await container.onboarding.issue_token(principal, TenantId(party_id)))
+    person = "" if data is None else data.person or ""
+    return m.NewToken(token=await container.onboarding.issue_token(principal, TenantId(party_id), person))
 
 
 @delete("/tokens/{token_id:str}", tags=_TAG, summary="Revoke a token (its owner, or the operator)")

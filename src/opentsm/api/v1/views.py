@@ -70,6 +70,7 @@ def token(found: AccessToken) -> m.TokenAnswer:
         subject=found.subject,
         expires_at=found.expires_at,
         services=list(found.services),
+        person=found.person or None,
     )
 
 

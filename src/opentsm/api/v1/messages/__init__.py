@@ -38,6 +38,7 @@ from opentsm.api.v1.messages.operations import FailureAnswer, OperationAnswer, O
 from opentsm.api.v1.messages.parties import (
     NewParty,
     NewToken,
+    NewTokenBody,
     Party,
     PartyPage,
     RegisteredParty,
@@ -109,6 +110,7 @@ __all__ = [
     "NewPersonalization",
     "NewSecureElementBody",
     "NewToken",
+    "NewTokenBody",
     "NewVersion",
     "OpenedDeviceSession",
     "OperationAnswer",

@@ -25,6 +25,12 @@ class NewParty(Body, frozen=True, kw_only=True):
     id: PartyId | None = None
 
 
+class NewTokenBody(Body, frozen=True, kw_only=True):
+    """Whose of the party the token is to be; only the operator names other people than the caller."""
+
+    person: Name | None = None
+
+
 class Party(Answer, frozen=True, kw_only=True):
     """A party."""
 
@@ -62,7 +68,7 @@ class TokenAnswer(Answer, frozen=True, kw_only=True):
     """A token, named by its SHA-256 digest.
 
     `subject` is the device that a device's token belongs to, or the app of an access token; `services` are
-    the only ones that an access token opens.
+    the only ones that an access token opens. `person` is whose of the party it is.
     """
 
     id: str
@@ -70,6 +76,7 @@ class TokenAnswer(Answer, frozen=True, kw_only=True):
     subject: str
     expires_at: datetime | None
     services: list[str] = []
+    person: str | None = None
 
 
 class TokenPage(Answer, frozen=True, kw_only=True):
