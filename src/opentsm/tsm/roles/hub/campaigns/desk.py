@@ -32,6 +32,7 @@ from opentsm.tsm.kernel.errors import (
     StaleVersionError,
 )
 from opentsm.tsm.kernel.ids import CampaignId
+from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.campaigns.moving import move, note, wake
@@ -223,7 +224,7 @@ class Campaigns:
         known = await tx.campaigns.known(campaign, subjects)
         unknown = [one for one in subjects if one not in known]
         if unknown:
-            raise InvalidInputError(f"{unknown[0]!r} is none of the caller's.", field="/members")
+            raise InvalidInputError(f"{quoted(unknown[0])} is none of the caller's.", field="/members")
         added = await tx.campaigns.add_members(campaign.id, campaign.total, subjects)
         return await tx.campaigns.save(replace(campaign, total=campaign.total + added))
 
