@@ -248,7 +248,8 @@ class Meddling(Noting):
 
     async def verify_receipts(self, request: ReceiptRequest) -> ReceiptAnswer:
         changed = tuple(
-            answer[:10] + f"{int(answer[10:12], 16) ^ 1:02X}" + answer[12:] for answer in request.answers
+            answer and answer[:10] + f"{int(answer[10:12], 16) ^ 1:02X}" + answer[12:]
+            for answer in request.answers
         )
         return await super().verify_receipts(replace(request, answers=changed))
 
