@@ -183,7 +183,7 @@ class ServiceCatalogue(Protocol):
         ...
 
     async def holds(self, description: ServiceDescription) -> bool:
-        """Say whether service, version and flavor of an earlier description still exist."""
+        """Say whether service and flavor of an earlier description still exist."""
         ...
 
     async def online_system(self, provider_id: TenantId, service_id: str) -> OnlineSystem | None:

@@ -109,7 +109,7 @@ async def check_flavor(
     """Check that an instance is not orphaned when an operation is more than suspend, resume or terminate.
 
     Raises:
-        OrphanedError: its service, version or flavor was deleted.
+        OrphanedError: its service or flavor was deleted.
 
     Source: BSI TR-03165, service instances: error 12 (ORPHANED).
     """
@@ -117,8 +117,8 @@ async def check_flavor(
         return
     description = instance.description
     raise OrphanedError(
-        f"{type_.value} is not possible: the instance is orphaned, for service {description.service_id},"
-        f" its version {description.version_tag} or its flavor {description.flavor_id} was deleted.",
+        f"{type_.value} is not possible: the instance is orphaned, for service {description.service_id}"
+        f" or its flavor {description.flavor_id} was deleted.",
         advice="Terminate the instance, then deploy a version that exists; suspend and resume still work.",
     )
 

@@ -148,16 +148,13 @@ class SpCatalogue:
         )
 
     async def holds(self, description: ServiceDescription) -> bool:
-        """Say whether service, version and flavor of an earlier description still exist.
+        """Say whether service and flavor of an earlier description still exist.
 
-        Source: BSI TR-03165, service instances: one whose flavor was deleted is orphaned.
+        A version may be deleted: its flavors stay (§4.1.6.4.21), and so what its instances are made of.
+
+        Source: BSI TR-03165 §3.2.3: an instance whose flavor was removed is orphaned.
         """
-        service_id = description.service_id
-        parts = (
-            (shelf.SERVICE, service_id),
-            (shelf.VERSION, shelf.version_key(service_id, description.version_tag)),
-            (shelf.FLAVOR, description.flavor_id),
-        )
+        parts = ((shelf.SERVICE, description.service_id), (shelf.FLAVOR, description.flavor_id))
         async with self._storage.transaction() as tx:
             for entity, id_ in parts:
                 if await tx.catalogue.get(description.provider_id, entity, id_) is None:
