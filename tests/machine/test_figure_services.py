@@ -7,10 +7,14 @@ import pytest
 from msgspec.structs import replace
 from tests.machine.bench import DOMAIN, PURSE, PURSE_PACKAGE
 from tests.machine.figure_bench import CENTRAL, ISD, THIRD, FigureBench
+from tests.machine.test_conversations import Talk
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.codec.apdu import CommandApdu
+from opentsm.card.gp import commands
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState
+from opentsm.tsm.engine.script_rules import ScriptRefusedError
 from opentsm.vse.faults import TornError
 
 Make = Callable[..., FigureBench]
@@ -142,3 +146,17 @@ async def test_service_when_its_provider_has_no_place_then_refused(make: Make) -
     operation = await deployed(bench)
     assert operation.failure is not None and operation.failure.code == "plan_refused"
     assert not operation.changed_card
+
+
+async def test_conversation_when_the_provider_may_not_load_then_its_script_is_refused(make: Make) -> None:
+    """Its TSM speaks to its own domain; the header tells what it wants, whatever is inside."""
+    bench = await arranged(make(700))
+    assert (await deployed(bench)).state is OperationState.SUCCEEDED
+    talk = Talk(bench)
+    made = await talk.begin()
+    select = commands.select(DOMAIN).to_bytes()
+    load = CommandApdu(0x84, 0xE6, 0x02, 0x00, bytes(32)).to_bytes()
+    with pytest.raises(ScriptRefusedError, match="arrangement"):
+        await talk.store(made, select, load)
+    sent = await talk.store(made, select, CommandApdu(0x84, 0xD8, 0x31, 0x81, bytes(32)).to_bytes())
+    assert sent == 1  # the card itself judges what a session says about keys

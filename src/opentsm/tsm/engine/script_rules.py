@@ -32,6 +32,7 @@ _IN_CLEAR = frozenset(
     }
 )
 _ON_KEYS = frozenset({Ins.PUT_KEY, Ins.DELETE})
+_READING = _IN_CLEAR | {Ins.GET_STATUS}
 
 
 class ScriptRefusedError(CallerError):
@@ -83,13 +84,27 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagingCommand:
+    """A command to a domain that does more than read: its place in the script, and what is in the clear."""
+
+    number: int
+    domain: Aid
+    ins: int
+    p1: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedScript:
-    """A script that may leave: its commands, where it leads, which of them change which domain's keys."""
+    """A script that may leave: its commands, where it leads, which of them change which domain's keys.
+
+    `managing` are those that a domain carries out on what it manages.
+    """
 
     commands: tuple[CommandApdu, ...]
     position: Position
     key_domain: Aid | None = None
     key_commands: tuple[int, ...] = ()
+    managing: tuple[ManagingCommand, ...] = ()
 
 
 def check_script(
@@ -111,28 +126,30 @@ def check_script(
     _check_size(raw, limits)
     commands = tuple(_parsed(number, one) for number, one in enumerate(raw))
     _check_answers(commands, limits, form)
-    position, domain, on_keys = start, None, []
+    position, domain, on_keys, managing = start, None, [], []
     for number, command in enumerate(commands):
         _check_class(number, command)
         if command.ins == Ins.SELECT and command.p1 == _BY_NAME:
             position = Position(_selected(number, command, reach))
             continue
         if position.selected is None:
-            raise _refused(number, "nothing of yours is selected", "Begin the script with a SELECT.")
+            raise refused(number, "nothing of yours is selected", "Begin the script with a SELECT.")
         kind, _ = reach.own.get(position.selected, (Kind.APPLICATION, False))
         if kind is Kind.SECURITY_DOMAIN:
+            if command.ins not in _READING:
+                managing.append(ManagingCommand(number, position.selected, command.ins, command.p1))
             _check_for_domain(number, command)
             _check_lock(number, command, position.selected in reach.locked)
         if _opens_session(kind, command):
             _check_key_version(number, command, reach, position.selected)
         if kind is Kind.SECURITY_DOMAIN and _changes_keys(command, position):
             if domain not in (None, position.selected):
-                raise _refused(number, "keys of two domains in one script", "Send one script a domain.")
+                raise refused(number, "keys of two domains in one script", "Send one script a domain.")
             domain = position.selected
             on_keys.append(number)
         if kind is Kind.SECURITY_DOMAIN and command.ins == Ins.INSTALL:
             position = Position(position.selected, command.p1 == InstallKind.PERSONALIZATION)
-    return CheckedScript(commands, position, domain, tuple(on_keys))
+    return CheckedScript(commands, position, domain, tuple(on_keys), tuple(managing))
 
 
 def _check_size(raw: Sequence[bytes], limits: ScriptLimits) -> None:
@@ -153,7 +170,7 @@ def _parsed(number: int, raw: bytes) -> CommandApdu:
     try:
         return CommandApdu.parse(raw)
     except ApduError as error:
-        raise _refused(number, f"it is no command APDU: {error}") from error
+        raise refused(number, f"it is no command APDU: {error}") from error
 
 
 def _check_answers(commands: Sequence[CommandApdu], limits: ScriptLimits, form: ScriptFormat) -> None:
@@ -168,7 +185,7 @@ def _check_answers(commands: Sequence[CommandApdu], limits: ScriptLimits, form: 
         return
     for number, one in enumerate(commands[:-1]):
         if one.ne is not None:
-            raise _refused(
+            raise refused(
                 number,
                 "it asks for data, which in a COMPACT script only the last command may",
                 "Send it last, or begin a conversation with the format EXPANDED.",
@@ -177,28 +194,28 @@ def _check_answers(commands: Sequence[CommandApdu], limits: ScriptLimits, form: 
 
 def _check_class(number: int, command: CommandApdu) -> None:
     if command.cla & _OTHER_CHANNELS:
-        raise _refused(number, f"class {command.cla:02X} is not the basic logical channel")
+        raise refused(number, f"class {command.cla:02X} is not the basic logical channel")
     if command.ins >> 4 in (0x6, 0x9):
-        raise _refused(number, f"there is no instruction {command.ins:02X} (ISO/IEC 7816-4)")
+        raise refused(number, f"there is no instruction {command.ins:02X} (ISO/IEC 7816-4)")
     if command.ins == Ins.MANAGE_CHANNEL:
-        raise _refused(number, "MANAGE CHANNEL is not allowed")
+        raise refused(number, "MANAGE CHANNEL is not allowed")
     if command.ins == Ins.GET_RESPONSE and not command.cla & _PROPRIETARY:
-        raise _refused(number, "GET RESPONSE is the device's", "Leave it out: answers come whole.")
+        raise refused(number, "GET RESPONSE is the device's", "Leave it out: answers come whole.")
 
 
 def _selected(number: int, command: CommandApdu, reach: Reach) -> Aid:
     if command.cla != 0x00 or command.p2 != _FIRST:
-        raise _refused(number, "a SELECT by name is 00 A4 04 00")
+        raise refused(number, "a SELECT by name is 00 A4 04 00")
     found = next((aid for aid in reach.own if bytes(aid) == command.data), None)
     if found is None:
         # the same words for what is another's and for what is nowhere
-        raise _refused(
+        raise refused(
             number, "it selects what is not yours on this secure element", "Give the whole AID of your own."
         )
     if not reach.own[found][1]:
-        raise _refused(number, f"{found} is not known to be on the secure element", "Deploy it first.")
+        raise refused(number, f"{found} is not known to be on the secure element", "Deploy it first.")
     if any(bytes(other).startswith(bytes(found)) for other in reach.others):
-        raise _refused(number, f"{found} is the beginning of another AID there")
+        raise refused(number, f"{found} is the beginning of another AID there")
     return found
 
 
@@ -206,7 +223,7 @@ def _check_for_domain(number: int, command: CommandApdu) -> None:
     """In the clear a domain is only asked for data and for a session; the rest it would refuse itself."""
     if command.cla & _SECURED or command.ins in _IN_CLEAR:
         return
-    raise _refused(
+    raise refused(
         number,
         f"instruction {command.ins:02X} is not sent to a security domain in the clear",
         "Open a session and wrap it.",
@@ -219,18 +236,18 @@ def _check_lock(number: int, command: CommandApdu, locked: bool) -> None:
     P1 and P2 are in clear also inside secure messaging.
     """
     if locked and command.ins == Ins.SET_STATUS and not command.p2 & _LOCK:
-        raise _refused(number, "the issuer suspended this service, and it would unlock it", "Ask the issuer.")
+        raise refused(number, "the issuer suspended this service, and it would unlock it", "Ask the issuer.")
 
 
 def _check_key_version(number: int, command: CommandApdu, reach: Reach, selected: Aid) -> None:
     """A failed authentication may cost a retry of the set that it names, and that may be an ancestor's."""
     domain = reach.domain_of.get(selected)
     if domain is None:
-        raise _refused(number, "its sessions are opened with keys that are not yours")
+        raise refused(number, "its sessions are opened with keys that are not yours")
     if not reach.keys.get(domain):
-        raise _refused(number, f"{domain} is not known to have keys of its own")
+        raise refused(number, f"{domain} is not known to have keys of its own")
     if command.p1 in reach.foreign_kvns:
-        raise _refused(number, f"key version {command.p1:02X} is not one of the domain's own")
+        raise refused(number, f"key version {command.p1:02X} is not one of the domain's own")
 
 
 def _opens_session(kind: Kind, command: CommandApdu) -> bool:
@@ -244,7 +261,8 @@ def _changes_keys(command: CommandApdu, position: Position) -> bool:
     return stored or command.ins in _ON_KEYS
 
 
-def _refused(number: int, why: str, advice: str | None = None) -> ScriptRefusedError:
+def refused(number: int, why: str, advice: str | None = None) -> ScriptRefusedError:
+    """Return the refusal of one command, by its place in the script from 0."""
     return ScriptRefusedError(
         f"Command {number + 1} of the script is refused: {why}. Nothing was sent.",
         advice=advice,

@@ -10,6 +10,7 @@ from opentsm.tsm.engine.configure import configure
 from opentsm.tsm.engine.plan import plan
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.errors import PlanRefusedError
+from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.roles.hub.approvals.card_plans import card_plan, on_open_card
 from opentsm.tsm.roles.hub.arrangements.permission import Permission
 from opentsm.tsm.roles.hub.case import Case
@@ -44,15 +45,22 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
 
 
 def _check(case: Case, made: Plan, rights: Mapping[int, Rights]) -> None:
+    permission = permission_of(case, rights, case.provider_id)
+    if permission is not None:
+        permission.check(made)
+
+
+def permission_of(case: Case, rights: Mapping[int, Rights], provider_id: TenantId) -> Permission | None:
+    """Return the rights of the parties of a case's arrangement; None where there is none."""
     if case.arrangement is None:
-        return
-    Permission(
+        return None
+    return Permission(
         case.arrangement,
         _rights(case.arrangement, rights),
         issuer_id=case.se.issuer_id,
-        provider_id=case.provider_id,
+        provider_id=provider_id,
         observed=case.content,
-    ).check(made)
+    )
 
 
 def _rights(arrangement: Arrangement, rights: Mapping[int, Rights]) -> Rights:

@@ -35,6 +35,8 @@ from opentsm.tsm.engine.script_rules import CheckedScript, Position, ScriptTooLa
 from opentsm.tsm.kernel.documents import from_json
 from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, StaleVersionError
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+from opentsm.tsm.roles.hub.arrangements.next_plan import permission_of
+from opentsm.tsm.roles.hub.arrangements.script_rights import check_rights
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing, load_conversation
 from opentsm.tsm.roles.hub.conversations.reach import own_instances, reach_of
@@ -244,6 +246,9 @@ class Conversations(Requesting):
             conversation.limits,
             conversation.script_format,
         )
+        permission = permission_of(case, self._s.rights, principal.tenant_id)
+        if permission is not None:
+            check_rights(checked, principal.tenant_id, permission)
         script = self._script(conversation, case, checked, valid_until)
         until = min(filter(None, (conversation.expires_at, valid_until)), default=None)
         case.operation = replace(case.operation, valid_until=until)
