@@ -22,6 +22,7 @@ from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError, OrphanedError
 from opentsm.tsm.kernel.ids import DeviceId, KeyHandle, TenantId
 from opentsm.tsm.ports.repositories import Page
+from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.device_link import Delivery
 from opentsm.tsm.roles.hub.mending import Mending
 from opentsm.tsm.roles.hub.order_answers import Report
@@ -182,6 +183,29 @@ async def test_cancel_when_nothing_was_sent_ends_at_once_and_sends_nothing(bench
     assert not (await bench.exchange(Report(polling=True))).commands
     with pytest.raises(ConflictError, match="ended"):
         await bench.requests.cancel(bench.principal, operation.id)
+
+
+async def test_cancel_when_the_operation_moves_meanwhile_looks_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker saves the operation between the cancellation's look and its own save."""
+    operation = await bench.deploy()
+    await bench.work()
+    may_touch, looks = bench.requests._may_touch, 0
+
+    async def moving(tx: UnitOfWork, principal: Principal, found: Operation) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # the first look was for an online system
+            async with bench.storage.transaction() as other:
+                await other.operations.save(found)
+                await other.commit()
+        return await may_touch(tx, principal, found)
+
+    monkeypatch.setattr(bench.requests, "_may_touch", moving)
+    assert (await bench.requests.cancel(bench.principal, operation.id)).cancel_requested
+    await bench.work()
+    assert (await bench.operation(operation.id)).state is OperationState.CANCELLED
 
 
 async def test_cancel_when_an_order_waits_for_a_device_withdraws_it(bench: Bench) -> None:

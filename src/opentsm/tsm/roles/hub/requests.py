@@ -4,6 +4,7 @@ Each use case is one transaction: the operation, its audit entry and the message
 """
 
 import dataclasses
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -260,6 +261,13 @@ class Requests(Configuring, Renewals):
             NotFoundError: there is no such operation for this caller.
             ConflictError: it has ended.
         """
+        for _ in range(_TRIES - 1):
+            # an operation in work moves all the time: look again, rather than have the caller do so
+            with suppress(StaleVersionError):
+                return await self._cancel(principal, operation_id)
+        return await self._cancel(principal, operation_id)
+
+    async def _cancel(self, principal: Principal, operation_id: OperationId) -> Operation:
         reported = await self._reported(principal, operation_id)
         async with self._s.storage.transaction() as tx:
             operation = await tx.operations.get(operation_id)
