@@ -60,14 +60,14 @@ class Custodian:
             return (await self._open(known)).opening
         # the keys that came with the request get a row of their own: no copy of them stays here
         work = await self._first_work(replace(request, handover=b""))
+        taken = await self._keys.taken_over(request)
         try:
-            await self._begin(request, work)
+            await self._begin(request, work, taken)
         except ConflictError as error:
             raise StaleVersionError("Another worker opened the same segment at the same time.") from error
         return work.opening
 
-    async def _begin(self, request: SegmentRequest, work: SegmentWork) -> None:
-        taken = await self._keys.taken_over(request)
+    async def _begin(self, request: SegmentRequest, work: SegmentWork, taken: KeySet | None) -> None:
         segment = Segment(
             id=request.segment_id,
             owner_id=self._c.tenant_id,

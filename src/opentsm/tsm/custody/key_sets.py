@@ -203,6 +203,8 @@ class KeySetCustody:
         known = await self._get(request.se_id, offered.sd_aid, offered.kvn)
         if known is not None and known.kcvs == offered.kcvs and known.state is not KeySetState.RETIRED:
             return None
+        if known is not None and not known.temporary and known.state is not KeySetState.RETIRED:
+            raise PeerFaultError("Keys that somebody else knows do not take the place of this party's own.")
         handle = await self._agreed_with(request.issuer_id, offered.point)
         adopted = await self._c.keystore.adopt_key_set(
             WrappedKeys(transport=handle, blob=offered.blob),
