@@ -1,5 +1,7 @@
 """A provider in another TSM: the same life of a service, with nothing but signed calls between the two."""
 
+import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,11 +15,12 @@ from msgspec.structs import replace
 from tests.machine.peer_bench import URL, PeerBench, make_elsewhere, owners_of_keys
 from tests.machine.provider_bench import BADGE
 
+from opentsm.tsm.adapters.peers.remote import RemotePeers
 from opentsm.tsm.domain import peer_assertion as p
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.domain.tenant import TenantKind
-from opentsm.tsm.kernel.errors import NotFoundError, PeerFaultError, UnauthenticatedError
+from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, PeerFaultError, UnauthenticatedError
 from opentsm.tsm.kernel.ids import KeyHandle, TenantId
 from opentsm.tsm.ports import peer_calls as calls
 from opentsm.tsm.roles.hub.peers.identity import IDENTITY, PeerIdentity
@@ -284,3 +287,65 @@ async def test_error_when_the_other_tsm_refuses_then_the_same_here(bench: PeerBe
 async def test_assertion_when_it_is_a_devices_then_not_taken(bench: PeerBench) -> None:
     with pytest.raises(UnauthenticatedError):
         p.key_id("eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.e30.AAAA")
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b'{"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"result": 1}',
+        b'{"result": null, "error": {"code": "not_found"}}',
+        b"",
+    ],
+    ids=["deep", "another type", "half an error", "nothing"],
+)
+def test_answer_when_it_is_malformed_then_a_peer_fault(malformed: bytes) -> None:
+    with pytest.raises(PeerFaultError):
+        calls.read_answer(calls.call_named(HOLDS), malformed)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"issuer_id":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"issuer_id": 1}', b"[]", b"{}"],
+    ids=["deep", "another type", "no object", "nothing"],
+)
+def test_arguments_when_they_are_malformed_then_refused(body: bytes) -> None:
+    with pytest.raises(InvalidInputError):
+        calls.call_named(HOLDS).read_arguments(body)
+
+
+def test_arguments_when_an_aid_is_none_then_refused() -> None:
+    call = calls.call_named("segment-owner/forget_domain")
+    for aid in ("A0", "none", "A0" * 17):
+        with pytest.raises(InvalidInputError):
+            call.read_arguments(json.dumps({"se_id": "se", "sd_aid": aid}).encode())
+
+
+async def test_answer_when_a_proxy_compressed_it_then_read(bench: PeerBench) -> None:
+    def compressed(answer: httpx.Response) -> httpx.Response:
+        headers = {**answer.headers, "content-encoding": "gzip"}
+        headers.pop("content-length")
+        stream = httpx.ByteStream(gzip.compress(answer.content))
+        return httpx.Response(answer.status_code, headers=headers, stream=stream)
+
+    bench.line.change = compressed
+    owner = bench.services.peers.segment_owner(bench.provider)
+    assert len(await owner.transport_point(bench.issuer)) == 65
+
+
+class Dripping(httpx.AsyncByteStream):
+    """An answer of which a byte comes now and then, and never the last."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0)
+
+
+async def test_answer_when_it_drips_without_end_then_a_peer_fault_in_time(bench: PeerBench) -> None:
+    bench.line.change = lambda answer: httpx.Response(200, stream=Dripping())
+    remote = RemotePeers(bench.client, bench.identity, bench.world, timeout_s=0.05)
+    async with bench.storage.transaction() as tx:
+        (peering,) = await tx.peerings.of_party(bench.provider)
+    with pytest.raises(PeerFaultError, match="TimeoutError"):
+        await remote.ask(peering, calls.call_named(HOLDS), b"{}")

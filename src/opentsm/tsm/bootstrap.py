@@ -206,7 +206,7 @@ def assemble(
     local = LocalPeers(custodian, catalogue, token_issuer)
     identity = PeerIdentity(ring.of(HUB))
     client = peer_client(settings.peers, peer_transport)
-    remote = RemotePeers(client, identity, world)
+    remote = RemotePeers(client, identity, world, settings.peers.timeout_s)
     hub = HubServices(
         storage=storage,
         keystore=ring.of(HUB),

@@ -12,11 +12,14 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from opentsm.card.errors import AidError
 from opentsm.tsm.kernel.documents import Record, from_builtins, from_json, to_builtins, to_json
 from opentsm.tsm.kernel.errors import InvalidInputError, NotFoundError, PeerFaultError, TsmError
 from opentsm.tsm.ports.peer import SegmentOwner, ServiceCatalogue
 
 SEGMENT_OWNER, CATALOGUE = "segment-owner", "catalogue"
+# a document that is nested too deeply is one that nobody could read
+_MALFORMED = (msgspec.DecodeError, msgspec.ValidationError, ValueError, AidError, RecursionError)
 PORTS: Mapping[str, type] = {SEGMENT_OWNER: SegmentOwner, CATALOGUE: ServiceCatalogue}
 
 
@@ -45,7 +48,7 @@ class PeerCall:
             if set(found) != set(self.parameters):
                 raise InvalidInputError(f"{self.name} takes {', '.join(self.parameters)}.")
             return {name: from_builtins(kind, found[name]) for name, kind in self.parameters.items()}
-        except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        except _MALFORMED as error:
             raise InvalidInputError(f"The arguments of {self.name} are malformed.") from error
 
 
@@ -106,7 +109,7 @@ def read_answer(call: PeerCall, body: bytes) -> object:
         answer = from_json(PeerAnswer, body)
         if answer.error is None:
             return from_json(call.result, bytes(answer.result))
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+    except _MALFORMED as error:
         raise PeerFaultError(f"The other TSM's answer to {call.name} is malformed.") from error
     raise _raised(answer.error)
 
