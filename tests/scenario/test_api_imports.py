@@ -299,3 +299,64 @@ async def test_import_then_each_batch_leaves_an_audit_entry_over_what_it_stored(
     assert (details["lines"], details["count"]) == ("1-3", 3)
     assert (details["first"], details["last"]) == (ids[0], ids[-1])
     assert len(bytes.fromhex(details["sha256"])) == 32
+
+
+DEEP = b"[" * 60_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        DEEP,
+        b'{"cin": "A", "kdd": "00", "iccid": ' + DEEP,
+        b'{"cin": "A", "network_operator_id": "a\\u0000"}',
+        b'{"cin": "A", "arrangement_id": "\\ud800"}',
+        b'{"cin": "A", "\\ud800": "a"}',
+        '{"cin": "A"}'.encode("utf-16"),
+    ],
+    ids=["deep", "deep in a member", "NUL", "half a surrogate pair", "half a pair as a name", "UTF-16"],
+)
+async def test_line_when_no_database_or_reader_takes_it_then_refused_alone(
+    api: ApiBench, line: bytes
+) -> None:
+    job = await Import.begin(api)
+    first, last = some(api, 2)
+    await job.send(first, line.replace(b"\n", b""), last)
+    assert counts(await job.complete()) == ("FINISHED", 3, 2, 0, 1)
+
+
+async def test_csv_line_when_it_has_a_nul_then_refused_alone(api: ApiBench) -> None:
+    job = await Import.begin(api, "csv")
+    await job.put(b"cin,kdd,network_operator_id\nA," + KDD.encode() + b",a\0b\n")
+    assert counts(await job.complete()) == ("FINISHED", 2, 0, 0, 1)  # the header is a line
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"Eva Berg": "1"}, ""),
+        ({"Eva Berg - at `$.Eva Berg`": "1"}, ""),
+        ({"se_type": "Eva Berg"}, "/se_type"),
+        ({"profile": "Eva Berg"}, "/profile"),
+        ({"master": "Eva Berg"}, "/key_sets/0/source/master"),
+    ],
+    ids=["member", "member with a path", "choice", "profile", "handle"],
+)
+async def test_refused_line_when_reported_then_what_stood_there_is_not(
+    api: ApiBench, more: Json, field: str
+) -> None:
+    job = await Import.begin(api)
+    await job.send({**some(api, 1)[0], **more})
+    assert counts(await job.complete())[-1] == 1
+    (refusal,) = await job.refused()
+    assert (refusal["field"] or "") == field
+    assert "Eva" not in json.dumps(refusal)
+
+
+@pytest.mark.parametrize("after", ["9" * 30, "9" * 5000, "\u0663"], ids=["large", "huge", "other digits"])
+async def test_refused_lines_when_the_cursor_is_no_number_of_a_line_then_refused(
+    api: ApiBench, after: str
+) -> None:
+    job = await Import.begin(api)
+    answer = await api.get("issuer", f"/v1/imports/{job.id}/refused?after={after}")
+    problem(answer, 400, "invalid_input")

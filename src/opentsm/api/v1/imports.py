@@ -89,7 +89,7 @@ async def list_refused(
     principal: Caller, container: Services, import_id: FromPath[str], limit: Limit = 50, after: After = None
 ) -> m.RefusedPage:
     """Return refused lines by number; the cursor is a line's number."""
-    if after is not None and not after.isdecimal():
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
         raise InvalidInputError("The cursor of a refused line is its number.", field="after")
     page = await container.imports.refusals(principal, ImportId(import_id), int(after or 0), limit + 1)
     items = [m.refused_line(one) for one in page[:limit]]

@@ -5,6 +5,7 @@ Nothing here repeats a line's contents: what a refusal says is the name of a fie
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -16,13 +17,14 @@ from opentsm.card.errors import AidError
 from opentsm.tsm.domain.imports import ImportFormat, ImportRefusal
 from opentsm.tsm.domain.registry import SeData, SeType
 from opentsm.tsm.domain.secure_element import DiversifiedKeys, SeIdentifier, SeIdentifierType, WrappedKeys
-from opentsm.tsm.kernel.disclosure import veiled
+from opentsm.tsm.kernel.disclosure import VEIL, veiled
 from opentsm.tsm.kernel.errors import CallerError, InvalidInputError
 from opentsm.tsm.kernel.ids import ArrangementId, KeyHandle, NetworkOperatorId
 from opentsm.tsm.roles.hub.registration import NewKeySet, NewSecureElement
 
 MAX_LINE = 65_536
 REFUSALS = (CallerError, msgspec.ValidationError, ValueError, AidError)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,6 +153,8 @@ def read_line(
     """
     if len(line) > MAX_LINE:
         raise InvalidInputError(f"The line has over {MAX_LINE} bytes.")
+    if b"\0" in line:
+        raise InvalidInputError("The line has a NUL character.")
     if format_ is ImportFormat.CSV:
         cells = _cells(line)
         if len(cells) != len(columns):
@@ -165,15 +169,26 @@ def read_line(
 def refusal(line: int, error: Exception) -> ImportRefusal:
     """Word the refusal of a line by its error, one of REFUSALS."""
     if isinstance(error, CallerError):
+        detail = _QUOTED.sub(VEIL, error.detail)
         return ImportRefusal(
-            line=line, code=error.code, detail=veiled(error.detail), field=veiled(error.field or "")
+            line=line, code=error.code, detail=veiled(detail), field=veiled(error.field or "")
         )
     if isinstance(error, msgspec.ValidationError):
-        text, _, path = str(error).partition(" - at `$")
-        pointer = path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
-        return ImportRefusal(line=line, code="invalid_input", detail=veiled(text), field=veiled(pointer))
+        detail, field = _without_value(str(error))
+        return ImportRefusal(line=line, code="invalid_input", detail=detail, field=field)
     detail = "An AID has 5 to 16 bytes in hex." if isinstance(error, AidError) else "The line is malformed."
     return ImportRefusal(line=line, code="malformed", detail=detail)
+
+
+def _without_value(said: str) -> tuple[str, str]:
+    """Return what msgspec says of a line, and of which field, without a name or value that stood there."""
+    if said.startswith("Object contains unknown field"):
+        return "The object has a member that is not known.", ""
+    text, _, path = said.rpartition(" - at `$")  # the last one: a value might hold the mark, too
+    field = path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
+    if text.startswith("Invalid enum value"):
+        text = "The value is none of those that are known."
+    return veiled(text), veiled(field)
 
 
 def _cells(line: bytes) -> list[str]:
@@ -185,10 +200,33 @@ def _cells(line: bytes) -> list[str]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    found = json.loads(line, object_pairs_hook=_once)
+    text = line.decode("utf-8-sig")
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+        if "\\u" in text:
+            _check_escaped(found)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):
         raise InvalidInputError("The line is no JSON object.")
     return found
+
+
+def _check_escaped(found: object) -> None:
+    """Refuse what only an escape can bring into a text and no database takes: NUL, half of a surrogate pair.
+
+    Raises:
+        ValueError: there is half of a pair; or InvalidInputError: there is a NUL.
+    """
+    if isinstance(found, str):
+        if b"\0" in found.encode():
+            raise InvalidInputError("The line has a NUL character.")
+    elif isinstance(found, dict):
+        for member in found.values():
+            _check_escaped(member)
+    elif isinstance(found, list):
+        for item in found:
+            _check_escaped(item)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
