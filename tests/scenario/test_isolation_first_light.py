@@ -39,11 +39,13 @@ PROVIDERS_KEYS = {
 CALLS = {
     *("GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/peer-identity", "GET /v1/campaigns"),
     "GET /v1/approvals",
+    "GET /v1/space-quotas",
 }
 OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
 # A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
 KNOWN_ELEMENT = {
     "GET /v1/secure-elements/{se_id:str}/data",
+    "GET /v1/secure-elements/{se_id:str}/space",
     "PUT /v1/secure-elements/{se_id:str}/sp-data",
 }
 # What a party without any relation to the first ones may do with good success: things of its own.
@@ -52,6 +54,7 @@ OWN = {
         *CALLS,
         *OPERATORS_OF_ALL,
         *("GET /v1/subscriptions", "GET /v1/imports", "POST /v1/imports"),
+        "POST /v1/space-quotas",
         *("GET /v1/audit", "GET /v1/operations", "GET /v1/secure-elements"),
         *("POST /v1/secure-elements/import", "PUT /v1/master-keys/{handle:str}"),
         *("GET /v1/devices", "GET /v1/tokens", "GET /v1/arrangements"),
@@ -167,6 +170,8 @@ class Belongings:
             "POST /v1/instances": {"service_id": own["service_id"], "se_id": own["se_id"], "data": {}},
             "POST /v1/instances/{instance_id:str}/top-ups": {"amount": 100},
             "POST /v1/instances/{instance_id:str}/{change:str}": {},
+            "POST /v1/space-quotas": {"profile": "scp03-i70", "nonvolatile_bytes": 1000},
+            "PUT /v1/space-quotas/{quota_id:str}": {"nonvolatile_bytes": 1},
             "POST /v1/campaigns": {
                 "name": "mine",
                 "type": "SUSPEND",
@@ -310,6 +315,9 @@ async def furnish(api: ApiBench) -> Belongings:
     subscription = await api.post("issuer", "/v1/subscriptions", subscriber | {"readers": []})
     assert subscription.status_code == 201, subscription.text
     job = await api.post("issuer", "/v1/imports", {"format": "csv"})
+    named = {"provider_id": api.ids["provider"], "profile": "scp03-i70", "nonvolatile_bytes": 50_000}
+    quota = await api.post("issuer", "/v1/space-quotas", named)
+    assert quota.status_code == 201, quota.text
     api.tokens["shelf"] = await shelf_token(api, "provider")
     elf = await upload(api, "executable-load-files", "elf", "bank.cap", (CAPS / "caps/bank.cap").read_bytes())
     script = await upload(
@@ -384,6 +392,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "network_operator_id": str(operator.json()["id"]),
             "subscription_id": str(subscription.json()["id"]),
             "import_id": str(job.json()["id"]),
+            "quota_id": str(quota.json()["id"]),
             "alias": str(subscriber["identifier"]["value"]),  # type: ignore[index]
             "token_id": str(token["id"]),
             "key_id": str(peering.json()["key_id"]),

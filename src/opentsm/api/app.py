@@ -45,6 +45,7 @@ from opentsm.api.v1 import (
     registry,
     secure_elements,
     self_service,
+    space,
     tokens,
     webhooks,
 )
@@ -150,6 +151,7 @@ def _v1() -> Router:
             devices.open_device_session,
             forms.show_form,
             *self_service.HANDLERS,
+            *space.HANDLERS,
             instances.deploy,
             instances.list_instances,
             instances.show_instance,

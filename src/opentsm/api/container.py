@@ -33,6 +33,7 @@ from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.registry.import_jobs import Imports
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
+from opentsm.tsm.roles.hub.space.desk import SpaceDesk
 from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import Webhooks
 
@@ -157,6 +158,11 @@ class ApiContainer(Protocol):
     @property
     def card_acts(self) -> CardActs:
         """Return the use cases about cards as a whole."""
+        ...
+
+    @property
+    def space(self) -> SpaceDesk:
+        """Return the use cases about memory of secure elements."""
         ...
 
     @property

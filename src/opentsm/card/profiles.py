@@ -25,7 +25,11 @@ _SHORT_DATA = 255
 _HEX_NUMBERS = ("scp", "i", "level", "initial_kvn", "first_kvn", "last_kvn", "application_privileges")
 _SWITCHES = ("extended_length", "access_rules", "memory_quotas")
 _PROOF_SCHEMES = ("EC-P256", "AES", "DES", "RSA")
-_COUNTS = ("key_size", "max_command_data", "privilege_bytes")
+_COUNTS = (
+    *("key_size", "max_command_data", "privilege_bytes"),
+    *("load_file_bytes", "instance_bytes", "domain_bytes"),
+)
+_HEX = frozenset("0123456789ABCDEF")
 _SCP02_PSEUDO_RANDOM = 0x40
 _SCP03_PSEUDO_RANDOM = 0x10
 _SCP03_S16 = 0x01
@@ -92,6 +96,10 @@ class SeProfile:
         access_rules: whether an ARA-M under the issuer security domain keeps access rules.
         application_privileges: the privileges that the card gives to applications (24 bits).
         memory_quotas: whether INSTALL may limit and reserve an application's memory (C7, C8, D7, D8).
+        memory_full: the status words (hex, parted by blanks) with which it says that its memory is full.
+        load_file_bytes: what a load file takes beside its own bytes, until cards were measured.
+        instance_bytes, domain_bytes: what an application that reserves nothing, and a new security domain
+            with its keys, take until cards were measured.
         token_scheme, receipt_scheme: the kinds of keys that verify tokens and make receipts (Table C-1);
             empty: EC-P256 and AES with SCP03, DES with SCP02.
         handover: how a new domain gets keys that nobody on the way learns.
@@ -121,6 +129,10 @@ class SeProfile:
     access_rules: bool = False
     application_privileges: int = 0x1EBFB0
     memory_quotas: bool = True
+    memory_full: str = "6A84"
+    load_file_bytes: int = 64
+    instance_bytes: int = 256
+    domain_bytes: int = 256
     token_scheme: str = ""
     receipt_scheme: str = ""
     handover: HandOver = HandOver.NONE
@@ -147,6 +159,10 @@ class SeProfile:
             return "privileges have 1 or 3 bytes"
         if not 0 <= self.application_privileges <= 0xFFFFFF:
             return "application_privileges has 3 bytes"
+        if min(self.load_file_bytes, self.instance_bytes, self.domain_bytes) < 1:
+            return "sizes of objects are positive"
+        if any(len(word) != 4 or not set(word) <= _HEX for word in self.memory_full.split()):
+            return "memory_full has status words of four hex digits"
         if not {self.token_scheme, self.receipt_scheme} <= {"", *_PROOF_SCHEMES}:
             return f"tokens and receipts are made with {', '.join(_PROOF_SCHEMES)}"
         if self.certificate_subject not in ("", "CIN", "EID", "ICCID"):

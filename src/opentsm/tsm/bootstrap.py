@@ -69,6 +69,7 @@ from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.services import ADVANCE, CAMPAIGN_TICK, WIPE, HubServices
+from opentsm.tsm.roles.hub.space.desk import SpaceDesk
 from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
@@ -108,6 +109,7 @@ class Container:
     campaigns: Campaigns
     approvals: Approvals
     card_acts: CardActs
+    space: SpaceDesk
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
@@ -133,6 +135,7 @@ class Container:
             campaigns=self.campaigns.once(claim),
             approvals=self.approvals.once(claim),
             card_acts=self.card_acts.once(claim),
+            space=self.space.once(claim),
         )
 
     def on_condition(self, condition: Unchanged) -> "Container":
@@ -271,6 +274,7 @@ def assemble(
         campaigns=Campaigns(hub),
         approvals=Approvals(ApprovalServices(storage, world, performers(hub))),
         card_acts=CardActs(hub),
+        space=SpaceDesk(hub),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),

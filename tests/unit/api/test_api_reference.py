@@ -156,6 +156,8 @@ def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: 
         ("/v1/network-operators", "post"),
         ("/v1/subscriptions", "post"),
         ("/v1/imports", "post"),
+        ("/v1/space-quotas", "post"),
+        ("/v1/secure-elements/{se_id}/space-readings", "post"),
         ("/v1/instances", "post"),
         ("/v1/instances/{instance_id}/top-ups", "post"),
         ("/v1/instances/{instance_id}/updates", "post"),

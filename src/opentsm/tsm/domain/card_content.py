@@ -1,5 +1,6 @@
 """What is on a card and what should be: the two sides of the reconciliation, as values."""
 
+from datetime import datetime
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
@@ -71,6 +72,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     registry; that of one that is missing is not known. `access` are the card's access rules, None when they
     must be read; `proof_keys` are the versions of keys for tokens and receipts that this TSM put on it;
     `own_access` maps the rules (hex) that this TSM caused to be there to their instances.
+    `read_at` is when the registry and the free memory were read last.
     `restricted` maps a security domain (hex AID) to what was taken away from it (GPCS Table 11-53).
     `certificate` is what the card's CASD showed (empty: not asked), and proves nothing to whoever has not
     verified it. `grades` maps a security domain (hex AID) to how its keys got into its owner's hands.
@@ -96,6 +98,7 @@ class ObservedContent(Record, frozen=True, kw_only=True):
     restricted: dict[str, int] = {}
     certificate: bytes = b""
     grades: dict[str, HandOverGrade] = {}
+    read_at: datetime | None = None
 
     def fresh_through(self, domain: Aid) -> bool:
         """Say whether all that a domain sees is known as it is: it was read through it, or through all."""

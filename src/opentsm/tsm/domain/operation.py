@@ -123,6 +123,7 @@ class Operation(Record, frozen=True, kw_only=True):
     `plan` is the printable plan (one line a step); `plan_number` counts plans made, `session` is the index
     of the session in work; `progress` is how far it ever was, in percent.
     `refused_step` is the step a card refused, to tell a second refusal from a first.
+    `undoing` is why the card is being brought back to what it was before; the operation then fails with it.
     `gives_way` is the report of loss that asked this operation for its turn.
     `campaign_position` is which member of its campaign it is for.
     `parameters` hold only what may be shown. `start_state` and `end_state` are its instance's when it began
@@ -144,6 +145,7 @@ class Operation(Record, frozen=True, kw_only=True):
     attempts: int = 0
     progress: int = 0
     refused: Failure | None = None
+    undoing: Failure | None = None
     changed_card: bool = False
     start_state: InstanceState | None = None
     end_state: InstanceState | None = None

@@ -14,7 +14,7 @@ from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import access_rules as rules
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp import contactless as cl
-from opentsm.card.gp.install_params import application_parameters
+from opentsm.card.gp.install_params import SystemParameters, application_parameters
 from opentsm.card.gp.instructions import (
     StatusScope,
     StatusTarget,
@@ -23,6 +23,7 @@ from opentsm.card.gp.instructions import (
 )
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.domain.card_content import MemoryNeeds
 from opentsm.tsm.domain.exchange import Expected
 from opentsm.tsm.engine import activation
 from opentsm.tsm.engine import activation_steps as a
@@ -189,11 +190,16 @@ def _create_domain(step: s.CreateSecurityDomain, profile: SeProfile) -> PlainCom
         step.module,
         step.aid,
         Privilege(step.privileges),
-        application_parameters(step.parameters),
+        application_parameters(step.parameters, system=_limits(step.memory)),
         make_selectable=True,
         privilege_bytes=profile.privilege_bytes,
     )
     return PlainCommand(apdu, OK, step.describe())
+
+
+def _limits(memory: MemoryNeeds) -> SystemParameters:
+    """A domain's quota is a limit of its own data; its applications' have limits of their own (§9.7)."""
+    return SystemParameters(nonvolatile_quota=memory.nonvolatile_quota, volatile_quota=memory.volatile_quota)
 
 
 def _put_first_keys(step: s.PutFirstKeys, profile: SeProfile, fills: Fills) -> tuple[PlainCommand, ...]:

@@ -193,6 +193,7 @@ class Planner:
                     module=topology.domain_module,
                     privileges=topology.domain_privileges,
                     parameters=topology.domain_parameters,
+                    memory=topology.domain_memory,
                 )
             )
         if self._domain_kvns():

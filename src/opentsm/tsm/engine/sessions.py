@@ -6,6 +6,7 @@ from enum import Enum
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import Contactless, FirstKeys, HandOver
 from opentsm.tsm.domain.arrangement import ContentMode, HandOverGrade
+from opentsm.tsm.domain.card_content import MemoryNeeds
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
@@ -28,6 +29,7 @@ class Topology(Record, frozen=True, kw_only=True):
     the manager. `quota_bytes` is what the provider's load files may take of the card (None: all there is).
     `handover` is the grade in which new domains change hands, `handover_way` how that is done confidentially
     on this card, with its `casd`.
+    `domain_memory` are the limits that the card is told for a new domain.
     `contactless` says how applications are activated on the contactless interface, `access_rules` whether the
     card keeps access rules; `keeper` changes them where the manager cannot.
     """
@@ -51,6 +53,7 @@ class Topology(Record, frozen=True, kw_only=True):
     keeper: Keeper | None = None
     handover_way: HandOver = HandOver.NONE
     casd: Aid | None = None
+    domain_memory: MemoryNeeds = MemoryNeeds()
 
 
 class SessionKind(Enum):

@@ -3,7 +3,12 @@
 from typing import ClassVar
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import ApplicationSpecification, LoadFileReference, ObjectKind
+from opentsm.tsm.domain.card_content import (
+    ApplicationSpecification,
+    LoadFileReference,
+    MemoryNeeds,
+    ObjectKind,
+)
 from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
 from opentsm.tsm.engine import activation_steps as a
 from opentsm.tsm.engine import card_steps as k
@@ -30,6 +35,7 @@ class CreateSecurityDomain(Record, frozen=True, kw_only=True, tag="create_securi
     module: Aid
     privileges: int
     parameters: bytes
+    memory: MemoryNeeds = MemoryNeeds()
 
     def describe(self) -> str:
         return f"create security domain {self.aid}"

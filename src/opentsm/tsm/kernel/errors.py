@@ -12,6 +12,8 @@ TsmError
 │   └── ConflictError
 │       ├── IllegalTransitionError
 │       ├── PlanRefusedError
+│       │   ├── QuotaExceededError
+│       │   └── NoSpaceError
 │       ├── TokenRefusedError
 │       ├── OrphanedError
 │       ├── QuarantinedError
@@ -141,6 +143,18 @@ class PlanRefusedError(ConflictError):
     """What is on the card does not allow what is wanted."""
 
     code = "plan_refused"
+
+
+class QuotaExceededError(PlanRefusedError):
+    """The provider would use more of the secure element's memory than it may."""
+
+    code = "quota_exceeded"
+
+
+class NoSpaceError(PlanRefusedError):
+    """The secure element has not enough free memory; nothing was sent to it."""
+
+    code = "no_space"
 
 
 class TokenRefusedError(ConflictError):

@@ -12,6 +12,7 @@ from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports import space_repositories as sp
 from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.card_authorities import CardAuthorityRepository
 from opentsm.tsm.ports.delegation import Tokens
@@ -54,6 +55,7 @@ class UnitOfWork(Protocol):
     campaigns: cp.Campaigns
     peerings: Peerings
     approvals: ap.Approvals
+    space: sp.Space
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

@@ -39,6 +39,7 @@ class PostgresBelongings:
         chosen = list(ids)
         await self._session.change(_SQL["remove_orders_of_operations"], chosen)
         await self._session.change(_SQL["remove_segments_of_operations"], chosen)
+        await self._session.change(_SQL["remove_reservations_of_operations"], chosen)
         return await self._session.change(_SQL["remove_operations"], chosen)
 
     async def remove_instances(self, ids: Sequence[InstanceId]) -> int:

@@ -31,6 +31,7 @@ from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.se_registry import PostgresSeRegistry
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
 from opentsm.tsm.adapters.storage.session import Pool, Session
+from opentsm.tsm.adapters.storage.space import PostgresSpace
 from opentsm.tsm.adapters.storage.subscriptions import PostgresSubscriptions
 from opentsm.tsm.adapters.storage.tenants import PostgresTenants
 from opentsm.tsm.adapters.storage.tokens import PostgresTokens
@@ -45,6 +46,7 @@ from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
 from opentsm.tsm.ports import repositories as r
+from opentsm.tsm.ports import space_repositories as sp
 from opentsm.tsm.ports.belongings import Belongings
 from opentsm.tsm.ports.card_authorities import CardAuthorityRepository
 from opentsm.tsm.ports.delegation import Tokens
@@ -97,6 +99,7 @@ class PostgresUnitOfWork:
         self.campaigns: cp.Campaigns = PostgresCampaigns(session)
         self.peerings: Peerings = PostgresPeerings(session)
         self.approvals: ap.Approvals = PostgresApprovals(session)
+        self.space: sp.Space = PostgresSpace(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

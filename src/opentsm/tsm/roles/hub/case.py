@@ -21,7 +21,8 @@ from opentsm.tsm.domain.card_content import (
 from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
 from opentsm.tsm.domain.secure_element import SecureElement
-from opentsm.tsm.domain.service import Renewal, ServiceInstance
+from opentsm.tsm.domain.service import InstanceState, Renewal, ServiceInstance
+from opentsm.tsm.domain.space import SpaceLimits
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import PlannedSession, SessionKind, Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
@@ -30,7 +31,7 @@ from opentsm.tsm.ports.peer import ServiceMaterial
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.credits import find_credit, with_credit
 from opentsm.tsm.roles.hub.remains import nothing_wanted
-from opentsm.tsm.roles.hub.topology import topology
+from opentsm.tsm.roles.hub.topology import limited, topology
 from opentsm.tsm.roles.hub.wanted import goal_of, is_final, stages_of
 
 replace = msgspec.structs.replace
@@ -63,6 +64,7 @@ class InVain:
 class Case:
     """One operation with its secure element, instance, the card's content and the order in work.
 
+    `limits` are the provider's limits of memory, known only where a domain may be made.
     The conductor replaces the values as it goes and stores them all at once; `also` are further writes of
     the same transaction, the last ones.
     """
@@ -77,6 +79,7 @@ class Case:
     arrangement: Arrangement | None = None
     in_vain: InVain | None = None
     overtaker: Operation | None = None
+    limits: SpaceLimits | None = None
     notes: list[Note] = field(default_factory=list)
     also: list[Callable[[UnitOfWork], Awaitable[None]]] = field(default_factory=list)
     loaded: tuple[SecureElement, ServiceInstance | None] = field(init=False)
@@ -119,7 +122,8 @@ class Case:
 
     def topology(self, profile: SeProfile) -> Topology:
         """Return who manages this card."""
-        return topology(self.se, profile, self.provider_id, self.arrangement)
+        found = topology(self.se, profile, self.provider_id, self.arrangement)
+        return found if self.limits is None else limited(found, profile, self.limits)
 
     def giver(self, session: PlannedSession, profile: SeProfile) -> TenantId | None:
         """Return the party that hands over the key set of a session; None when its owner has it."""
@@ -147,14 +151,25 @@ class Case:
 
     def description(self) -> ServiceDescription:
         """Return what the card is to hold for the instance when this operation has succeeded."""
-        return self._instance().description_for(self.operation.id)
+        instance, undoing = self._instance(), self.operation.undoing is not None
+        return instance.description if undoing else instance.description_for(self.operation.id)
 
     def goal(self) -> Goal:
         """Return what the instance should be when this operation has succeeded."""
+        if self.operation.undoing is not None:
+            return self._instance().goal if self.undoes_part else Goal.ABSENT
         return goal_of(self.operation, self._instance())
+
+    @property
+    def undoes_part(self) -> bool:
+        """Say whether the instance had something on the card before the operation that is undone."""
+        before = self.operation.start_state
+        return before not in (None, InstanceState.NOT_DEPLOYED, InstanceState.INITIALIZED)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the description that should be on the card then."""
+        if self.operation.undoing is not None:
+            return self._instance().stages
         return stages_of(self.operation, self._instance())
 
     def material(self, session: PlannedSession) -> ServiceMaterial | None:
@@ -167,6 +182,12 @@ class Case:
         return ServiceMaterial(
             description=self.description(), sealed_data=instance.data_for(self.operation.id)
         )
+
+    def _final(self) -> bool:
+        """Say whether the instance is complete when the operation has succeeded, or was undone."""
+        if self.operation.undoing is not None:
+            return self.operation.type is OperationType.UPDATE
+        return is_final(self.operation)
 
     def _instance(self) -> ServiceInstance:
         if self.instance is None:
@@ -193,7 +214,7 @@ class Case:
             goal=self.goal(),
             key_version=int(parameters.get("key_version", self.instance.key_version)),
             stages=frozenset(self.stages()),
-            final=is_final(self.operation),
+            final=self._final(),
             keys_elsewhere=self.instance.keys_elsewhere,
             over_provider=self.operation.type in _OVER_PROVIDERS
             and self.operation.tenant_id != self.instance.provider_id,

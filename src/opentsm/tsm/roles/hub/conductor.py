@@ -37,7 +37,6 @@ from opentsm.tsm.kernel.errors import (
 from opentsm.tsm.kernel.ids import OperationId, SegmentId
 from opentsm.tsm.kernel.wording import quoted
 from opentsm.tsm.ports.peer import SegmentOwner, SegmentReport, SegmentRequest
-from opentsm.tsm.roles.hub.arrangements.next_plan import next_plan
 from opentsm.tsm.roles.hub.carrying import Carrying
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing
@@ -45,6 +44,7 @@ from opentsm.tsm.roles.hub.ending import Endings, failure_of
 from opentsm.tsm.roles.hub.ledger import Ledger, moved
 from opentsm.tsm.roles.hub.milestones import begun, milestone
 from opentsm.tsm.roles.hub.order_answers import SealedOrders
+from opentsm.tsm.roles.hub.progress import changes_of, first_changes
 from opentsm.tsm.roles.hub.services import HubServices
 from opentsm.tsm.roles.hub.settling import (
     card_failure,
@@ -54,6 +54,8 @@ from opentsm.tsm.roles.hub.settling import (
     settle,
     with_managers_keys,
 )
+from opentsm.tsm.roles.hub.space.planning import fitting_plan
+from opentsm.tsm.roles.hub.space.undoing import begin_undoing, refused_for_memory
 from opentsm.tsm.roles.hub.starting import Starting
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import request_of
@@ -158,6 +160,10 @@ class Conductor:
             attempts = 0 if any(step.changes for step in session.steps) else operation.attempts
             case.operation = replace(operation, session=operation.session + 1, attempts=attempts)
             return True
+        full = refused_for_memory(case.operation, session, report, self._profile(case))
+        if full is not None:
+            await self._full(case, *full)
+            return False
         before, refused = case.operation.refused, refusal(session.steps, report.steps)
         case.operation = replace(
             case.operation, refused=refused or before, attempts=case.operation.attempts + 1
@@ -169,10 +175,17 @@ class Conductor:
             await self._again(case)
         return False
 
+    async def _full(self, case: Case, step: str, status_word: str) -> None:
+        """The card's memory is full: bring it back to what it was, or fail where that is not known."""
+        failure = await begin_undoing(self._s, case, step, status_word)
+        await (self._again(case) if failure is None else self._endings.fail(case, failure))
+
     def _take_in(self, case: Case, planned: Plan, report: SegmentReport, stopped: StopReason | None) -> None:
         session = planned.sessions[case.operation.session]
         foreign = case.foreign_kvns(session.selected, self._profile(case))
         case.content = settle(case.content, session, report, stopped=stopped, foreign_kvns=foreign)
+        if report.registry is not None:
+            case.content = replace(case.content, read_at=self._s.world.now())
         case.se = with_managers_keys(case.se, case.arrangement, session, report)
         if report.values:
             case.operation = replace(case.operation, result={**case.operation.result, **report.values})
@@ -184,7 +197,7 @@ class Conductor:
         if changed(session, report, stopped):
             case.operation = replace(case.operation, changed_card=True)
         request = request_of(case.operation)
-        if case.instance is not None and request is not None:
+        if case.instance is not None and request is not None and case.operation.undoing is None:
             case.instance = milestone(case.instance, case.content, case.description(), request.commands)
 
     async def _not_authenticated(self, case: Case, answer: OrderAnswer) -> None:
@@ -322,18 +335,19 @@ class Conductor:
         if way_wanted(case):
             await self._ledger.give_way(case)
             return
-        made = next_plan(case, self._profile(case), self._s.rights)
+        made = await fitting_plan(self._s, case, self._profile(case))
         refused = case.operation.refused
         if made.changes_card() and refused is not None:
-            if refused.step in _first_changes(made):
+            if refused.step in first_changes(made):
                 await self._endings.fail(case, refused)
                 return
-            if refused.step not in _changes(made):
+            if refused.step not in changes_of(made):
                 case.operation = replace(case.operation, refused=None)
         if case.operation.state is OperationState.IN_DOUBT and (made.empty or made.changes_card()):
             case.operation = moved(case.operation, OperationEvent.RESOLVE)
         if made.empty:
-            await self._endings.succeed(case)
+            undoing = case.operation.undoing
+            await (self._endings.succeed(case) if undoing is None else self._endings.undone(case, undoing))
             return
         operation = case.operation
         case.operation = replace(
@@ -369,20 +383,6 @@ class Conductor:
             return self._s.profiles[case.se.profile]
         except KeyError:
             raise NotFoundError(f"The card profile {quoted(case.se.profile)} is not known.") from None
-
-
-def _changes(made: Plan) -> set[str]:
-    """Return the descriptions of the plan's changing steps."""
-    return {step.describe() for session in made.sessions for step in session.steps if step.changes}
-
-
-def _first_changes(made: Plan) -> set[str]:
-    """Return the descriptions of the plan's first changing step."""
-    for session in made.sessions:
-        for step in session.steps:
-            if step.changes:
-                return {step.describe()}
-    return set()
 
 
 def _goes_on(planned: Plan, index: int) -> bool:

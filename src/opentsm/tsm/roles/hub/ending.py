@@ -18,6 +18,7 @@ from opentsm.tsm.roles.hub.mandate import locked_by_issuer
 from opentsm.tsm.roles.hub.milestones import broken, commands_done, finish
 from opentsm.tsm.roles.hub.remains import domains, removed
 from opentsm.tsm.roles.hub.services import HubServices
+from opentsm.tsm.roles.hub.space.undoing import not_undone, undone
 from opentsm.tsm.roles.hub.turn_taking import way_wanted
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE, is_final, is_staged, request_of
 from opentsm.tsm.roles.hub.without_card import WithoutCard, with_online_system
@@ -177,8 +178,20 @@ class Endings:
         for owner in sorted(managers | {instance.provider_id}):
             await self._s.peers.segment_owner(owner).forget_domain(case.se.id, instance.description.sd_aid)
 
+    async def undone(self, case: Case, failure: Failure) -> None:
+        """End an operation as failed whose card is again what it was before: so is the instance."""
+        instance = case.instance
+        if instance is not None and not case.undoes_part:
+            case.claims = c.release(case.claims, instance.id)
+            if instance.description.dedicated_sd:
+                await self._forget_domain(case, instance)
+        _leave(case)
+        await self._ledger.end(case, OperationEvent.FAIL, undone(case, failure))
+
     async def fail(self, case: Case, failure: Failure) -> None:
         """End the operation; what it changed on the card leaves its instance broken."""
+        if case.operation.undoing is not None:
+            failure = not_undone(case.operation.undoing, failure)
         # a top-up that failed leaves the service as usable as it was
         if case.instance is not None:
             case.operation = _with_commands_done(case.operation, case.description(), case.content)

@@ -21,6 +21,7 @@ from opentsm.tsm.roles.hub.services import (
     device_topic,
     operation_topic,
 )
+from opentsm.tsm.roles.hub.space.booking import conclude
 from opentsm.tsm.roles.hub.turn_taking import untouched
 
 replace = msgspec.structs.replace
@@ -104,6 +105,7 @@ class Ledger:
             )
             await self._store(tx, case)
             await settle(tx, case.operation)
+            await conclude(tx, case)
             if reported:
                 await report(tx, self._s.world, case.operation, case.instance)
             following = await tx.operations.next_queued(case.se.id)

@@ -123,6 +123,7 @@ class _ClaimingWork:
         self.campaigns = tx.campaigns
         self.peerings = tx.peerings
         self.approvals = tx.approvals
+        self.space = tx.space
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

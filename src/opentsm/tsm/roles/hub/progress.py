@@ -26,3 +26,17 @@ def _of_plan(operation: Operation) -> int:
     plan = from_json(Plan, operation.plan_document)
     low, high = (_READ, _ALMOST) if plan.changes_card() else (_STARTED, _READ)
     return low + (high - low) * min(operation.session, len(plan.sessions)) // max(1, len(plan.sessions))
+
+
+def changes_of(made: Plan) -> set[str]:
+    """Return the descriptions of the plan's changing steps."""
+    return {step.describe() for session in made.sessions for step in session.steps if step.changes}
+
+
+def first_changes(made: Plan) -> set[str]:
+    """Return the descriptions of the plan's first changing step."""
+    for session in made.sessions:
+        for step in session.steps:
+            if step.changes:
+                return {step.describe()}
+    return set()

@@ -136,6 +136,7 @@ class Renewals(Requesting):
         sealed = await self._sealed_for_stages(instance, request, data)
         operation = self._of_device(instance, OperationType.DEPLOY, request, valid_until=valid_until)
         async with self._s.storage.transaction() as tx:
+            await tx.secure_elements.hold(instance.se_id)  # before the instance, as whoever ends an operation
             present = await self._unmoved(tx, instance)
             await self._usable(tx, present.se_id)
             target_state(present.state, request)
@@ -183,6 +184,7 @@ class Renewals(Requesting):
         origin: Origin | None,
     ) -> Operation:
         async with self._s.storage.transaction() as tx:
+            await tx.secure_elements.hold(instance.se_id)
             present = await self._unmoved(tx, instance)
             check_state(present, operation.type, operation.tenant_id)
             if request is not None:

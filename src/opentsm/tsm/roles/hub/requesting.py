@@ -14,6 +14,7 @@ from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.herald import has_online_system
 from opentsm.tsm.roles.hub.mandate import check_flavor, check_state, may_see
 from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
+from opentsm.tsm.roles.hub.space.booking import reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Requesting:
         )
 
     async def _request(self, tx: UnitOfWork, operation: Operation, *, origin: Origin | None = None) -> None:
+        await reserve(tx, self._s.profiles, operation, self._s.world.now())
         await tx.operations.add(operation)
         details: dict[str, str | int] = {"type": operation.type.value, "secure_element": operation.se_id}
         if origin is not None and origin.caller_id:

@@ -42,6 +42,7 @@ from opentsm.tsm.roles.hub.remains import adopt_orphans, request_clean_up
 from opentsm.tsm.roles.hub.renewals import Renewals
 from opentsm.tsm.roles.hub.search import find_instances, find_operations
 from opentsm.tsm.roles.hub.services import ADVANCE
+from opentsm.tsm.roles.hub.space.booking import release
 from opentsm.tsm.roles.hub.turn_taking import half_done
 from opentsm.tsm.roles.hub.unchanged import ConditionalStorage, Unchanged
 
@@ -287,6 +288,7 @@ class Requests(Configuring, Renewals):
             if changed.state in ENDED:
                 await self._call_next(tx, operation)
                 await settle(tx, changed)
+                await release(tx, changed)
                 await tell_cancelled(tx, self._s.world, changed, reported=reported)
             await tx.audit.append(
                 principal.tenant_id,

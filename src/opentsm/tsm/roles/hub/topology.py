@@ -5,7 +5,9 @@ import msgspec
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import HandOver, SeProfile
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode
+from opentsm.tsm.domain.card_content import MemoryNeeds
 from opentsm.tsm.domain.secure_element import SecureElement
+from opentsm.tsm.domain.space import SpaceLimits
 from opentsm.tsm.engine.sessions import Keeper, Topology
 from opentsm.tsm.kernel.errors import InvariantError, PlanRefusedError
 from opentsm.tsm.kernel.ids import TenantId
@@ -88,6 +90,14 @@ def _issuers(se: SecureElement, profile: SeProfile, provider_id: TenantId) -> To
         contactless=profile.contactless,
         access_rules=profile.access_rules,
     )
+
+
+def limited(found: Topology, profile: SeProfile, limits: SpaceLimits) -> Topology:
+    """Return the topology whose new domains have limits of memory, where the card keeps such limits."""
+    if not profile.memory_quotas:
+        return found
+    memory = MemoryNeeds(nonvolatile_quota=limits.domain_nonvolatile, volatile_quota=limits.domain_volatile)
+    return replace(found, domain_memory=memory)
 
 
 def temporary_key_version(profile: SeProfile) -> int:

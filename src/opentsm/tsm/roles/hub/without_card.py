@@ -31,6 +31,7 @@ from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
 from opentsm.tsm.roles.hub.campaigns.outcomes import settle
 from opentsm.tsm.roles.hub.herald import Event, instance_event, operation_event, report, tell
+from opentsm.tsm.roles.hub.space.booking import release
 
 replace = msgspec.structs.replace
 
@@ -86,6 +87,7 @@ class WithoutCard:
         for operation in await self._tx.belongings.open_on(self._se.id):
             saved = await self._tx.operations.save(self._failed(operation))
             await settle(self._tx, saved)
+            await release(self._tx, saved)
             await self._ended(saved, instances.get(saved.instance_id) if saved.instance_id else None)
         for one in before:
             await self._add_termination(one, instances[one.id])

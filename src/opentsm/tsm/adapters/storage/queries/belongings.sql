@@ -109,6 +109,25 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM arrangements t USING old WHERE t.id = old.id
 
+-- name: remove_space_quotas
+WITH old AS MATERIALIZED (
+    SELECT id FROM space_quotas WHERE setter_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM space_quotas t USING old WHERE t.id = old.id
+
+-- name: remove_space_quotas_granted
+WITH old AS MATERIALIZED (
+    SELECT id FROM space_quotas WHERE provider_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM space_quotas t USING old WHERE t.id = old.id
+
+-- name: remove_space_sizes
+WITH old AS MATERIALIZED (
+    SELECT issuer_id, profile, part FROM space_sizes WHERE issuer_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM space_sizes t USING old
+WHERE t.issuer_id = old.issuer_id AND t.profile = old.profile AND t.part = old.part
+
 -- name: remove_campaign_members
 WITH old AS MATERIALIZED (
     SELECT m.campaign_id, m.position FROM campaigns c CROSS JOIN LATERAL (
@@ -170,6 +189,9 @@ DELETE FROM device_orders WHERE state = 'CONSUMED' AND operation_id = ANY ($1::t
 
 -- name: remove_segments_of_operations
 DELETE FROM segments WHERE operation_id = ANY ($1::text[])
+
+-- name: remove_reservations_of_operations
+DELETE FROM space_reservations WHERE operation_id = ANY ($1::text[])
 
 -- name: remove_operations
 DELETE FROM operations WHERE id = ANY ($1::text[])

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import ObjectKind, ObservedContent, ServiceDescription
+from opentsm.tsm.domain.card_content import ObjectKind, ObservedContent
 from opentsm.tsm.domain.secure_element import SecureElement, SeState
+from opentsm.tsm.domain.service import ServiceInstance
 from opentsm.tsm.domain.tenant import Principal, TenantKind
 from opentsm.tsm.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import SeId
 from opentsm.tsm.roles.hub.conversations.reach import own_instances
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.services import HubServices
+from opentsm.tsm.roles.hub.space.room import fits_in, providers_room, site_of
 
 
 class Ineligibility(Enum):
@@ -51,7 +53,7 @@ class Looking:
             NotFoundError: there is no such secure element or service for the caller.
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
-        se, content = await self._known(principal, se_id)
+        se, _ = await self._known(principal, se_id)
         catalogue, owner = self._s.peers.catalogue(), principal.tenant_id
         await catalogue.deployable_versions(owner, service_id, se.profile)  # is it the caller's at all?
         reasons = []
@@ -63,10 +65,11 @@ class Looking:
             return [*reasons, Ineligibility.NO_VERSION]
         async with self._s.storage.transaction() as tx:
             own = await own_instances(tx, owner, se_id)
-        if any(one.description.service_id == service_id for one in own):
-            reasons.append(Ineligibility.ALREADY_THERE)
-        if not _fits(description, content):
-            reasons.append(Ineligibility.NO_MEMORY)
+            if any(one.description.service_id == service_id for one in own):
+                reasons.append(Ineligibility.ALREADY_THERE)
+            site = await site_of(tx, self._s.profiles, se, owner)
+            if site is not None and not await fits_in(tx, site, description):
+                reasons.append(Ineligibility.NO_MEMORY)
         return reasons
 
     async def components(
@@ -98,20 +101,26 @@ class Looking:
     async def free_memory(
         self, principal: Principal, se_id: SeId, *, domain: Aid | None, service_id: str | None
     ) -> tuple[int | None, bool]:
-        """Return the free non-volatile memory in bytes, and whether it is known to be so now.
+        """Return the non-volatile memory that the caller may use, and whether it is known to be so now.
+
+        It is never more than what its quotas leave, nor than what is free and not reserved.
 
         Raises:
             NotFoundError: there is no such secure element, or the caller has no such domain or service there.
         """
         require(principal, TenantKind.SERVICE_PROVIDER)
-        _, content = await self._known(principal, se_id)
+        se, content = await self._known(principal, se_id)
         async with self._s.storage.transaction() as tx:
             own = await own_instances(tx, principal.tenant_id, se_id)
+            site = await site_of(tx, self._s.profiles, se, principal.tenant_id)
+            named = [one.description for one in own if _is_named(one, domain, service_id)]
+            service = named[0] if named and (domain is not None or service_id is not None) else None
+            room = None if site is None else await providers_room(tx, site, service)
         if domain is not None and all(one.description.sd_aid != domain for one in own):
             raise NotFoundError("You have no such domain there.", field="/SecurityDomainAID")
         if service_id is not None and all(one.description.service_id != service_id for one in own):
             raise NotFoundError("You have no such service there.", field="/Service")
-        return content.free_memory, content.fresh
+        return (None if room is None else room.free), content.fresh
 
     async def _known(self, principal: Principal, se_id: SeId) -> tuple[SecureElement, ObservedContent]:
         async with self._s.storage.transaction() as tx:
@@ -121,9 +130,6 @@ class Looking:
             return se, await tx.secure_elements.content(se_id)
 
 
-def _fits(description: ServiceDescription, content: ObservedContent) -> bool:
-    """Say whether what is to be loaded fits, as far as is known."""
-    if content.free_memory is None:
-        return True
-    missing = [one.size for one in description.load_files if content.find(one.aid) is None]
-    return sum(missing) <= content.free_memory
+def _is_named(one: ServiceInstance, domain: Aid | None, service_id: str | None) -> bool:
+    description = one.description
+    return domain in (None, description.sd_aid) and service_id in (None, description.service_id)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from opentsm.card.codec.aid import Aid
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import Goal
@@ -18,6 +20,9 @@ from opentsm.tsm.ports.delegation import TokenRequest
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.delegation.policy import Grounds
+from opentsm.tsm.roles.hub.space.ground import limits_of
+
+replace = msgspec.structs.replace
 
 
 async def recorded_grounds(
@@ -40,10 +45,12 @@ async def recorded_grounds(
     profile = profiles.get(case.se.profile)
     if profile is None:
         raise NotFoundError(f"The card profile {quoted(case.se.profile)} is not known.")
+    topology = case.topology(profile)
+    limits = await limits_of(tx, case.se, case.arrangement, topology)
     neighbours = await tx.instances.on_secure_element(case.se.id)
     grounds = Grounds(
         owner_id=owner_id,
-        topology=case.topology(profile),
+        topology=replace(topology, quota_bytes=limits.nonvolatile),
         instance_id=instance.id,
         description=case.description(),
         content=case.content,
