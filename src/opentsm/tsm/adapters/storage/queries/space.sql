@@ -37,7 +37,10 @@ SELECT document FROM space_reservations WHERE se_id = $1 ORDER BY operation_id
 DELETE FROM space_reservations WHERE operation_id = $1
 
 -- name: sizes
-SELECT part, bytes FROM space_sizes WHERE issuer_id = $1 AND profile = $2 AND part = ANY ($3::text[])
+SELECT found.part, found.bytes FROM unnest($3::text[]) AS wanted (part)
+CROSS JOIN LATERAL (
+    SELECT part, bytes FROM space_sizes WHERE issuer_id = $1 AND profile = $2 AND part = wanted.part LIMIT 1
+) AS found
 
 -- name: learn
 INSERT INTO space_sizes (issuer_id, profile, part, bytes)
