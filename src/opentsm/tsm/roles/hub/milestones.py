@@ -63,11 +63,15 @@ def milestone(
 def commands_done(
     commands: Sequence[Stage], description: ServiceDescription, content: ObservedContent
 ) -> int:
-    """Return how many of a call's commands, from the first on, the card's content shows as carried out."""
+    """Return how many of a call's commands, from the first on, the card's content shows as carried out.
+
+    The recipes' own commands to applications go last of all: without them the last command is not done.
+    """
     if not _installed(description, content):
         return 0
-    done = (_reached(stage, description, content) for stage in commands)
-    return next((number for number, reached in enumerate(done) if not reached), len(commands))
+    last = len(commands) if _recipes_sent(description, content) else len(commands) - 1
+    done = (_reached(stage, description, content) for stage in commands[:last])
+    return next((number for number, reached in enumerate(done) if not reached), max(last, 0))
 
 
 def finish(
@@ -116,6 +120,14 @@ def _reached(stage: Stage, description: ServiceDescription, content: ObservedCon
     if stage is Stage.PERSONALIZE:
         return personalized(description, content)
     return stage is Stage.INSTALL or _activated(description, content)
+
+
+def _recipes_sent(description: ServiceDescription, content: ObservedContent) -> bool:
+    return all(
+        content.commands.get(app.instance_aid.hex().upper()) == app.personalization
+        for app in description.applications
+        if app.commands
+    )
 
 
 def _nothing_to_personalize(description: ServiceDescription) -> bool:

@@ -7,7 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from opentsm.card.codec.aid import Aid
-from opentsm.tsm.domain.card_content import ApplicationSpecification, ServiceDescription, Stage
+from opentsm.tsm.domain.card_content import (
+    ApplicationSpecification,
+    CardObject,
+    ObjectKind,
+    ObservedContent,
+    ServiceDescription,
+    Stage,
+)
 from opentsm.tsm.domain.device_call import Call, Request
 from opentsm.tsm.domain.operation import Operation, OperationState, OperationType
 from opentsm.tsm.domain.service import InstanceState, ServiceInstance, ServiceOperation
@@ -19,6 +26,7 @@ from opentsm.tsm.roles.hub.device_processes import (
     command_outcomes,
     operation_in_work,
 )
+from opentsm.tsm.roles.hub.milestones import commands_done
 from opentsm.tsm.roles.hub.progress import progress_of
 from opentsm.tsm.roles.hub.wanted import COMMANDS_DONE
 
@@ -132,6 +140,24 @@ def test_commands_when_the_process_ended_then_each_has_its_result() -> None:
     assert results(replace(failed, result={COMMANDS_DONE: 1})) == [0, 1, 2]
     assert results(replace(failed, result={COMMANDS_DONE: 3})) == [0, 0, 0]
     assert results(operation(OperationState.CANCELLED)) == [2, 2, 2]
+
+
+def test_commands_when_the_recipes_own_were_not_all_sent_then_the_last_is_not_done() -> None:
+    """A recipe's commands to the application are sent last of all, when everything else is on the card."""
+    described = instance().description
+    (application,) = described.applications
+    described = replace(described, applications=(replace(application, commands=True),))
+    entry = CardObject(aid=APPLET, kind=ObjectKind.APPLICATION, state=0x07, seen_through=APPLET)
+    versions = {APPLET.hex().upper(): "badge-1"}
+    shown = ObservedContent(objects=(entry,), personalization=versions)
+    sent = replace(shown, commands=versions)
+    for commands in ((_I, P, A), (_I, A, P), (A,)):
+        assert commands_done(commands, described, shown) == len(commands) - 1
+        assert commands_done(commands, described, sent) == len(commands)
+        assert commands_done(commands, instance().description, shown) == len(commands)
+    assert commands_done((), described, shown) == 0
+    bare = replace(shown, personalization={})
+    assert commands_done((_I, P, A), described, bare) == 1
 
 
 def test_personalisation_when_it_succeeded_then_its_applications_are_named() -> None:
