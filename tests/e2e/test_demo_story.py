@@ -12,6 +12,7 @@ from tests.e2e.demo_process import processes_with, require_nothing_left, start
 from opentsm.demo.story import STEPS
 
 DEMO_S = 300
+ISD, CENTRAL_SD = "A000000151000000", "F04F545344000001"
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> None:
@@ -31,11 +32,13 @@ def test_demo_when_everything_is_verified_then_one_json_document(open_data_dir: 
     assert {one["state"] for one in operations} == {"SUCCEEDED"}
     counted = [one["type"] for one in operations]
     assert {kind: counted.count(kind) for kind in set(counted) - {"AUDIT"}} == {
-        "DEPLOY": 4,
+        "DEPLOY": 6,
         "TOP_UP": 2,
         "SUSPEND": 2,
         "RESUME": 2,
-        "TERMINATE": 4,
+        "TERMINATE": 6,
+        "CONFIGURE": 2,
+        "CONVERSATION": 1,
     }
     for one in operations:
         assert one["id"]
@@ -47,8 +50,18 @@ def test_demo_when_everything_is_verified_then_one_json_document(open_data_dir: 
         kinds = sorted(entry["kind"] for entry in card["registry"])
         assert kinds == 3 * ["APPLICATION"] + ["ISD"] + 4 * ["LOAD_FILE"]
         assert card["free_memory"] > 0
+    kinds = [(card["profile"], card["mode"], card["handover"]) for card in document["arranged_cards"]]
+    assert kinds == [("se-700-blank", "CM", "relay-trusted"), ("se-700", "DM", "confidential")]
+    for card in document["arranged_cards"]:
+        held = {entry["aid"]: entry["privileges"] for entry in card["registry"]}
+        assert held[CENTRAL_SD] == ["Security Domain", "Trusted Path", "Authorized Management"]
+        assert "Token Verification" in held[ISD]
+        assert "Global Registry                 x" in "\n".join(card["matrix"])
     for line in (
         "plan for: deploy «Bank card» on SE 1",
+        "another provider asks for this instance, and for the subscription  404 not_found; 404 not_found",
+        "the card refuses INSTALL [for load] with 6985",
+        "5 tokens, 5 receipts",
         "the POS no longer finds the bank card",
         "lets no app use it any more",
     ):

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TypeVar
 
 from opentsm.card.crypto.secret import Secret
@@ -21,6 +22,7 @@ from opentsm.vse.vpcd import VpcdEndpoint
 
 T = TypeVar("T")
 MASTER_BYTES = 16
+NO_DOMAINS: "Mapping[str, MasterKey]" = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +93,35 @@ class DemoCard:
             if powered:  # the agent left it on, and expects it so
                 self.card.power_on()
 
-    def registration(self) -> dict[str, object]:
-        """Return the card as `POST /v1/secure-elements` wants it."""
-        source = {
-            "type": "diversified",
-            "master": self.master.handle,
-            "method": self.master.method.name,
-            "kdd": self.identity.kdd.hex().upper(),
-        }
+    def registration(self, arrangement_id: str | None = None) -> dict[str, object]:
+        """Return the card as `POST /v1/secure-elements` wants it.
+
+        One whose domains belong to several parties is also named as its certificate and its tokens name it.
+
+        Args:
+            arrangement_id: says who holds its domains; None: the issuer all.
+        """
+        named = [{"type": "CIN", "value": self.se_id}]
+        if arrangement_id is not None:
+            own = {"type": "CIN", "value": self.identity.cin.hex().upper()}
+            named = [{"type": "GENERIC", "value": self.se_id}, own]
         return {
-            "identifiers": [{"type": "CIN", "value": self.se_id}],
+            "identifiers": named,
             "profile": self.profile.name,
             "isd_aid": str(self.profile.isd_aid),
-            "key_sets": [{"kvn": self.profile.initial_kvn, "source": source}],
+            "key_sets": [self.key_set(self.master, self.profile.initial_kvn)],
+            "arrangement_id": arrangement_id,
         }
+
+    def key_set(self, master: MasterKey, kvn: int) -> dict[str, object]:
+        """Return a key set of this card as the API wants it."""
+        source = {
+            "type": "diversified",
+            "master": master.handle,
+            "method": master.method.name,
+            "kdd": self.identity.kdd.hex().upper(),
+        }
+        return {"kvn": kvn, "source": source}
 
 
 def new_masters() -> dict[int, MasterKey]:
@@ -115,15 +132,41 @@ def new_masters() -> dict[int, MasterKey]:
     }
 
 
-def issue_card(name: str, profile: str, masters: dict[int, MasterKey], nvm: Nvm | None = None) -> DemoCard:
-    """Make a card with keys derived from the issuer's master key."""
+def new_central_master() -> MasterKey:
+    """Make the central TSM's master key for domains that cards come with."""
+    return MasterKey("central-domains", DiversificationMethod.KDF3, Secret(secrets.token_bytes(MASTER_BYTES)))
+
+
+def issue_card(
+    name: str,
+    profile: str,
+    masters: dict[int, MasterKey],
+    nvm: Nvm | None = None,
+    domains: Mapping[str, MasterKey] = NO_DOMAINS,
+) -> DemoCard:
+    """Make a card with keys derived from the issuer's master key.
+
+    Args:
+        name: what people call it.
+        profile: of the card.
+        masters: the issuer's, by secure channel protocol.
+        nvm: its memory; None: it lasts as long as the process.
+        domains: other parties' master keys, by the AID of the domain that the card comes with.
+    """
     host = host_profile(profile)
     identity = CardIdentity.from_serial(secrets.randbits(32))
     master = masters[host.scp]
-    keys = diversify(master.key, identity.kdd, master.method)
-    material = KeyMaterial(keys.enc, keys.mac, keys.dek)
-    card = VirtualCard.issue(load_profile(profile), identity, material, nvm or MemoryNvm())
+    material = _material(master, identity)
+    domain_keys = {bytes.fromhex(aid): _material(one, identity) for aid, one in domains.items()}
+    card = VirtualCard.issue(
+        load_profile(profile), identity, material, nvm or MemoryNvm(), domain_keys=domain_keys
+    )
     return DemoCard(name, host, identity, master, card)
+
+
+def _material(master: MasterKey, identity: CardIdentity) -> KeyMaterial:
+    keys = diversify(master.key, identity.kdd, master.method)
+    return KeyMaterial(keys.enc, keys.mac, keys.dek)
 
 
 def host_profile(name: str) -> SeProfile:

@@ -10,14 +10,15 @@ from opentsm.card.purse import PurseMacError
 from opentsm.demo.cards import DemoCard
 from opentsm.demo.errors import VerificationError
 from opentsm.demo.http_api import Json
-from opentsm.demo.parties import ApplicationKeys
-from opentsm.demo.services import BANK, TRANSIT
-from opentsm.demo.terminals import gate, kiosk, pos
+from opentsm.demo.parties import ApplicationKeys, BadgeMasters
+from opentsm.demo.services import BADGE, BANK, TRANSIT
+from opentsm.demo.terminals import door, gate, kiosk, pos
 from opentsm.demo.terminals.issuer import Issuer
 from opentsm.demo.terminals.link import CardRefusedError, NoApplicationError, TerminalError
 
 GATE_TERMINAL: Final = bytes.fromhex("4F5453474154")
 _NO_MONEY: Final = 0x9401
+_BADGE: Final = Aid.from_hex(BADGE.instance)
 _PURSE: Final = Aid.from_hex(TRANSIT.instance)
 
 
@@ -155,6 +156,33 @@ class Station:
                 transmit, _PURSE, request, moment, self._keys.purchase_key, journal=self._pending
             )
         )
+
+
+class Door:
+    """A badge reader at a door.
+
+    Args:
+        masters: of the provider whose badges open it.
+    """
+
+    def __init__(self, masters: BadgeMasters) -> None:
+        self._masters = masters
+
+    async def opens(self, card: DemoCard, rights: str) -> str:
+        """Let badge and reader prove themselves to each other.
+
+        Raises:
+            VerificationError: one of them fails, or the badge carries other rights.
+        """
+        challenge = secrets.token_bytes(door.CHALLENGE_LENGTH)
+        keys_of = self._masters.keys_of
+        try:
+            found = await card.tap(lambda transmit: door.open_door(transmit, _BADGE, challenge, keys_of))
+        except TerminalError as error:
+            raise VerificationError(f"the door stays shut for card {card.name}: {error}") from error
+        if found.rights != rights.encode():
+            raise VerificationError(f"the badge on {card.name} carries other rights than {rights}")
+        return f"rights «{rights}», use {found.uses}, both proofs right, {found.apdus} APDUs"
 
 
 def money(cents: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import httpx
 
-from opentsm.demo.errors import ApiError
+from opentsm.demo.errors import ApiError, VerificationError
 
 Json = dict[str, Any]
 SPTSM_PATH: Final = "/sptsm/1.0.4"
@@ -53,6 +53,24 @@ class Caller:
         """Return an operation when it has changed, at the latest after 25 s."""
         path = f"/v1/operations/{operation['id']}"
         return cast("Json", await self.get(path, wait=str(_LONG_POLL_S)))
+
+    async def refused(self, status: int, method: str, path: str, body: object = None) -> str:
+        """Ask for something that must be refused, and return the problem's words.
+
+        Raises:
+            VerificationError: it is not refused, or otherwise.
+        """
+        try:
+            await self._call(method, path, json=body)
+        except ApiError as error:
+            if error.status == status:
+                return f"{status} {error.code}"
+            raise VerificationError(f"the server refuses otherwise than it should: {error}") from error
+        raise VerificationError(f"{method} {path} is not refused, and should be with {status}")
+
+    def like(self, token: str) -> "Caller":
+        """Return another party at the same server."""
+        return Caller(self._client, token)
 
     async def provider_door(self) -> "Caller":
         """Return a caller at the TR-03165 API: the long-term token buys a short-term one."""

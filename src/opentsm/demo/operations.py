@@ -51,11 +51,12 @@ class Operations:
                         f"the operation is still {operation['state']} after {TIMEOUT_S:.0f} s",
                         advice="the machine may be overloaded: try again when it is not",
                     ) from None
-                self._note(operation, card, service)
+                self.note(operation, card, service)
                 _require_success(operation)
         return operation
 
-    def _note(self, operation: Json, card: DemoCard, service: str) -> None:
+    def note(self, operation: Json, card: DemoCard, service: str = "") -> None:
+        """Keep what an ended operation cost."""
         shown = {name: operation[name] for name in _SHOWN}
         self.documents.append({**shown, "service": service, "card": card.name, "se_id": card.id})
 

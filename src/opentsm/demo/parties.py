@@ -10,6 +10,7 @@ from opentsm.card.crypto.kdf import sp800_108_cmac
 from opentsm.card.crypto.secret import Secret
 from opentsm.demo.cards import DemoCard, MasterKey
 from opentsm.demo.http_api import Caller, Json
+from opentsm.demo.terminals.door import BadgeKeys
 
 # How the keystore derives a card's application key (docs/reference/personalization.md).
 _APPLICATION_KEY_LABEL: Final = b"OpenTSM app1"
@@ -26,6 +27,7 @@ class Parties:
     provider_door: Caller
     provider_token: str
     issuer_token: str
+    issuer_id: str
 
 
 async def register_parties(
@@ -52,18 +54,26 @@ async def register_parties(
         provider_door=await caller.provider_door(),
         provider_token=provider["token"],
         issuer_token=issuer["token"],
+        issuer_id=issuer["id"],
     )
 
 
-async def import_master(issuer: Caller, master: MasterKey) -> None:
-    """Give the issuer's keystore a master key, as a key ceremony would."""
+async def register_provider(operator: Caller, name: str, *, sandbox: bool = False) -> tuple[str, Caller]:
+    """Register a further service provider; return its id and itself at the API."""
+    body = {"kind": "SERVICE_PROVIDER", "name": name, "sandbox": sandbox}
+    made = await operator.post("/v1/parties", body)
+    return str(made["id"]), operator.like(made["token"])
+
+
+async def import_master(holder: Caller, master: MasterKey) -> None:
+    """Give its holder's keystore a master key, as a key ceremony would; the operator acts for the hub."""
     body = {"key": master.key.reveal().hex()}
-    await issuer.put(f"/v1/master-keys/{master.handle}", body)
+    await holder.put(f"/v1/master-keys/{master.handle}", body)
 
 
-async def register_card(issuer: Caller, card: DemoCard) -> None:
+async def register_card(issuer: Caller, card: DemoCard, arrangement_id: str | None = None) -> None:
     """Register a card; its keys follow from a master key that the issuer has imported."""
-    document = await issuer.post("/v1/secure-elements", card.registration())
+    document = await issuer.post("/v1/secure-elements", card.registration(arrangement_id))
     card.id = str(document["id"])
 
 
@@ -105,6 +115,28 @@ class ApplicationKeys:
     def tac_key(self, purse_id: bytes) -> Secret:
         """Return a purse's key of transaction authentication codes."""
         return _card_key(self.tac, purse_id)
+
+
+@dataclass(frozen=True, slots=True)
+class BadgeMasters:
+    """The master keys of a provider whose badges open doors."""
+
+    reader: Secret
+    badge: Secret
+
+    @classmethod
+    def generate(cls) -> "BadgeMasters":
+        """Make new ones."""
+        return cls(*(Secret(secrets.token_bytes(_KEY_BYTES)) for _ in range(2)))
+
+    async def give_to(self, provider: Caller) -> None:
+        """Import them into the provider's keystore, under the names that the recipe uses."""
+        for name, key in {"badge-reader": self.reader, "badge-proof": self.badge}.items():
+            await provider.put(f"/v1/application-keys/{name}", {"key": key.reveal().hex()})
+
+    def keys_of(self, badge_id: bytes) -> BadgeKeys:
+        """Return a badge's keys, as the door's security module derives them."""
+        return BadgeKeys(_card_key(self.reader, badge_id), _card_key(self.badge, badge_id))
 
 
 def _card_key(master: Secret, diversifier: bytes) -> Secret:

@@ -1,7 +1,7 @@
 """The demo's two services, from an empty account to published versions, through the TR-03165 API."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final
@@ -16,7 +16,8 @@ _SCRIPT_PARTS: Final = ("scriptFilename", "scriptFile")
 class ServiceKind:
     """What the provider offers: its load file, recipe and instance, and whether the SD gets it afterwards.
 
-    `nfc` says whether terminals find it, `app` is the hash of the certificate of the app that may use it.
+    `nfc` says whether terminals find it, `app` is the hash of the certificate of the app that may use it,
+    `features` are further members of its flavor's feature configuration.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ServiceKind:
     extradite: bool = False
     nfc: bool = False
     app: str = ""
+    features: Mapping[str, object] = field(default_factory=dict)
 
 
 # What a phone computes of the certificate with which the bank's app is signed.
@@ -125,7 +127,7 @@ class Shelf:
             "applicationInstantiationConfigs": [
                 {"executableModuleId": module["id"], "applicationConfigId": config["id"]}
             ],
-            "featureConfig": {"genericOptions": {"extradite": kind.extradite}},
+            "featureConfig": {"genericOptions": {"extradite": kind.extradite}, **kind.features},
         }
 
     async def _profile_ids(self, names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The demo's stage: a server and a device agent as real processes, two virtual cards, one HTTP client.
+"""The demo's stage: a server and a device agent as real processes, virtual cards, one HTTP client.
 
 The cards live in the demo's own process and listen on loopback ports, where the agent's TCP reader and, held
 to them by `DemoCard.tap`, the terminals find them.
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from opentsm.demo.cards import DemoCard, MasterKey, issue_card, new_masters
+from opentsm.demo.cards import DemoCard, MasterKey, issue_card, new_central_master, new_masters
+from opentsm.demo.central.arranging import CENTRAL_SD
 from opentsm.demo.http_api import open_client
 from opentsm.demo.processes import Child
 
@@ -36,6 +37,7 @@ class Stage:
     operator_token: str
     client: httpx.AsyncClient
     masters: dict[int, MasterKey]
+    central: MasterKey
     cards: list[DemoCard]
 
     async def start_agent(self, code: str) -> None:
@@ -79,8 +81,11 @@ async def open_stage(program: Sequence[str], profiles: Sequence[str]) -> AsyncIt
         data = str(directory / "data")
         command = [*program, "serve", "--port", "0", "--data-dir", data, "--attached", "--json"]
         await server.start(command, directory=directory)
-        masters = new_masters()
-        cards = [issue_card(f"SE {n}", profile, masters) for n, profile in enumerate(profiles, 1)]
+        masters, central = new_masters(), new_central_master()
+        domains = {CENTRAL_SD: central}
+        cards = [
+            issue_card(f"SE {n}", profile, masters, domains=domains) for n, profile in enumerate(profiles, 1)
+        ]
         for card in cards:
             await card.listen()
             stack.push_async_callback(card.close)
@@ -96,6 +101,7 @@ async def open_stage(program: Sequence[str], profiles: Sequence[str]) -> AsyncIt
             operator_token=Path(ready["operator_token_file"]).read_text("ascii").strip(),  # noqa: ASYNC240
             client=client,
             masters=masters,
+            central=central,
             cards=cards,
         )
 

@@ -13,10 +13,12 @@ from typing import Final
 from opentsm.demo import phone
 from opentsm.demo import verification as verify
 from opentsm.demo.cards import DemoCard
+from opentsm.demo.central.arranging import KINDS
+from opentsm.demo.central.chapter import CentralPath
 from opentsm.demo.counters import Shop, Station, money
-from opentsm.demo.errors import DemoError, VerificationError
+from opentsm.demo.errors import DemoError
 from opentsm.demo.http_api import Json
-from opentsm.demo.issuer_session import CardReading, read_card
+from opentsm.demo.issuer_session import CardReading, read_card, require_same
 from opentsm.demo.operations import Operations
 from opentsm.demo.parties import (
     ApplicationKeys,
@@ -31,7 +33,8 @@ from opentsm.demo.stage import Stage, open_stage
 from opentsm.demo.teller import Teller
 
 PROFILES: Final = ("scp03-nfc-i70", "scp02-nfc-i55")
-STEPS: Final = 59
+ARRANGED: Final = tuple(kind.profile for kind in KINDS)
+STEPS: Final = 90
 PRICE, TOP_UP, FARE = 1995, 2000, 240
 
 
@@ -62,6 +65,17 @@ class Story:
     ending: dict[str, CardReading] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
     deployed: list[Deployed] = field(default_factory=list)
+    central: CentralPath = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Leave the arranged cards to their own chapter."""
+        arranged = self.stage.cards[len(PROFILES) :]
+        self.central = CentralPath(self.teller, self.parties, self.operations, self.stage.central, arranged)
+
+    @property
+    def cards(self) -> tuple[DemoCard, ...]:
+        """The cards that their issuer manages alone."""
+        return tuple(self.stage.cards[: len(PROFILES)])
 
     async def play(self) -> None:
         """Play it; every step that is told has been verified.
@@ -69,16 +83,17 @@ class Story:
         Raises:
             DemoError: a step failed.
         """
-        first, second = self.stage.cards
+        first, second = self.cards
         await self.register()
         await self.offer_services()
         self.teller.chapter("First contact")
-        for card in self.stage.cards:
+        for card in self.cards:
             await self.audit(card)
         self.teller.chapter(f"Two services on {first.name} ({first.profile.name})")
         await self.live_on(first)
         self.teller.chapter(f"The same services, the same life, on {second.name} ({second.profile.name})")
         await self.live_on(second)
+        await self.central.play()
         await self.terminate_all()
 
     async def live_on(self, card: DemoCard) -> None:
@@ -93,7 +108,7 @@ class Story:
     async def register(self) -> None:
         """Register cards and the device that carries orders to them."""
         self.teller.chapter("The issuer")
-        for card in self.stage.cards:
+        for card in self.cards:
             with self.teller.doing(f"the issuer reads {card.name} with its own keys, past the TSM") as notes:
                 reading = self.beginning[card.name] = await read_card(card)
                 notes.append(f"{len(reading.entries)} objects, {reading.free_memory} bytes free")
@@ -101,11 +116,12 @@ class Story:
         with self.teller.doing("the issuer imports its master keys (in place of a key ceremony)"):
             for master in self.stage.masters.values():
                 await import_master(issuer, master)
-        for card in self.stage.cards:
+        for card in self.cards:
             with self.teller.doing(f"the issuer registers {card.name}") as notes:
                 await register_card(issuer, card)
                 notes.append(f"profile {card.profile.name}, keys by {card.master.method.name}")
-        with self.teller.doing("a device enrols with a one-time code; its agent serves both cards"):
+        await self.central.register()
+        with self.teller.doing("a device enrols with a one-time code; its agent serves all cards"):
             await self.stage.start_agent(await enrolment_code(issuer))
 
     async def offer_services(self) -> None:
@@ -203,13 +219,13 @@ class Story:
             text = f"terminate «{one.service.kind.name}» on {one.card.name}"
             await self._change(one, "terminations", text)
             verify.require_absent(one.card, one.objects)
-        for card in self.stage.cards:
+        for card in self.cards:
             await self.audit(card)
-        for card in self.stage.cards:
+        for card in self.cards:
             text = f"the issuer reads {card.name} again: registry and memory are as at the beginning"
             with self.teller.doing(text) as notes:
                 reading = self.ending[card.name] = await read_card(card)
-                _require_same(card, self.beginning[card.name], reading)
+                require_same(card, self.beginning[card.name], reading, "at the beginning")
                 notes.append(f"{len(reading.entries)} objects, {reading.free_memory} bytes free")
 
     async def _change(self, one: Deployed, change: str, text: str) -> None:
@@ -233,8 +249,9 @@ class Story:
                     "free_memory": self.ending[card.name].free_memory,
                     "registry": self.ending[card.name].rows(),
                 }
-                for card in self.stage.cards
+                for card in self.cards
             ],
+            "arranged_cards": self.central.rows(),
         }
 
 
@@ -254,9 +271,9 @@ async def tell(program: Sequence[str], teller: Teller) -> Json:
     begun = monotonic()
     try:
         with teller.doing(
-            "a TSM server with an embedded PostgreSQL starts; two virtual SEs are issued"
+            "a TSM server with an embedded PostgreSQL starts; four virtual SEs are issued"
         ) as notes:
-            opening = open_stage(program, PROFILES)
+            opening = open_stage(program, PROFILES + ARRANGED)
             stage = await opening.__aenter__()
             notes.append(stage.base_url)
     except DemoError as error:
@@ -275,7 +292,7 @@ async def _played(stage: Stage, teller: Teller) -> Story:
     """Play the story; a child that ends before its time ends it too."""
     try:
         with teller.doing("an issuer and a service provider are registered"):
-            parties = await register_parties(stage.client, stage.operator_token, names="Demo")
+            parties = await register_parties(stage.client, stage.operator_token, names="Demo", sandbox=True)
         story = Story(stage, teller, parties, ApplicationKeys.generate(), Operations(teller))
         playing = asyncio.create_task(story.play())
         watching = asyncio.create_task(stage.server.ended())
@@ -303,12 +320,3 @@ def _luhn(number: str) -> str:
     """Return the check digit of a card number."""
     doubled = [int(digit) * (2 - place % 2) for place, digit in enumerate(reversed(number))]
     return str(-sum(value - 9 if value > 9 else value for value in doubled) % 10)
-
-
-def _require_same(card: DemoCard, before: CardReading, after: CardReading) -> None:
-    if after.entries != before.entries:
-        raise VerificationError(f"the registry of {card.name} is not as it was at the beginning")
-    if after.free_memory != before.free_memory:
-        raise VerificationError(
-            f"{before.free_memory - after.free_memory} bytes of {card.name} did not come back"
-        )

@@ -71,6 +71,11 @@ class Teller:
         for number, line in enumerate(lines, 1):
             self._console.print(f"    [dim]{number:2}.[/dim] {escape(line)}", soft_wrap=True)
 
+    def lines(self, lines: Sequence[str]) -> None:
+        """Print what a step showed, line by line."""
+        for line in lines:
+            self._console.print(f"      [dim]{escape(line)}[/dim]", soft_wrap=True)
+
     @contextmanager
     def operation(self, text: str) -> Iterator["OperationLine"]:
         """Follow one operation with a bar of its own."""
