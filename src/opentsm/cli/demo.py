@@ -24,7 +24,7 @@ PROGRAM = (sys.executable, "-m", "opentsm.cli")
 
 @demo_app.command("demo")
 def demo(as_json: JsonOption = False) -> None:
-    """Show the whole path once: two services on two virtual secure elements, verified on the cards.
+    """Show the whole path once: services on four virtual secure elements, verified on the cards.
 
     Exit code 0 only if every step was verified. Ctrl-C leaves no process behind.
     """
