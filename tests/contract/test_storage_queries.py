@@ -19,7 +19,8 @@ QUERIES = [(repository, name) for repository in REPOSITORIES for name in load_qu
 
 # what a row found by its key may still be tested for; an optional filter never has to pick the index
 ALLOWED_FILTERS = re.compile(
-    r"version = |expires_at [<>] |jti <> |^(NOT )?claimed$|^(NOT )?leased$|state = ANY|state = 'CONSUMED'"
+    r"version = |expires_at [<>] |jti <> |state <> ALL"
+    r"|^(NOT )?claimed$|^(NOT )?leased$|state = ANY|state = 'CONSUMED'"
     r"|expires_at IS NOT NULL|instance_id IS NULL|IS NULL\) OR ",
 )
 PLANNER = (

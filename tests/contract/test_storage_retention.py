@@ -85,6 +85,19 @@ async def test_exchange_when_its_operation_ended_long_ago_then_removed_checked_o
     assert await left(storage, running) == (True, True)
 
 
+@pytest.mark.parametrize(("moment", "stays"), [(LONG_AGO, False), (RECENTLY, True)], ids=["old", "recent"])
+async def test_segment_when_its_operation_is_another_tsms_then_removed_by_its_age(
+    storage: PostgresStorage, moment: datetime, stays: bool
+) -> None:
+    sealed = replace(a_segment(OWNER), operation_id=OperationId(id_at(moment)))
+    async with storage.transaction() as work:
+        await work.segments.add(sealed)
+        await work.commit()
+    await prune(storage, POLICY, NOW)
+    async with storage.transaction() as work:
+        assert (await work.segments.get(OWNER, sealed.id) is not None) is stays
+
+
 async def test_order_when_not_consumed_then_stays(storage: PostgresStorage) -> None:
     exchange = await an_exchange(storage, LONG_AGO, consumed=False)
     await prune(storage, POLICY, NOW)

@@ -21,20 +21,19 @@ WHERE t.state = 'CONSUMED' AND t.operation_id < $1
 -- name: prune_segments
 WITH old AS MATERIALIZED (
     SELECT t.owner_id, t.id FROM segments t
-    CROSS JOIN LATERAL (
-    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
-) AS ended
-    WHERE t.operation_id < $1
+    -- an operation that is not here belongs to another TSM, which ended it long ago
+    WHERE t.operation_id < $1 AND NOT EXISTS (
+        SELECT FROM operations WHERE id = t.operation_id AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    )
     ORDER BY t.operation_id, t.owner_id, t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED
 )
 DELETE FROM segments t USING old WHERE t.owner_id = old.owner_id AND t.id = old.id
 
 -- name: due_segments
 SELECT count(*) AS found FROM segments t
-    CROSS JOIN LATERAL (
-    SELECT FROM operations WHERE id = t.operation_id AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT 1
-) AS ended
-WHERE t.operation_id < $1
+WHERE t.operation_id < $1 AND NOT EXISTS (
+    SELECT FROM operations WHERE id = t.operation_id AND state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+)
 
 -- name: prune_idempotency_keys
 WITH old AS MATERIALIZED (
