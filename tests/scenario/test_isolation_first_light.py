@@ -34,6 +34,7 @@ MARK = "Quillfeather"  # in every name that the first parties give
 PUBLIC = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
 PROVIDERS_KEYS = {
     *("PUT /v1/domain-master-keys/{index:str}", "PUT /v1/transport-keys/{index:str}"),
+    "GET /v1/card-authorities",
     *("GET /v1/domain-key-sets", "GET /v1/attestation-keys", "POST /v1/attestation-keys"),
 }
 CALLS = {
@@ -161,6 +162,7 @@ class Belongings:
             "PUT /v1/application-keys/{name:str}": {"key": "0F" * 16},
             "PUT /v1/domain-master-keys/{index:str}": {"key": "0F" * 16},
             "PUT /v1/transport-keys/{index:str}": {"key": "0F" * 16},
+            "PUT /v1/card-authorities/{profile:str}": {"public_key": "04", "certificate": "7F21"},
             "POST /v1/device-enrolments": {"se_id": own["se_id"]},
             "POST /v1/devices": {"code": "A" * 32, "public_key": {"kty": "EC"}, "name": "x"},
             "POST /v1/device-tokens": {"assertion": "a.b.c"},

@@ -73,6 +73,7 @@ from opentsm.tsm.roles.hub.space.desk import SpaceDesk
 from opentsm.tsm.roles.hub.unchanged import Unchanged
 from opentsm.tsm.roles.hub.webhooks import DeliveryServices, Webhooks
 from opentsm.tsm.roles.sei.master_keys import MasterKeys
+from opentsm.tsm.roles.sp.card_authorities import CardAuthorities
 from opentsm.tsm.roles.sp.catalogue import SpCatalogue
 from opentsm.tsm.roles.sp.key_provisioning import DomainKeyProvisioner
 from opentsm.tsm.roles.sp.personalization import RecipePersonalization
@@ -103,6 +104,7 @@ class Container:
     prepared_data: PreparedDesk
     catalogue: SpCatalogue
     master_keys: MasterKeys
+    card_authorities: CardAuthorities
     registry: Registry
     imports: Imports
     webhooks: Webhooks
@@ -268,6 +270,7 @@ def assemble(
         ),
         catalogue=catalogue,
         master_keys=MasterKeys(storage, ring.of),
+        card_authorities=CardAuthorities(storage, ring.of, profiles),
         registry=Registry(hub),
         imports=Imports(imports),
         webhooks=Webhooks(calls),

@@ -93,10 +93,7 @@ def card_content(content: ObservedContent, claims: tuple[Claim, ...]) -> m.CardC
     """Show what is known to be on a card."""
     owned = {claim.aid for claim in claims}
     return m.CardContentAnswer(
-        objects=[
-            _card_object(entry, entry.aid in owned, content.contactless.get(entry.aid.hex().upper()))
-            for entry in content.objects
-        ],
+        objects=[_card_object(entry, entry.aid in owned, content) for entry in content.objects],
         access_rules=(
             None
             if content.access is None
@@ -118,7 +115,9 @@ def _access_rule(rule: Access, own: Collection[str]) -> m.AccessRuleAnswer:
     )
 
 
-def _card_object(entry: CardObject, owned: bool, contactless: str | None) -> m.CardObjectAnswer:
+def _card_object(entry: CardObject, owned: bool, content: ObservedContent) -> m.CardObjectAnswer:
+    name = entry.aid.hex().upper()
+    contactless, grade = content.contactless.get(name), content.grades.get(name)
     return m.CardObjectAnswer(
         aid=str(entry.aid),
         kind=entry.kind.value,
@@ -128,6 +127,7 @@ def _card_object(entry: CardObject, owned: bool, contactless: str | None) -> m.C
         load_file=None if entry.load_file is None else str(entry.load_file),
         security_domain=None if entry.security_domain is None else str(entry.security_domain),
         owned=owned,
+        handover=None if grade is None else grade.value,
         contactless=contactless,
     )
 
@@ -145,6 +145,7 @@ def instance(found: ServiceInstance) -> m.InstanceAnswer:
         version=description.version_tag,
         flavor_id=description.flavor_id,
         sd_aid=str(description.sd_aid),
+        handover=None if found.handover is None else found.handover.value,
         applications=[
             m.ApplicationAnswer(
                 instance_aid=str(app.instance_aid),

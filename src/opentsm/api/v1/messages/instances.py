@@ -86,6 +86,7 @@ class InstanceAnswer(Answer, frozen=True, kw_only=True):
     """A service instance; `state_code` is the number of TR-03165.
 
     `end_reason` says of a terminated one why it ended without its card, null where its card was cleared.
+    `handover` is the grade in which its security domain changed hands: "confidential" or "relay-trusted".
     """
 
     id: str
@@ -97,6 +98,7 @@ class InstanceAnswer(Answer, frozen=True, kw_only=True):
     version: str
     flavor_id: str
     sd_aid: str
+    handover: str | None
     applications: list[ApplicationAnswer]
     kept_answers: list[KeptAnswer]
     created_at: datetime

@@ -125,6 +125,8 @@ class ImportReport(Answer, frozen=True, kw_only=True):
 class CardObjectAnswer(Answer, frozen=True, kw_only=True):
     """An entry of the card's registry; `owned` tells whether this TSM put it there.
 
+    `handover` is the grade in which a security domain changed hands ("confidential", "relay-trusted").
+
     `contactless` is its state in the contactless registry, null where that is not known.
     """
 
@@ -136,6 +138,7 @@ class CardObjectAnswer(Answer, frozen=True, kw_only=True):
     load_file: str | None
     security_domain: str | None
     owned: bool
+    handover: str | None = None
     contactless: str | None
 
 
