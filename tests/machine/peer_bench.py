@@ -97,7 +97,9 @@ class PeerBench(ProviderBench):
         services = HubServices(
             storage=self.storage,
             keystore=self.ring.of(self.hub),
-            peers=RoutedPeers(local, PeerDirectory(self.storage, self.world), self.storage, remote.ask),
+            peers=RoutedPeers(
+                local, PeerDirectory(self.storage, self.world), self.storage, remote.ask, self.profiles
+            ),
             world=self.world,
             notifier=self.notifier,
             profiles=self.profiles,

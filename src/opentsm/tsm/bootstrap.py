@@ -215,7 +215,7 @@ def assemble(
     hub = HubServices(
         storage=storage,
         keystore=ring.of(HUB),
-        peers=RoutedPeers(local, PeerDirectory(storage, world), storage, remote.ask),
+        peers=RoutedPeers(local, PeerDirectory(storage, world), storage, remote.ask, profiles),
         world=world,
         notifier=notifier,
         profiles=profiles,

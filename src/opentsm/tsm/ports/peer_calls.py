@@ -34,8 +34,11 @@ class PeerCall:
 
     def write_arguments(self, positional: tuple[object, ...], named: Mapping[str, object]) -> bytes:
         """Write the arguments of one call as JSON."""
-        values = dict(zip(self.parameters, positional, strict=False)) | dict(named)
-        return to_json({name: to_builtins(value) for name, value in values.items()})
+        return to_json({name: to_builtins(value) for name, value in self.given(positional, named).items()})
+
+    def given(self, positional: tuple[object, ...], named: Mapping[str, object]) -> dict[str, object]:
+        """Return the arguments of one call by their names."""
+        return dict(zip(self.parameters, positional, strict=False)) | dict(named)
 
     def read_arguments(self, body: bytes) -> dict[str, object]:
         """Read the arguments of one call.

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.domain.foreign_services import objection
 from opentsm.tsm.domain.peering import Peering
 from opentsm.tsm.kernel.errors import PeerFaultError
 from opentsm.tsm.kernel.ids import TenantId
@@ -52,11 +54,19 @@ class PeerDirectory:
 class RoutedPeers:
     """Implements `ports.peer.Peers` for parties here and elsewhere."""
 
-    def __init__(self, local: Peers, directory: PeerDirectory, storage: Storage, ask: Ask) -> None:
+    def __init__(
+        self,
+        local: Peers,
+        directory: PeerDirectory,
+        storage: Storage,
+        ask: Ask,
+        profiles: Mapping[str, SeProfile],
+    ) -> None:
         self._local = local
         self._directory = directory
         self._storage = storage
         self._ask = ask
+        self._profiles = profiles
 
     def segment_owner(self, tenant_id: TenantId) -> SegmentOwner:
         """Return the party that holds this tenant's key sets, wherever it lives."""
@@ -84,13 +94,21 @@ class RoutedPeers:
             return await getattr(target, method)(*values, **named)
         result = await self._ask(peering, call, call.write_arguments(values, named))
         if isinstance(result, ServiceDescription):
+            self._check(peering, result, str(call.given(values, named)["profile_id"]))
             await self._fetch_load_files(peering, result)
         return result
 
-    async def _fetch_load_files(self, peering: Peering, description: ServiceDescription) -> None:
-        """Get what the card's manager will load; it is known by its content, and checked by it."""
+    def _check(self, peering: Peering, description: ServiceDescription, profile_id: str) -> None:
+        """The domain above installs what it says: it must be a service, and the party's own."""
         if description.provider_id != peering.tenant_id:
             raise PeerFaultError("The other TSM described a service of somebody else.")
+        profile = self._profiles.get(profile_id)
+        why = objection(description, 0 if profile is None else profile.application_privileges)
+        if why is not None:
+            raise PeerFaultError(f"The other TSM described what is no service: {why}.")
+
+    async def _fetch_load_files(self, peering: Peering, description: ServiceDescription) -> None:
+        """Get what the card's manager will load; it is known by its content, and checked by it."""
         for file in description.load_files:
             async with self._storage.transaction() as tx:
                 if await tx.load_files.block(file.sha256) is not None:
@@ -127,6 +145,6 @@ def _provider(
     call: calls.PeerCall, values: tuple[object, ...], named: Mapping[str, object]
 ) -> TenantId | None:
     """Return the provider that a call of the catalogue is for; None where it names none."""
-    given = dict(zip(call.parameters, values, strict=False)) | dict(named)
+    given = call.given(values, named)
     found = given.get("provider_id") or getattr(given.get("description"), "provider_id", None)
     return None if found is None else TenantId(str(found))
