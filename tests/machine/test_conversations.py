@@ -19,8 +19,10 @@ from opentsm.card.gp.keys import StaticKeys
 from opentsm.card.purse.commands import get_balance
 from opentsm.tsm.domain.conversation import Conversation, ConversationId, ScriptFormat, ScriptState
 from opentsm.tsm.domain.operation import OperationState, OperationType
+from opentsm.tsm.domain.registry import Bearer, BearerKind, NetworkOperator, SeData
 from opentsm.tsm.engine.script_rules import ScriptRefusedError, ScriptTooLargeError
 from opentsm.tsm.kernel.errors import ConflictError, NotFoundError
+from opentsm.tsm.kernel.ids import NetworkOperatorId
 from opentsm.tsm.ports.repositories import Expendable
 from opentsm.tsm.roles.hub.conversations.desk import Conversations
 from opentsm.tsm.roles.hub.conversations.requests import (
@@ -523,3 +525,27 @@ async def test_lock_when_the_issuer_set_it_then_no_script_of_the_provider_lifts_
     script = own.wrapped(opened[1], commands.lock(PURSE), commands.unlock(PURSE))
     answers = own.checked((await talk.say(made, *script))[1:])
     assert {one.sw for one in answers} == {0x9000}
+
+
+async def test_conversation_when_the_network_operator_has_limits_then_they_hold(
+    talk: Talk, bench: Bench
+) -> None:
+    bearer = Bearer(kind=BearerKind.DEVICE_AGENT, max_script_bytes=40, max_scripts=1)
+    operator = NetworkOperator(
+        id=NetworkOperatorId(bench.world.new_id()), name=f"MNO {bench.world.new_id()}", bearers=(bearer,)
+    )
+    data = SeData(network_operator_id=operator.id)
+    async with bench.storage.transaction() as tx:
+        await tx.network_operators.add(operator)
+        await tx.se_registry.put_data(bench.issuer, [data])
+        se = await tx.secure_elements.get(bench.se_id)
+        assert se is not None
+        await tx.secure_elements.save(replace(se, data=data.digest))
+        await tx.commit()
+    made = await talk.begin()
+    assert (made.limits.scripts, made.limits.script_bytes) == (1, 40)
+    with pytest.raises(ScriptTooLargeError, match="40 are allowed"):
+        await talk.store(made, select(), bytes.fromhex("00A4040000") * 8)
+    assert await talk.say(made, select())
+    with pytest.raises(ScriptTooLargeError, match="its 1 scripts"):
+        await talk.store(made, select())

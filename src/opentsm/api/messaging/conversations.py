@@ -31,7 +31,6 @@ from opentsm.tsm.domain.exchange import StopReason
 from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.kernel.errors import NotFoundError
 from opentsm.tsm.kernel.ids import OperationId
-from opentsm.tsm.roles.hub.conversations.desk import BEARER
 from opentsm.tsm.roles.hub.conversations.requests import Opening, ScriptResult
 from opentsm.tsm.roles.hub.services import operation_topic
 
@@ -59,6 +58,7 @@ class ConversationAnswer(Message, frozen=True, kw_only=True):
     ConversationState: Literal["WAITING", "OPEN", "ENDED"]
     ProcessReference: str
     UsedBearer: str
+    NumberOfScripts: int
     NumberOfAPDUs: int
     APDUScriptSize: int
     APDUResponseScriptSize: int
@@ -151,7 +151,8 @@ def _told(conversation: Conversation, operation: Operation) -> Reply:
         ConversationID=conversation.id,
         ConversationState=state.value,
         ProcessReference=operation.id,
-        UsedBearer=BEARER,
+        UsedBearer=conversation.bearer,
+        NumberOfScripts=conversation.limits.scripts,
         NumberOfAPDUs=conversation.limits.apdus,
         APDUScriptSize=conversation.limits.script_bytes,
         APDUResponseScriptSize=conversation.limits.response_bytes,

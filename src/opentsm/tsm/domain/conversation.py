@@ -34,8 +34,10 @@ class ScriptFormat(Enum):
 
 
 class ScriptLimits(Record, frozen=True, kw_only=True):
-    """How large a script may be: commands, bytes of all commands, bytes of all answers."""
+    """How many scripts a conversation may have, and how large one may be: commands, bytes of all commands,
+    bytes of all answers."""
 
+    scripts: int = 1000
     apdus: int = 128
     script_bytes: int = 32_768
     response_bytes: int = 65_536
@@ -66,6 +68,7 @@ class Conversation(Record, frozen=True, kw_only=True):
     qualifier: str = ""
     purpose: str = ""
     script_format: ScriptFormat = ScriptFormat.EXPANDED
+    bearer: str = "SERAM"
     limits: ScriptLimits = ScriptLimits()
     time_to_live_s: int = DEFAULT_TIME_TO_LIVE_S
     selected: Aid | None = None

@@ -38,6 +38,7 @@ from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.arrangements.next_plan import permission_of
 from opentsm.tsm.roles.hub.arrangements.script_rights import check_rights
 from opentsm.tsm.roles.hub.case import Case, load_case
+from opentsm.tsm.roles.hub.conversations.bearers import route_to
 from opentsm.tsm.roles.hub.conversations.conducting import Conversing, load_conversation
 from opentsm.tsm.roles.hub.conversations.reach import own_instances, reach_of
 from opentsm.tsm.roles.hub.conversations.requests import (
@@ -55,7 +56,6 @@ from opentsm.tsm.roles.hub.services import ADVANCE, HubServices
 
 replace = msgspec.structs.replace
 
-BEARER = "SERAM"
 SCRIPT_SENT = "conversation.script-sent"
 _TRIES = 4
 _LONGEST_WAIT = timedelta(days=1)  # for the secure element's turn
@@ -93,11 +93,12 @@ class Conversations(Requesting):
             raise InvalidInputError(
                 f"A conversation lives for 1 to {MAX_TIME_TO_LIVE_S} seconds.", field="/TimeToLive"
             )
-        _check_estimate(wanted)
         async with self._s.storage.transaction() as tx:
             instance = await self._target(tx, principal, wanted)
             se = await self._usable(tx, wanted.se_id)
             check_border(principal, se)
+            bearer, limits = await route_to(tx, se)
+            _check_estimate(wanted, limits)
             number = max(1, int.from_bytes(self._s.world.random(8), "big") >> (64 - ID_BITS))
             operation = self._operation(
                 principal,
@@ -107,7 +108,8 @@ class Conversations(Requesting):
                 parameters={"conversation": number, "time_to_live_s": lifetime},
                 valid_until=wanted.valid_until or self._s.world.now() + _LONGEST_WAIT,
             )
-            conversation = _new(operation, wanted, ConversationId(number), lifetime)
+            made = _new(operation, wanted, ConversationId(number), lifetime)
+            conversation = replace(made, bearer=bearer, limits=limits)
             await tx.conversations.add(conversation)
             await self._request(tx, operation)
             await tx.commit()
@@ -233,6 +235,12 @@ class Conversations(Requesting):
         valid_until: datetime | None,
     ) -> Script:
         case, conversation = await self._open_case(principal, conversation_id)
+        if conversation.scripts >= conversation.limits.scripts:
+            raise ScriptTooLargeError(
+                f"The conversation has had its {conversation.limits.scripts} scripts.",
+                advice="End it and begin another one.",
+                field="/ConversationID",
+            )
         async with self._s.storage.transaction() as tx:
             own = await own_instances(tx, principal.tenant_id, case.se.id)
             key_sets = await tx.key_sets.list(case.se.issuer_id, case.se.id, case.se.isd_aid)
@@ -380,8 +388,8 @@ def _new(operation: Operation, wanted: Opening, number: ConversationId, lifetime
     )
 
 
-def _check_estimate(wanted: Opening) -> None:
-    limit = ScriptLimits().script_bytes
+def _check_estimate(wanted: Opening, limits: ScriptLimits) -> None:
+    limit = limits.script_bytes
     if wanted.estimated_bytes is not None and wanted.estimated_bytes > limit:
         raise ScriptTooLargeError(
             f"Scripts have at most {limit} bytes.",
