@@ -266,6 +266,8 @@ async def test_request_when_body_or_content_type_are_wrong_then_1002(bench: b.Be
     refused(await client.post("/services", headers=json_type), 1002, "request body missing")
     refused(await client.post("/services", content=b"{", headers=json_type), 1002, "not JSON")
     refused(await client.post("/services", content=b"\xff", headers=json_type), 1002, "not JSON")
+    half_a_pair = b'{"name": "\\ud800"}'
+    refused(await client.post("/services", content=half_a_pair, headers=json_type), 1002, "not JSON")
     refused(
         await client.post("/services", content=b"{}", headers={"Content-Type": "text/plain"}),
         1002,

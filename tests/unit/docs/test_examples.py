@@ -64,6 +64,14 @@ def test_examples_when_they_can_be_run_then_they_are_or_say_why_not() -> None:
     assert unmarked == []
 
 
+def test_examples_when_they_are_commands_then_they_stand_in_a_fence() -> None:
+    """An indented block is shown as code too, and would be neither run nor marked."""
+    command = re.compile(r"^    (?:\$ )?(?:curl|opentsm|\./tsm|pip|python3?|pytest) .*$", re.MULTILINE)
+    fenced = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    loose = {path.name: command.findall(fenced.sub("", path.read_text("utf-8"))) for path in DOCS}
+    assert {name: found for name, found in loose.items() if found} == {}
+
+
 def test_examples_when_counted_then_none_was_overlooked() -> None:
     fences = sum(len(re.findall(r"^```", path.read_text("utf-8"), re.MULTILINE)) for path in DOCS)
     assert 2 * len(list(examples())) == fences
