@@ -365,6 +365,7 @@ async def furnish(api: ApiBench) -> Belongings:
             "operation_id": str(operation.id),
             "change": "suspensions",
             "handle": "isd-master",
+            "profile": "se-700",
             "index": "t-1",
             "name": "bank-ac",
             "service_id": service,
