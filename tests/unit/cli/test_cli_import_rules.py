@@ -20,7 +20,7 @@ VIOLATIONS = [
     ),
     ("tsm/engine/planted.py", "import opentsm.vse", "0. In the TSM only the virtual bearer"),
     ("demo/planted.py", "import opentsm.tsm.config", "0. The demo uses HTTP"),
-    ("bench/planted.py", "import opentsm.tsm.config", "0. Measurements drive the card"),
+    ("bench/rates.py", "import opentsm.tsm.config", "0. Measurements drive the card"),
     ("fuzz/planted.py", "import opentsm.tsm.config", "0. Campaigns feed the card"),
     ("card/codec/planted.py", "import opentsm.card.gp", "1. Inside card"),
     ("card/gp/planted.py", "import msgspec", "1. card needs the standard library and cryptography only"),
