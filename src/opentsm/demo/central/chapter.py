@@ -198,9 +198,13 @@ class CentralPath:
         await self._run(f"deploy «{KIND.name}» on {card.name}", tenant, one, request())
         verify.require_present(card, _objects(service))
         with self.teller.doing(f"the domain of «{KIND.name}» on {card.name} changed hands") as notes:
+            shown = (await tenant.caller.get(f"/v1/instances/{one.instance_id}"))["handover"]
             one.grade = await _grade(tenant, one)
-            if one.grade != one.kind.handover:
-                raise VerificationError(f"the domain changed hands {one.grade}, not {one.kind.handover}")
+            if {one.grade, shown} != {one.kind.handover}:
+                raise VerificationError(
+                    f"the domain changed hands {one.grade} by its owner's audit and {shown} by the API,"
+                    f" not {one.kind.handover}"
+                )
             notes.append(f"{one.grade}: {_GRADES[one.grade]}")
 
     async def _use(self, tenant: Tenant, one: ArrangedCard) -> None:

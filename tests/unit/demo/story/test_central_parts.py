@@ -2,12 +2,14 @@
 
 import io
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 from rich.console import Console
+from tests.unit.vse.applets.applet_card import AppletCard
 
 from opentsm.card.codec.aid import Aid
 from opentsm.card.gp.diversification import diversify
@@ -16,11 +18,17 @@ from opentsm.demo.cards import DemoCard, issue_card, new_central_master, new_mas
 from opentsm.demo.central import attempts
 from opentsm.demo.central.arranging import BLANK, CENTRAL_SD, CERTIFIED, arrangement, require_matrix
 from opentsm.demo.central.own_tsm import Conversation, DomainKeys, OwnTsm
+from opentsm.demo.counters import Door
 from opentsm.demo.errors import VerificationError
 from opentsm.demo.http_api import Caller
 from opentsm.demo.issuer_session import read_card, require_same
+from opentsm.demo.parties import BadgeMasters
+from opentsm.demo.services import BADGE
 from opentsm.demo.teller import Teller
+from opentsm.demo.terminals.link import Transmit
+from opentsm.vse.applets.access_badge import AccessBadge
 
+T = TypeVar("T")
 CENTRAL = Aid.from_hex(CENTRAL_SD)
 KVN = CERTIFIED.central_kvn
 HUB = new_central_master()
@@ -103,6 +111,33 @@ def test_lines_when_told_then_each_is_printed_as_it_is() -> None:
     out = io.StringIO()
     Teller(Console(file=out, width=100), 1).lines(["ISD  [x]"])
     assert out.getvalue() == "      ISD  [x]\n"
+
+
+# --- the door ------------------------------------------------------------------------------------------
+
+
+class Held(DemoCard):
+    """A card in whose place a badge is held to the reader."""
+
+    badge = AppletCard()
+
+    async def tap(self, terminal: Callable[[Transmit], Awaitable[T]]) -> T:
+        return await terminal(self.badge.exchange)
+
+
+async def test_door_when_rights_or_keys_are_others_then_told() -> None:
+    made, masters, badge_id = card(), BadgeMasters.generate(), bytes(4)
+    held = Held(made.name, made.profile, made.identity, made.master, made.card)
+    keys, aid = masters.keys_of(badge_id), Aid.from_hex(BADGE.instance)
+    held.badge.install(AccessBadge, aid)
+    plain = [(0x6001, badge_id), (0x6002, b"\x03"), (0x6003, b"HALL"), (0xDF01, b"badge-1")]
+    secret = [(0x8001, keys.reader.reveal()), (0x8002, keys.badge.reveal())]
+    assert held.badge.personalize(aid, plain, secret) == 0x9000
+    assert "rights «HALL», use 1" in await Door(masters).opens(held, "HALL")
+    with pytest.raises(VerificationError, match="other rights than CELLAR"):
+        await Door(masters).opens(held, "CELLAR")
+    with pytest.raises(VerificationError, match="the door stays shut"):
+        await Door(BadgeMasters.generate()).opens(held, "HALL")
 
 
 # --- the provider's own TSM ------------------------------------------------------------------------------
