@@ -116,6 +116,9 @@ def describe(app: Litestar) -> dict[str, Any]:
     found = app.openapi_schema.to_schema()
     _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
     found["components"]["schemas"] |= components
+    for schema in found["components"]["schemas"].values():
+        # Litestar leaves a member's default at the member's type, or not, as the routes happen to come
+        schema.pop("default", None)
     options = _options(app)
     for path, item in found["paths"].items():
         for method, operation in item.items():
