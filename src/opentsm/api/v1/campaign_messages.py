@@ -71,7 +71,7 @@ class NewCampaignBody(Body, frozen=True, kw_only=True):
     data: dict[str, str] | None = None
     selection: SelectionBody
     members: Annotated[list[_Id], Meta(max_length=1000)] = []
-    pace: PaceBody = PaceBody()
+    pace: PaceBody | None = None
     canary: CanaryBody | None = None
     stop: StopBody | None = None
     by_hand: bool = False

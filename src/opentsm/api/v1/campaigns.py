@@ -242,7 +242,7 @@ def _new(data: cm.NewCampaignBody) -> NewCampaign:
         data=data.data,
         selection=Selection(**msgspec.structs.asdict(data.selection)),
         members=tuple(data.members),
-        pace=Pace(**msgspec.structs.asdict(data.pace)),
+        pace=Pace() if data.pace is None else Pace(**msgspec.structs.asdict(data.pace)),
         canary=None if data.canary is None else Canary(**msgspec.structs.asdict(data.canary)),
         stop=None if data.stop is None else StopRule(**msgspec.structs.asdict(data.stop)),
         by_hand=data.by_hand,
