@@ -31,6 +31,7 @@ from opentsm.tsm.roles.hub.peers.desk import PeeringDesk
 from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.registry.import_jobs import Imports
+from opentsm.tsm.roles.hub.releases.desk import Submissions
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
 from opentsm.tsm.roles.hub.space.desk import SpaceDesk
@@ -153,6 +154,11 @@ class ApiContainer(Protocol):
     @property
     def approvals(self) -> Approvals:
         """Return the use cases about acts that need two people."""
+        ...
+
+    @property
+    def submissions(self) -> Submissions:
+        """Return the use cases about load files on their way to cards."""
         ...
 
     @property

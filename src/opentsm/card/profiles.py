@@ -35,6 +35,10 @@ _SCP03_PSEUDO_RANDOM = 0x10
 _SCP03_S16 = 0x01
 _LEVELS = (0x00, 0x01, 0x03, 0x10, 0x11, 0x13, 0x33)
 
+# The platform of the virtual secure element, until products are registered with data of their own.
+JAVA_CARD_VERSION = "3.0.5"
+GP_API_VERSION = "1.6"
+
 
 class Challenge(Enum):
     """How the card makes its challenge; only a pseudo-random one can be known beforehand."""

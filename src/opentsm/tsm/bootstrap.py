@@ -65,6 +65,9 @@ from opentsm.tsm.roles.hub.prepared import PreparedDesk
 from opentsm.tsm.roles.hub.registry.door import Registry
 from opentsm.tsm.roles.hub.registry.import_jobs import IMPORT, Imports, ImportServices
 from opentsm.tsm.roles.hub.registry.import_work import ImportWork
+from opentsm.tsm.roles.hub.releases.demands import ReleaseServices
+from opentsm.tsm.roles.hub.releases.desk import Submissions
+from opentsm.tsm.roles.hub.releases.releasing import Releasing
 from opentsm.tsm.roles.hub.requests import Requests
 from opentsm.tsm.roles.hub.retention import RetentionPolicy
 from opentsm.tsm.roles.hub.self_service import SelfServiceTokens
@@ -112,6 +115,7 @@ class Container:
     approvals: Approvals
     card_acts: CardActs
     space: SpaceDesk
+    submissions: Submissions
     dispatch: Dispatch
     handlers: Mapping[str, Callable[[dict[str, str]], Awaitable[None]]]
     write_checkpoint: Callable[[], Awaitable[Checkpoint | None]]
@@ -138,6 +142,7 @@ class Container:
             approvals=self.approvals.once(claim),
             card_acts=self.card_acts.once(claim),
             space=self.space.once(claim),
+            submissions=self.submissions.once(claim),
         )
 
     def on_condition(self, condition: Unchanged) -> "Container":
@@ -240,6 +245,7 @@ def assemble(
         sender=HttpSender(rules_of(settings.deliveries)),
     )
     imports = ImportServices(storage=storage, keystore=hub.keystore, world=world, registration=onboarding)
+    releases = ReleaseServices(storage, world, profiles, ring.of)
     return Container(
         settings=settings,
         storage=storage,
@@ -275,9 +281,10 @@ def assemble(
         imports=Imports(imports),
         webhooks=Webhooks(calls),
         campaigns=Campaigns(hub),
-        approvals=Approvals(ApprovalServices(storage, world, performers(hub))),
+        approvals=Approvals(ApprovalServices(storage, world, performers(hub, releases))),
         card_acts=CardActs(hub),
         space=SpaceDesk(hub),
+        submissions=Submissions(releases),
         dispatch=Dispatch(calls, hub.peers.catalogue, patience_of(settings.deliveries)),
         handlers={
             ADVANCE: lambda body: conductor.advance(OperationId(body["operation"])),
@@ -308,10 +315,10 @@ def peer_client(
     )
 
 
-def performers(hub: HubServices) -> dict[Act, Performer]:
+def performers(hub: HubServices, releases: ReleaseServices) -> dict[Act, Performer]:
     """Return who carries out the acts that need two people."""
-    cards = CardActs(hub)
-    return {act: cards for act in Act if act is not Act.RELEASE_APPLET}
+    cards: dict[Act, Performer] = dict.fromkeys(Act, CardActs(hub))
+    return {**cards, Act.RELEASE_APPLET: Releasing(releases)}
 
 
 def policy_of(settings: RetentionSettings) -> RetentionPolicy:

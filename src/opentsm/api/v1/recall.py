@@ -12,6 +12,7 @@ from opentsm.api.v1.delivery_views import delivery_view
 from opentsm.api.v1.import_views import begun
 from opentsm.api.v1.operations import accepted, deployed
 from opentsm.api.v1.registry_views import network_operator
+from opentsm.api.v1.release_messages import submission_view
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.errors import InvariantError
 from opentsm.tsm.kernel.ids import (
@@ -23,6 +24,7 @@ from opentsm.tsm.kernel.ids import (
     NetworkOperatorId,
     OperationId,
     SeId,
+    SubmissionId,
 )
 from opentsm.tsm.roles.hub.once import Deed
 
@@ -72,6 +74,11 @@ async def recall(
         approval = await container.approvals.approval(principal, ApprovalId(deed.subject))
         asked = deed.action == "approval.asked"
         return asked_answer(approval) if asked else Response(approval_view(approval), status_code=200)
+    if deed.action.startswith("submission."):
+        submission = await container.submissions.submission(principal, SubmissionId(deed.subject))
+        first = deed.action == "submission.submitted"
+        at = {"Location": f"/v1/applet-submissions/{submission.id}"} if first else {}
+        return Response(submission_view(submission), status_code=201 if first else 200, headers=at)
     if deed.action == "device.revoked":
         return Response(
             views.device(await container.onboarding.device(principal, DeviceId(deed.subject))),

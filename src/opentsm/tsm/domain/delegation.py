@@ -37,6 +37,7 @@ class ProofUse(Enum):
 
     TOKEN = 0x70
     RECEIPT = 0x71
+    DAP = 0x73
 
 
 _SYMMETRIC = (ProofScheme.AES, ProofScheme.DES)

@@ -14,6 +14,7 @@ from opentsm.card.codec.tlv import encode_tlv
 from opentsm.card.gp import access_rules as rules
 from opentsm.card.gp import commands as gp
 from opentsm.card.gp import contactless as cl
+from opentsm.card.gp.dap import dap_block
 from opentsm.card.gp.install_params import SystemParameters, application_parameters
 from opentsm.card.gp.instructions import (
     StatusScope,
@@ -231,7 +232,8 @@ def _load(step: s.Load, profile: SeProfile, fills: Fills) -> tuple[PlainCommand,
         raise InvariantError("A load was compiled without the load file.")
     block_hash = bytes.fromhex(step.load_file.sha256)
     head = gp.install_for_load(step.load_file.aid, step.security_domain, hash=block_hash)
-    blocks = gp.load_blocks(fills.load_block, block_size=profile.max_plain_data)
+    daps = [dap_block(one.domain, one.signature) for one in step.daps]
+    blocks = gp.load_blocks(fills.load_block, block_size=profile.max_plain_data, dap_blocks=daps)
     return (
         PlainCommand(head, OK, step.describe()),
         # a LOAD after a failed one is refused by the card and changes nothing

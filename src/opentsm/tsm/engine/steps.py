@@ -15,6 +15,12 @@ from opentsm.tsm.engine import card_steps as k
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
 
+_PROOFS = {
+    ProofUse.TOKEN: "verifies tokens",
+    ProofUse.RECEIPT: "makes receipts",
+    ProofUse.DAP: "verifies load files",
+}
+
 
 class ReadRegistry(Record, frozen=True, kw_only=True, tag="read_registry"):
     """Read registry and free memory through the session's domain, at most `pages` answers a list."""
@@ -117,7 +123,7 @@ class PutProofKey(Record, frozen=True, kw_only=True, tag="put_proof_key"):
     replaces: bool = False
 
     def describe(self) -> str:
-        what = "verifies tokens" if self.use is ProofUse.TOKEN else "makes receipts"
+        what = _PROOFS[self.use]
         return f"give {self.domain} the key that {what} (version {self.use.value:02X}, {self.scheme.value})"
 
 
@@ -132,12 +138,20 @@ class ProveKeys(Record, frozen=True, kw_only=True, tag="prove_keys"):
         return f"prove keys {self.kvn:02X} of {self.domain}"
 
 
+class Dap(Record, frozen=True, kw_only=True):
+    """A signature over a load file's hash, and the domain on the card that verifies it (GPCS §9.2.1)."""
+
+    domain: Aid
+    signature: bytes
+
+
 class Load(Record, frozen=True, kw_only=True, tag="load"):
-    """Load a load file into a security domain."""
+    """Load a load file into a security domain, with the signatures that domains on the card demand."""
 
     changes: ClassVar[bool] = True
     load_file: LoadFileReference
     security_domain: Aid
+    daps: tuple[Dap, ...] = ()
 
     def describe(self) -> str:
         return f"load {self.load_file.aid} ({self.load_file.size} bytes) into {self.security_domain}"

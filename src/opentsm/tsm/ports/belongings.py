@@ -33,6 +33,7 @@ class Belonging(Enum):
     ENROLMENT_CODES = "enrolment_codes"
     DEVICES = "devices"
     APPROVALS = "approvals"
+    SUBMISSIONS = "submissions"
     CAMPAIGN_MEMBERS = "campaign_members"
     CAMPAIGNS = "campaigns"
     IDEMPOTENCY_KEYS = "idempotency_keys"

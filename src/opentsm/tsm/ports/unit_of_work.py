@@ -11,6 +11,7 @@ from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
+from opentsm.tsm.ports import release_repositories as rl
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports import space_repositories as sp
 from opentsm.tsm.ports.belongings import Belongings
@@ -56,6 +57,7 @@ class UnitOfWork(Protocol):
     peerings: Peerings
     approvals: ap.Approvals
     space: sp.Space
+    releases: rl.Releases
 
     async def commit(self) -> None:
         """Make everything durable, at once."""

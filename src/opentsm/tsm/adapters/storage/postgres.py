@@ -27,6 +27,7 @@ from opentsm.tsm.adapters.storage.operations import PostgresOperations
 from opentsm.tsm.adapters.storage.outbox import PostgresOutbox
 from opentsm.tsm.adapters.storage.peerings import PostgresPeerings
 from opentsm.tsm.adapters.storage.prepared_data import PostgresPreparedData
+from opentsm.tsm.adapters.storage.releases import PostgresReleases
 from opentsm.tsm.adapters.storage.retention import PostgresRetention
 from opentsm.tsm.adapters.storage.se_registry import PostgresSeRegistry
 from opentsm.tsm.adapters.storage.secure_elements import PostgresSecureElements
@@ -45,6 +46,7 @@ from opentsm.tsm.ports import conversation_repositories as c
 from opentsm.tsm.ports import delivery_repositories as d
 from opentsm.tsm.ports import import_repositories as i
 from opentsm.tsm.ports import registry_repositories as rg
+from opentsm.tsm.ports import release_repositories as rl
 from opentsm.tsm.ports import repositories as r
 from opentsm.tsm.ports import space_repositories as sp
 from opentsm.tsm.ports.belongings import Belongings
@@ -100,6 +102,7 @@ class PostgresUnitOfWork:
         self.peerings: Peerings = PostgresPeerings(session)
         self.approvals: ap.Approvals = PostgresApprovals(session)
         self.space: sp.Space = PostgresSpace(session)
+        self.releases: rl.Releases = PostgresReleases(session)
 
     async def commit(self) -> None:
         """Write the audit entries and make everything durable, at once."""

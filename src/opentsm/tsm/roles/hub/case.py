@@ -20,9 +20,11 @@ from opentsm.tsm.domain.card_content import (
 )
 from opentsm.tsm.domain.exchange import DeviceOrder
 from opentsm.tsm.domain.operation import ENDED, Operation, OperationType
+from opentsm.tsm.domain.release import Released
 from opentsm.tsm.domain.secure_element import SecureElement
 from opentsm.tsm.domain.service import InstanceState, Renewal, ServiceInstance
 from opentsm.tsm.domain.space import SpaceLimits
+from opentsm.tsm.domain.tenant import HUB
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import PlannedSession, SessionKind, Topology
 from opentsm.tsm.kernel.errors import InvariantError, NotFoundError
@@ -77,6 +79,7 @@ class Case:
     order: DeviceOrder | None
     credit: Credit | None = None
     arrangement: Arrangement | None = None
+    released: Released = field(default_factory=Released)
     in_vain: InVain | None = None
     overtaker: Operation | None = None
     limits: SpaceLimits | None = None
@@ -251,7 +254,21 @@ async def load_case(tx: UnitOfWork, operation_id: OperationId) -> Case:
         credit=credit,
         overtaker=await tx.operations.get(operation.gives_way) if operation.gives_way else None,
         arrangement=None if arrangement is None else arrangement.on(se.key_versions),
+        released=await _released(tx, se, operation, instance),
     )
+
+
+async def _released(
+    tx: UnitOfWork, se: SecureElement, operation: Operation, instance: ServiceInstance | None
+) -> Released:
+    """Return what was released of an instance's load files, by its card's issuer or the central TSM."""
+    if instance is None or operation.state in ENDED:
+        return Released()
+    digests = {file.sha256.lower() for file in instance.description_for(operation.id).load_files}
+    policies = await tx.releases.policies((se.issuer_id, HUB))
+    found = await tx.releases.released(digests, (se.issuer_id, HUB)) if digests else ()
+    required = any(policy.requires_release for policy in policies)
+    return Released(required=required, submissions=tuple(found))
 
 
 async def _own_order(tx: UnitOfWork, se_id: SeId, operation_id: OperationId) -> DeviceOrder | None:

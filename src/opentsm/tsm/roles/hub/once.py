@@ -124,6 +124,7 @@ class _ClaimingWork:
         self.peerings = tx.peerings
         self.approvals = tx.approvals
         self.space = tx.space
+        self.releases = tx.releases
 
     async def commit(self) -> None:
         """Write the key and make everything durable, at once.

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from opentsm.card.profiles import Contactless, SeProfile
 from opentsm.tsm.domain.card_content import MemoryNeeds
+from opentsm.tsm.domain.tenant import HUB
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.sp import errors, shelf
@@ -36,6 +37,7 @@ async def check_constraints(
         load_file = await shelf.find(tx, owner, shelf.LOAD_FILE, elf_id)
         for document, _ in wanted:
             _check_load_file(load_file, document)
+        await _check_released(tx, load_file, [kind.name for _, kind in wanted])
     if wanted:
         service = await shelf.find(tx, owner, shelf.SERVICE, str(flavor["serviceId"]))
         for link in shelf.objects(flavor, "applicationInstantiationConfigs"):
@@ -53,6 +55,21 @@ async def check_deployments(tx: UnitOfWork, owner: TenantId, flavor: Document, p
     versions = await tx.catalogue.list(owner, shelf.VERSION, parent=str(flavor["serviceId"]))
     ids = {id_ for one in versions for id_ in deployed_profiles(one, [str(flavor["id"])])}
     await check_constraints(tx, owner, flavor, profiles, sorted(ids))
+
+
+async def _check_released(tx: UnitOfWork, load_file: Document, profiles: Iterable[str]) -> None:
+    """Refuse what the central TSM did not release for a profile, where it demands releases of all cards.
+
+    What a single issuer demands is not known before a card is chosen: it is checked there.
+    """
+    policies = await tx.releases.policies((HUB,))
+    if not any(policy.requires_release for policy in policies):
+        return
+    digest = str(shelf.part(load_file, "_block")["sha256"])
+    found = await tx.releases.released((digest,), (HUB,))
+    for name in profiles:
+        if not any(name in one.released for one in found):
+            raise errors.technical_constraints("release", f"{load_file['aid']} is not released for {name}.")
 
 
 def _check_load_file(load_file: Document, profile: Document) -> None:

@@ -7,7 +7,7 @@ versions) is that of the virtual secure element until products are registered wi
 import uuid
 from collections.abc import Mapping
 
-from opentsm.card.profiles import Contactless, SeProfile
+from opentsm.card.profiles import GP_API_VERSION, JAVA_CARD_VERSION, Contactless, SeProfile
 from opentsm.tsm.roles.sp import errors
 from opentsm.tsm.roles.sp.forms import Document
 
@@ -29,7 +29,7 @@ def document(profile: SeProfile) -> Document:
     versions = {"card": "2.3.1"}
     if profile.scp == 3:
         versions["scp03"] = _SCP03_VERSIONS[profile.is_s16]
-    apis = {"card": "1.6"}
+    apis = {"card": GP_API_VERSION}
     if profile.contactless is not Contactless.NONE:
         versions[CONTACTLESS], apis["contactless"] = "1.3", "1.3"
     if profile.access_rules:
@@ -42,7 +42,7 @@ def document(profile: SeProfile) -> Document:
         "hardwarePlatform": "OpenTSM virtual secure element",
         "os": "OpenTSM",
         "osVersion": "1.0",
-        "javaCardVersion": "3.0.5",
+        "javaCardVersion": JAVA_CARD_VERSION,
         "javaCardFeatures": {},
         "gpSpecVersions": versions,
         "gpApiVersions": apis,

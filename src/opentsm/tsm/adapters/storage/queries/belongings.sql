@@ -219,3 +219,9 @@ WITH old AS MATERIALIZED (
     SELECT id FROM approvals WHERE tenant_id = $1 LIMIT $2 FOR UPDATE
 )
 DELETE FROM approvals t USING old WHERE t.id = old.id
+
+-- name: remove_submissions
+WITH old AS MATERIALIZED (
+    SELECT id FROM applet_submissions WHERE submitter_id = $1 LIMIT $2 FOR UPDATE
+)
+DELETE FROM applet_submissions t USING old WHERE t.id = old.id

@@ -1,12 +1,18 @@
 """What an act that needs two people must offer: a check when it is asked for, and its carrying out."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from opentsm.card.codec.aid import Aid
 from opentsm.tsm.domain.approval import Act, Approval
 from opentsm.tsm.domain.tenant import Principal
 from opentsm.tsm.kernel.documents import Record
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
+
+# what must be made before the transaction of a decision: signatures, by the domain that verifies them
+Prepared = Mapping[Aid, bytes]
+NOTHING: Prepared = {}
 
 
 class Asked(Record, frozen=True, kw_only=True):
@@ -28,7 +34,13 @@ class Performer(Protocol):
         """
         ...
 
-    async def carry_out(self, tx: UnitOfWork, principal: Principal, approval: Approval) -> dict[str, str]:
+    async def prepare(self, approval: Approval) -> Prepared:
+        """Return what keystores must make before the transaction of a decision: none is called in it."""
+        ...
+
+    async def carry_out(
+        self, tx: UnitOfWork, principal: Principal, approval: Approval, prepared: Prepared
+    ) -> dict[str, str]:
         """Carry out an approved act in the transaction of the decision, and name what came of it.
 
         Raises:

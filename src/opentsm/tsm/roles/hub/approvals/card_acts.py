@@ -19,7 +19,7 @@ from opentsm.tsm.engine.card_acts import DomainHolder
 from opentsm.tsm.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from opentsm.tsm.kernel.ids import SeId, TenantId
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
-from opentsm.tsm.roles.hub.approvals.acts import Asked
+from opentsm.tsm.roles.hub.approvals.acts import NOTHING, Asked, Prepared
 from opentsm.tsm.roles.hub.approvals.card_policy import (
     acts_for,
     check_card_act,
@@ -54,7 +54,13 @@ class CardActs(Requesting):
         check_card_act(principal, se, arrangement, type_, self._s.rights)
         return asked
 
-    async def carry_out(self, tx: UnitOfWork, principal: Principal, approval: Approval) -> dict[str, str]:
+    async def prepare(self, approval: Approval) -> Prepared:
+        """Return nothing: the operation asks its keystores itself."""
+        return NOTHING
+
+    async def carry_out(
+        self, tx: UnitOfWork, principal: Principal, approval: Approval, prepared: Prepared
+    ) -> dict[str, str]:
         """Ask for the operation in the transaction of the decision; see `Performer.carry_out`."""
         asked = Asked(act=approval.act, subject=approval.subject, parameters=approval.parameters)
         if approval.act is Act.ROTATE_MANAGER_KEYS:

@@ -21,7 +21,7 @@ from opentsm.tsm.kernel.ids import ApprovalId
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage, UnitOfWork
 from opentsm.tsm.ports.world import World
-from opentsm.tsm.roles.hub.approvals.acts import Asked, Performer
+from opentsm.tsm.roles.hub.approvals.acts import NOTHING, Asked, Performer
 from opentsm.tsm.roles.hub.approvals.persons import require_another, signer_of
 from opentsm.tsm.roles.hub.mandate import require
 from opentsm.tsm.roles.hub.once import Claim, ClaimingStorage
@@ -115,12 +115,15 @@ class Approvals:
         signer = signer_of(principal)
         _check_reason(reason)
         async with self._s.storage.transaction() as tx:
+            seen = await self._open(tx, principal, approval_id)
+            seen.check_decider(signer)
+        prepared = await self._performer(seen.act).prepare(seen) if approve else NOTHING
+        async with self._s.storage.transaction() as tx:
             approval = await self._open(tx, principal, approval_id)
-            approval.check_decider(signer)
             event = ApprovalEvent.APPROVE if approve else ApprovalEvent.REFUSE
             decided = self._moved(approval, event, signer, reason)
             if approve:
-                outcome = await self._performer(approval.act).carry_out(tx, principal, approval)
+                outcome = await self._performer(approval.act).carry_out(tx, principal, approval, prepared)
                 decided = replace(decided, outcome=outcome)
             saved = await tx.approvals.save(decided)
             await self._audit(tx, saved, f"approval.{saved.state.value.lower()}", signer)

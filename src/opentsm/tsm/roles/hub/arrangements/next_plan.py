@@ -15,6 +15,7 @@ from opentsm.tsm.roles.hub.approvals.card_plans import card_plan, on_open_card
 from opentsm.tsm.roles.hub.arrangements.permission import Permission
 from opentsm.tsm.roles.hub.case import Case
 from opentsm.tsm.roles.hub.delegation.proof_keys import proofs_of
+from opentsm.tsm.roles.hub.releases.enforcing import released_only
 
 
 def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> Plan:
@@ -32,7 +33,8 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
     if arrangement is None:
         if case.operation.type is OperationType.CONFIGURE:
             raise PlanRefusedError("The secure element has no arrangement that could be built.")
-        return on_open_card(case, plan(case.desired(), case.content, topology, case.claims))
+        made = plan(case.desired(), case.content, topology, case.claims)
+        return on_open_card(case, released_only(case, made))
     allowed = _rights(arrangement, rights)
     if case.operation.type is OperationType.CONFIGURE:
         restrictions = {one.name: allowed.restriction(one.role) for one in arrangement.domains}
@@ -41,7 +43,7 @@ def next_plan(case: Case, profile: SeProfile, rights: Mapping[int, Rights]) -> P
     else:
         made = plan(case.desired(), case.content, topology, case.claims)
     _check(case, made, rights)
-    return on_open_card(case, made)
+    return on_open_card(case, released_only(case, made))
 
 
 def _check(case: Case, made: Plan, rights: Mapping[int, Rights]) -> None:

@@ -20,6 +20,7 @@ from opentsm.tsm.ports.delegation import TokenRequest
 from opentsm.tsm.ports.unit_of_work import UnitOfWork
 from opentsm.tsm.roles.hub.case import Case, load_case
 from opentsm.tsm.roles.hub.delegation.policy import Grounds
+from opentsm.tsm.roles.hub.releases.enforcing import refused_load
 from opentsm.tsm.roles.hub.space.ground import limits_of
 
 replace = msgspec.structs.replace
@@ -58,6 +59,9 @@ async def recorded_grounds(
         profile=profile,
         used_bytes=used_bytes(case, instance, neighbours),
         doomed=_doomed(case),
+        unreleased=frozenset(
+            file.aid for file in case.description().load_files if refused_load(case, file) is not None
+        ),
     )
     return case.se, grounds
 

@@ -44,6 +44,7 @@ class Grounds:
         profile: of the card.
         used_bytes: size of the load files of the provider's other services on this card.
         doomed: what the operation is to delete; None: whatever the instance alone put there.
+        unreleased: the load files that the card's issuer did not release for its profile.
     """
 
     owner_id: TenantId
@@ -55,6 +56,7 @@ class Grounds:
     profile: SeProfile
     used_bytes: int = 0
     doomed: frozenset[Aid] | None = None
+    unreleased: frozenset[Aid] = frozenset()
     applications: Mapping[Aid, ApplicationSpecification] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +101,11 @@ def _check_load(grounds: Grounds, domain: Aid, command: ContentCommand) -> None:
     wanted = next((lf for lf in grounds.description.load_files if lf.aid == command.target), None)
     if wanted is None:
         raise _foreign(command)
+    if wanted.aid in grounds.unreleased:
+        raise TokenRefusedError(
+            f"The load file {wanted.aid} is not released for this kind of card.",
+            advice="Hand it in at /v1/applet-submissions, and have it released.",
+        )
     if command.digest.hex() != wanted.sha256.lower():
         raise TokenRefusedError(
             f"The load file {wanted.aid} has another content than the one of the service's version.",

@@ -1,6 +1,7 @@
 """Which keys of a party sign its tokens and verify its receipts, and what binds a token to one card. Pure."""
 
 from opentsm.card.gp.install_params import token_reference
+from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.arrangement import Arrangement, ContentMode
 from opentsm.tsm.domain.delegation import ProofKey, ProofScheme, ProofUse, proof_key
@@ -23,11 +24,17 @@ def receipt_key(owner_id: TenantId, se: SecureElement, profile: SeProfile) -> Pr
 
 
 def proofs_of(arrangement: Arrangement, se: SecureElement, profile: SeProfile) -> Proofs:
-    """Return the keys for tokens and receipts that a card needs; none where no provider works with tokens."""
+    """Return the keys that a card needs beside those of its channels.
+
+    For tokens and receipts where some provider works with tokens, for DAP where a domain demands signatures.
+    """
+    schemes = {}
+    if arrangement.domain_with(Privilege.MANDATED_DAP_VERIFICATION) is not None:
+        schemes[ProofUse.DAP] = ProofScheme.EC_P256  # one signature is good for all cards
     places = (arrangement.place, *arrangement.places.values())
-    if not any(place is not None and place.mode is ContentMode.DELEGATED for place in places):
-        return NO_PROOFS
-    return Proofs({use: scheme_of(profile, use) for use in ProofUse}, card_number(se))
+    if any(place is not None and place.mode is ContentMode.DELEGATED for place in places):
+        schemes |= {use: scheme_of(profile, use) for use in (ProofUse.TOKEN, ProofUse.RECEIPT)}
+    return Proofs(schemes, card_number(se)) if schemes else NO_PROOFS
 
 
 def scheme_of(profile: SeProfile, use: ProofUse) -> ProofScheme:

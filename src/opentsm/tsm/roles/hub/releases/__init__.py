@@ -1,0 +1,1 @@
+"""Load files: handed in, checked, reviewed, signed, released to card profiles, withdrawn."""
