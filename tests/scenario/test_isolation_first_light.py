@@ -40,7 +40,12 @@ PROVIDERS_KEYS = {
 CALLS = {
     *("GET /v1/webhooks", "GET /v1/deliveries", "GET /v1/peer-identity", "GET /v1/campaigns"),
     "GET /v1/approvals",
+    "GET /v1/applet-submissions",
     "GET /v1/space-quotas",
+}
+# What every issuer demands of load files is its own.
+REVIEWERS = {
+    *("GET /v1/release-policy", "PUT /v1/release-policy", "GET /v1/known-bad", "POST /v1/known-bad"),
 }
 OPERATORS_OF_ALL = {"GET /v1/network-operators", "GET /v1/network-operators/{network_operator_id:str}"}
 # A provider that has the id of a secure element sees what its issuer says about it, and keeps its own note.
@@ -53,6 +58,7 @@ KNOWN_ELEMENT = {
 OWN = {
     "other-issuer": {
         *CALLS,
+        *REVIEWERS,
         *OPERATORS_OF_ALL,
         *("GET /v1/subscriptions", "GET /v1/imports", "POST /v1/imports"),
         "POST /v1/space-quotas",
@@ -152,6 +158,13 @@ class Belongings:
             "PUT /v1/imports/{import_id:str}/parts/{number:int}": [],
             "PUT /v1/network-operators/{network_operator_id:str}": {"name": "mine"},
             "PUT /v1/secure-elements/{se_id:str}/key-sets": {"key_sets": [{"kvn": 48, "source": source}]},
+            "POST /v1/applet-submissions": a_load_file("nobody"),
+            "POST /v1/applet-submissions/{submission_id:str}/reviews": {"decision": "approve", "reason": "r"},
+            "POST /v1/applet-submissions/{submission_id:str}/signatures": {"domain": "F04F545344000003"},
+            "POST /v1/applet-submissions/{submission_id:str}/withdrawals": {"reason": "r"},
+            "PUT /v1/release-policy": {"requires_release": False},
+            "POST /v1/known-bad": {"package": "F04F54534D0A", "reason": "r"},
+            "PUT /v1/parties/{party_id:str}/rids": {"rids": ["F04F54534D"]},
             "POST /v1/approvals": {"act": "LOCK_CARD", "subject": own["se_id"], "reason": "lost"},
             "POST /v1/approvals/{approval_id:str}/decisions": {"decision": "approve", "reason": "seen"},
             "POST /v1/arrangements": self.arrangement,
@@ -389,6 +402,8 @@ async def furnish(api: ApiBench) -> Belongings:
             "webhook_id": str(hook.json()["id"]),
             "campaign_id": str(listed.json()["id"]),
             "approval_id": await an_approval(api, str(se["id"])),
+            "submission_id": await a_submission(api),
+            "entry_id": await a_bad_one(api),
             "move": "cancellations",
             "delivery_id": str(ping.json()["id"]),
             "prepared_id": "prepared",
@@ -408,6 +423,26 @@ async def furnish(api: ApiBench) -> Belongings:
         cin=cin,
         arrangement=arrangement,
     )
+
+
+def a_load_file(reviewer: str) -> Json:
+    """Word the submission of a load file."""
+    file = (CAPS / "caps/bank.cap").read_bytes().hex()
+    return {"reviewer_id": reviewer, "file_name": MARK, "file": file, "profiles": ["scp03-i70"]}
+
+
+async def a_submission(api: ApiBench) -> str:
+    """Let the provider hand a load file in to the issuer."""
+    made = await api.post("provider", "/v1/applet-submissions", a_load_file(api.ids["issuer"]))
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+async def a_bad_one(api: ApiBench) -> str:
+    """Let the issuer refuse a package."""
+    made = await api.post("issuer", "/v1/known-bad", {"package": "F04F54534D0A", "reason": MARK})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
 
 
 async def an_approval(api: ApiBench, se_id: str) -> str:

@@ -146,6 +146,7 @@ def test_description_then_keys_and_headers_stand_where_the_server_has_them(app: 
     assert not posts & {"/v1/devices", "/v1/device-tokens", "/v1/secure-elements/import"}
     assert {"/v1/parties", "/v1/instances", "/v1/device-enrolments", "/v1/device-sessions"} <= posts
     assert located == {
+        ("/v1/applet-submissions", "post"),
         ("/v1/approvals", "post"),
         ("/v1/arrangements", "post"),
         ("/v1/secure-elements", "post"),

@@ -14,6 +14,7 @@ from opentsm.tsm.domain.campaign import CAMPAIGN_STATES, CampaignState
 from opentsm.tsm.domain.card_content import Stage
 from opentsm.tsm.domain.device_call import LEGAL_CALLS
 from opentsm.tsm.domain.operation import OPERATION_STATES, OperationState
+from opentsm.tsm.domain.release import SUBMISSION_STATES, SubmissionState
 from opentsm.tsm.domain.secure_element import SE_STATES, SeState
 from opentsm.tsm.domain.service import INSTANCE_STATES, InstanceState
 from opentsm.tsm.kernel.transitions import TransitionTable
@@ -24,6 +25,7 @@ TABLES: dict[str, tuple[TransitionTable[Enum, Enum], type[Enum]]] = {
     "campaign": (CAMPAIGN_STATES, CampaignState),  # type: ignore[dict-item]
     "operation": (OPERATION_STATES, OperationState),  # type: ignore[dict-item]
     "service-instance": (INSTANCE_STATES, InstanceState),  # type: ignore[dict-item]
+    "submission": (SUBMISSION_STATES, SubmissionState),  # type: ignore[dict-item]
     "secure-element": (SE_STATES, SeState),  # type: ignore[dict-item]
 }
 
