@@ -351,13 +351,25 @@ async def test_option_when_personalised_without_own_domain_then_not_published(be
     refused(await client.post(f"{made.flavor_path}/publish"), 1008, "underIssuerDomain")
 
 
-async def test_load_file_when_a_profile_cannot_run_it_then_1016(bench: b.Bench) -> None:
+@pytest.mark.parametrize(
+    ("framework", "needs"),
+    [
+        ("1.7", {"javaCardVersion": "3.1.0"}),
+        ("1.8", {"javaCardVersion": "3.1.0"}),
+        ("1.99", {}),
+        ("7.0", {}),
+    ],
+)
+async def test_load_file_when_a_profile_cannot_run_it_then_1016(
+    bench: b.Bench, framework: str, needs: dict[str, str]
+) -> None:
+    """A framework that no known platform has is met by no profile either."""
     _, client = await bench.provider()
     spec = json.loads((b.CAPS / "badge.json").read_text())
-    spec["imports"][0]["version"] = "1.8"
+    spec["imports"][0]["version"] = framework
     files = {"elfFile": ("new.cap", build_cap(CapSpec.from_dict(spec)))}
     elf = await b.good(await client.post("/executable-load-files", files=files))
-    assert elf["technicalRequirements"] == {"javaCardVersion": "3.1.0"}
+    assert elf["technicalRequirements"] == needs
     assert elf["fileName"] == "new.cap"
     service = await b.good(await client.post("/services", json={"name": "s"}))
     draft = {"executableLoadFileIds": [elf["id"]]}

@@ -22,7 +22,7 @@ _NAMES = {
     "A00000015100": "org.globalplatform",
 }
 
-_FRAMEWORK = "A0000000620101"
+FRAMEWORK = "A0000000620101"
 _PLATFORMS = {
     Version(1, 0): "Java Card 2.1.1",
     Version(1, 1): "Java Card 2.2",
@@ -41,8 +41,13 @@ def package_name(aid: Aid) -> str | None:
 
 
 def platform(imports: Iterable[Import]) -> str | None:
-    """Return the lowest Java Card platform that has the imported javacard.framework."""
+    """Return the lowest known Java Card platform that has the imported javacard.framework; None: none has it.
+
+    A card links an import of the same major and of at most its own minor version (JCVM, package versions).
+    """
     for one in imports:
-        if str(one.aid) == _FRAMEWORK:
-            return _PLATFORMS.get(one.version)
+        if str(one.aid) == FRAMEWORK:
+            wanted = one.version
+            fitting = [v for v in _PLATFORMS if v.major == wanted.major and v.minor >= wanted.minor]
+            return _PLATFORMS[min(fitting, key=lambda v: v.minor)] if fitting else None
     return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from opentsm.card.gp.packages import FRAMEWORK
 from opentsm.card.profiles import Contactless, SeProfile
 from opentsm.tsm.domain.card_content import MemoryNeeds
 from opentsm.tsm.domain.tenant import HUB
@@ -83,6 +84,9 @@ def _check_load_file(load_file: Document, profile: Document) -> None:
         if number(needed) > number(offered):
             detail = f"{load_file['aid']} needs {needed}, {profile['name']} has {offered}."
             raise errors.technical_constraints(name, detail)
+    if "javaCardVersion" not in needs and FRAMEWORK in shelf.texts(load_file, "importedPackages"):
+        detail = f"{load_file['aid']} imports a javacard.framework of no known Java Card."
+        raise errors.technical_constraints("javaCardVersion", detail)
 
 
 def _check_application(service: Document, flavor: Document, config: Document, kind: SeProfile) -> None:
