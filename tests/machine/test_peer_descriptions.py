@@ -1,4 +1,4 @@
-"""Descriptions of services that another TSM gives: what is no service is not put on a card."""
+"""What another TSM describes and sends: what is no service, or leaves its session, gets on no card."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,10 +10,13 @@ from tests.machine.peer_bench import PeerBench, make_elsewhere
 from opentsm.card.gp.privileges import Privilege
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.domain.exchange import Command
 from opentsm.tsm.domain.foreign_services import SERVICE_PRIVILEGES, objection
 from opentsm.tsm.domain.operation import OperationState
 from opentsm.tsm.kernel.errors import PeerFaultError
 from opentsm.tsm.kernel.ids import TenantId
+from opentsm.tsm.roles.hub.device_link import Delivery
+from opentsm.tsm.roles.hub.order_answers import Report
 from opentsm.tsm.roles.sp.card_settings import PRIVILEGES
 
 Change = Callable[[ServiceDescription, SeProfile], ServiceDescription]
@@ -98,3 +101,33 @@ def test_privileges_when_a_provider_can_name_them_here_then_a_foreign_one_can_to
     for one in PRIVILEGES.values():
         named |= one
     assert named == SERVICE_PRIVILEGES
+
+
+@pytest.mark.parametrize("method", ["prepare_segment", "wrap_segment"])
+async def test_commands_when_they_leave_the_partys_session_then_the_card_never_sees_them(
+    bench: PeerBench, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    owner = bench.elsewhere.peer_counter._local.segment_owner(bench.provider)
+    asked, stray = getattr(owner, method), "00A4040008A000000151000000"
+
+    async def changed(*arguments: object, **named: object) -> tuple[Command, ...]:
+        found: tuple[Command, ...] = await asked(*arguments, **named)
+        return (*found, replace(found[0], apdu=stray))
+
+    monkeypatch.setattr(owner, method, changed)
+    seen: list[str] = []
+    run = bench.device.run
+
+    def noted(delivery: Delivery) -> Report:
+        seen.extend(one.apdu for one in delivery.commands)
+        return run(delivery)
+
+    monkeypatch.setattr(bench.device, "run", noted)
+    published = await bench.publish()
+    _, operation = await bench.requests.deploy(
+        bench.principal, se_id=bench.se_id, service_id=str(published["service"]["id"]), data={}
+    )
+    with pytest.raises(AssertionError, match="still"):  # the party is asked again, later
+        await bench.run(operation.id, most_orders=8)
+    assert seen
+    assert stray not in seen

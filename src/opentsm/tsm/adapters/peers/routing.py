@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from opentsm.card.profiles import SeProfile
+from opentsm.tsm.adapters.peers.relayed import objection_to_body, objection_to_opening
 from opentsm.tsm.domain.card_content import ServiceDescription
+from opentsm.tsm.domain.exchange import Command
 from opentsm.tsm.domain.foreign_services import objection
 from opentsm.tsm.domain.peering import Peering
 from opentsm.tsm.kernel.errors import PeerFaultError
 from opentsm.tsm.kernel.ids import TenantId
 from opentsm.tsm.ports import peer_calls as calls
 from opentsm.tsm.ports.delegation import TokenIssuer
-from opentsm.tsm.ports.peer import Peers, SegmentOwner, ServiceCatalogue
+from opentsm.tsm.ports.peer import Peers, SegmentOwner, SegmentRequest, ServiceCatalogue
 from opentsm.tsm.ports.repositories import Page
 from opentsm.tsm.ports.unit_of_work import Storage
 from opentsm.tsm.ports.world import World
@@ -96,6 +98,7 @@ class RoutedPeers:
         if isinstance(result, ServiceDescription):
             self._check(peering, result, str(call.given(values, named)["profile_id"]))
             await self._fetch_load_files(peering, result)
+        _check_commands(method, call.given(values, named), result)
         return result
 
     def _check(self, peering: Peering, description: ServiceDescription, profile_id: str) -> None:
@@ -139,6 +142,18 @@ class _Routed:
             return await self._peers.call(self._port, self._tenant_id, method, values, named)
 
         return routed
+
+
+def _check_commands(method: str, given: Mapping[str, object], result: object) -> None:
+    """What another party's sessions bring goes to the card: nothing that leaves its session does."""
+    why = None
+    if method == "prepare_segment":
+        request = cast(SegmentRequest, given["request"])
+        why = objection_to_opening(cast(tuple[Command, ...], result), request.session)
+    elif method == "wrap_segment":
+        why = objection_to_body(cast(tuple[Command, ...], result))
+    if why is not None:
+        raise PeerFaultError(f"The other TSM made commands that are not sent: {why}.")
 
 
 def _provider(
