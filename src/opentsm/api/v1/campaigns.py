@@ -235,6 +235,9 @@ def _new(data: cm.NewCampaignBody) -> NewCampaign:
         raise InvalidInputError("members need selection.listed.", field="/selection/listed")
     if data.canary is not None and (data.canary.members is None) is (data.canary.percent is None):
         raise InvalidInputError("Canaries are so many members, or so many percent.", field="/canary")
+    if data.stop is not None and data.stop.minimum > data.stop.window:
+        text = "stop.minimum is more than stop.window: the rule would never stop anything."
+        raise InvalidInputError(text, field="/stop/minimum")
     return NewCampaign(
         name=data.name,
         type=OperationType(data.type),

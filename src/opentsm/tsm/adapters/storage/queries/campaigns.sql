@@ -74,12 +74,13 @@ SELECT (SELECT count(*) FROM added) AS found, (SELECT count(*) FROM page) AS see
     (SELECT max(id) FROM page) AS last
 
 -- name: collect_elements_of_issuer
+-- The state of a secure element that has proved nothing yet, REGISTERED, is the default and left out.
 WITH page AS MATERIALIZED (
     SELECT id, document FROM secure_elements WHERE issuer_id = $3 AND id > $4 ORDER BY id LIMIT $5
 ), chosen AS (
     SELECT p.id FROM page p
-    WHERE ($6::text IS NULL OR p.document::jsonb ->> 'state' <> $6)
-        AND ($7::text IS NULL OR p.document::jsonb ->> 'state' = $7)
+    WHERE ($6::text IS NULL OR coalesce(p.document::jsonb ->> 'state', 'REGISTERED') <> $6)
+        AND ($7::text IS NULL OR coalesce(p.document::jsonb ->> 'state', 'REGISTERED') = $7)
         AND ($8::text IS NULL OR p.document::jsonb ->> 'profile' = $8)
 ), added AS (
     INSERT INTO campaign_members (campaign_id, position, subject_id)
@@ -93,8 +94,8 @@ WITH page AS MATERIALIZED (
     SELECT id, document FROM secure_elements WHERE id > $3 ORDER BY id LIMIT $4
 ), chosen AS (
     SELECT p.id FROM page p
-    WHERE ($5::text IS NULL OR p.document::jsonb ->> 'state' <> $5)
-        AND ($6::text IS NULL OR p.document::jsonb ->> 'state' = $6)
+    WHERE ($5::text IS NULL OR coalesce(p.document::jsonb ->> 'state', 'REGISTERED') <> $5)
+        AND ($6::text IS NULL OR coalesce(p.document::jsonb ->> 'state', 'REGISTERED') = $6)
         AND ($7::text IS NULL OR p.document::jsonb ->> 'profile' = $7)
 ), added AS (
     INSERT INTO campaign_members (campaign_id, position, subject_id)
