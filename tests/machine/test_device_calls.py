@@ -175,6 +175,29 @@ async def test_calls_when_the_instance_is_orphaned_are_refused_but_suspend_resum
     assert await refusal(bench.calls.terminate(bench.caller, instance.id)) == 0
 
 
+@pytest.mark.parametrize(("letters", "sealed"), [("I", []), ("IA", []), ("IP", [{}]), ("IPA", [{}])])
+async def test_update_when_no_command_personalises_then_it_needs_no_data(
+    bench: Bench, letters: str, sealed: list[dict[str, str]]
+) -> None:
+    """TR-03165 section 4.2.5.4: a later call of deployService personalises, and brings the data."""
+    instance = await put(bench, InstanceState.OPERATIONAL)
+    fresh = [replace(app, personalization="other", recipe_id="r") for app in bench.description.applications]
+    bench.catalogue.versions["2.0.0"] = replace(
+        bench.description, version_tag="2.0.0", applications=tuple(fresh)
+    )
+    bench.catalogue.sealed.clear()
+    commands = tuple(LETTERS[letter] for letter in letters)
+    await bench.calls.update(
+        bench.caller,
+        instance.id,
+        version="2.0.0",
+        commands=commands,
+        finalize=False,
+        suspension_control=False,
+    )
+    assert bench.catalogue.sealed == sealed
+
+
 async def test_creation_when_repeated_gives_the_same_instance_until_it_is_terminated(bench: Bench) -> None:
     first = await create(bench)
     assert (first.state, first.se_id) == (InstanceState.NOT_DEPLOYED, bench.se_id)

@@ -71,7 +71,7 @@ class Renewals(Requesting):
         )
         if description.version_tag == present.version_tag:
             raise ConflictError(f"The instance has version {version} already.")
-        sealed = await self._sealed_for_update(instance, description, data)
+        sealed = await self._sealed_for_update(instance, description, data, request)
         parameters: dict[str, str | int] = {"version": description.version_tag}
         if request is not None:
             parameters |= request_parameters(request)
@@ -222,10 +222,16 @@ class Renewals(Requesting):
         return present
 
     async def _sealed_for_update(
-        self, instance: ServiceInstance, description: ServiceDescription, data: Data | None
+        self,
+        instance: ServiceInstance,
+        description: ServiceDescription,
+        data: Data | None,
+        request: Request | None,
     ) -> bytes:
         if data is not None:
             return await self.sealed(instance, description, data)
+        if request is not None and Stage.PERSONALIZE not in request.commands:
+            return b""  # a later call personalises, and brings them
         fresh = tuple(app for app in anew(instance.description, description) if app.recipe_id is not None)
         if not fresh:
             return b""
