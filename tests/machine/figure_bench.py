@@ -8,7 +8,13 @@ from tests.machine.bench import RIGHTS, Bench
 from opentsm.card.codec.aid import Aid
 from opentsm.tsm.bootstrap import card_profiles, se_configurations
 from opentsm.tsm.custody.plain import application_key_handle
-from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, ContentMode, ProviderPlace
+from opentsm.tsm.domain.arrangement import (
+    ArrangedDomain,
+    Arrangement,
+    ContentMode,
+    HandOverGrade,
+    ProviderPlace,
+)
 from opentsm.tsm.domain.operation import Operation
 from opentsm.tsm.domain.tenant import HUB, Tenant, TenantKind
 from opentsm.tsm.kernel.ids import ArrangementId, TenantId
@@ -79,6 +85,7 @@ class FigureBench(Bench):
             configuration=self.configuration,
             domains=(top, *below),
             place=CENTRAL_PLACE,
+            handover=HandOverGrade.RELAY_TRUSTED,  # the blank cards have no certified key
             places={} if self.configuration == 600 else {self.third: own},
         )
 

@@ -200,7 +200,7 @@ async def test_arrangement_when_a_card_refers_to_it_then_only_name_and_new_place
         {**added, "places": body["places"]},
         {**added, "places": {**body["places"], api.ids["provider"]: central}},
         {**added, "place": central},
-        {**added, "handover": "confidential"},
+        {**added, "handover": "relay-trusted"},
         {**added, "domains": [*body["domains"][:2], {**body["domains"][2], "kvn": 0x32}]},
         {**added, "domains": [*body["domains"], domain("CA SD", "A00000015153504341534400", HUB)]},
     ):

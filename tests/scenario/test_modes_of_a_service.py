@@ -95,7 +95,9 @@ async def stand(api: ApiBench, mode: str, service_id: str) -> Stand:
     ids = api.ids
     third = ids["provider"] if mode == "AM" else ids["third party"]
     figure = figure_700(ids["issuer"], third, ids["provider"] if mode == "DM" else None)
-    arranged = await api.post("issuer", "/v1/arrangements", {**figure, "name": mode})
+    arranged = await api.post(
+        "issuer", "/v1/arrangements", {**figure, "name": mode, "handover": "relay-trusted"}
+    )
     assert arranged.status_code == 201, arranged.text
     identity = CardIdentity.from_serial(int.from_bytes(api.world.random(4), "big"))
     keys = diversify(Secret(bytes(range(16))), identity.kdd, DiversificationMethod.KDF3)

@@ -53,14 +53,17 @@ class PlaceBody(m.Body, frozen=True, kw_only=True):
 
 
 class ArrangementBody(m.Body, frozen=True, kw_only=True):
-    """An arrangement; `places` are those of single providers by id, `place` that of all others."""
+    """An arrangement; `places` are those of single providers by id, `place` that of all others.
+
+    Without `handover` it is the configuration's: confidential in 700 and 800.
+    """
 
     name: m.Name
     configuration: int
     domains: Annotated[list[DomainBody], Meta(min_length=1, max_length=16)]
     place: PlaceBody | None = None
     places: dict[str, PlaceBody] = {}
-    handover: Literal["relay-trusted", "confidential"] = "relay-trusted"
+    handover: Literal["relay-trusted", "confidential"] | None = None
 
 
 class ConfigurationBody(m.Body, frozen=True, kw_only=True):
@@ -171,7 +174,7 @@ def _new(data: ArrangementBody) -> NewArrangement:
         ),
         place=None if data.place is None else _place(data.place),
         places={TenantId(provider): _place(one) for provider, one in data.places.items()},
-        handover=HandOverGrade(data.handover),
+        handover=None if data.handover is None else HandOverGrade(data.handover),
     )
 
 

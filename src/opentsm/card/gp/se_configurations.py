@@ -15,6 +15,8 @@ from opentsm.card.errors import AidError, ProfileError
 from opentsm.card.gp.privileges import Privilege, objections
 
 _NAMES = {str(one): one for one in Privilege if one}
+RELAY_TRUSTED = "relay-trusted"
+_GRADES = (RELAY_TRUSTED, "confidential")
 _SOURCES = ("REC", "INF")
 _HOLDERS = ("ISSUER", "HUB", "PROVIDER")
 
@@ -63,6 +65,7 @@ class SeConfiguration:
 
     Attributes:
         profile: name of the card profile, on either side.
+        handover: the grade in which domains get into their owners' hands unless an issuer says otherwise.
     """
 
     number: int
@@ -70,6 +73,7 @@ class SeConfiguration:
     profile: str
     source: str
     roles: tuple[DomainRole, ...]
+    handover: str = RELAY_TRUSTED
 
     def role(self, name: str) -> DomainRole:
         """Return a role by its name.
@@ -103,7 +107,10 @@ class SeConfiguration:
             if not isinstance(number, int) or not isinstance(roles, list):
                 raise TypeError("configuration is a number, roles a list")
             title, profile, source = (str(data[name]) for name in ("title", "profile", "source"))
-            return cls(number, title, profile, source, tuple(_role(one) for one in roles))
+            handover = str(data.get("handover", RELAY_TRUSTED))
+            if handover not in _GRADES:
+                raise TypeError(f"handover is one of {', '.join(_GRADES)}")
+            return cls(number, title, profile, source, tuple(_role(one) for one in roles), handover)
         except (KeyError, TypeError, AidError) as error:
             raise ProfileError(f"the configuration is malformed: {error}") from error
 

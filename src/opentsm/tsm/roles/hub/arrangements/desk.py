@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from opentsm.card.gp.se_configurations import SeConfiguration
+from opentsm.card.gp.se_configurations import RELAY_TRUSTED, SeConfiguration
 from opentsm.card.gp.se_rights import Rights
 from opentsm.card.profiles import SeProfile
 from opentsm.tsm.domain.arrangement import ArrangedDomain, Arrangement, HandOverGrade, ProviderPlace
@@ -35,14 +35,17 @@ MAX_NAME = 100
 
 
 class NewArrangement(Record, frozen=True, kw_only=True):
-    """An arrangement as its issuer describes it; see `domain.arrangement.Arrangement`."""
+    """An arrangement as its issuer describes it; see `domain.arrangement.Arrangement`.
+
+    Without `handover` it has the grade of its configuration.
+    """
 
     name: str
     configuration: int
     domains: tuple[ArrangedDomain, ...]
     place: ProviderPlace | None = None
     places: dict[TenantId, ProviderPlace] = {}
-    handover: HandOverGrade = HandOverGrade.RELAY_TRUSTED
+    handover: HandOverGrade | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,28 @@ class ArrangementDesk:
         """
         require(principal, TenantKind.SE_ISSUER)
         async with self._s.storage.transaction() as tx:
-            draft = _draft(ArrangementId(self._s.world.new_id()), principal.tenant_id, new)
+            draft = self._draft(ArrangementId(self._s.world.new_id()), principal.tenant_id, new)
             arrangement = await self._checked(tx, draft)
             await tx.arrangements.add(arrangement)
             await _audit(tx, arrangement, "arrangement.created")
             await tx.commit()
         return arrangement
+
+    def _draft(self, id_: ArrangementId, issuer_id: TenantId, new: NewArrangement) -> Arrangement:
+        handover = new.handover
+        if handover is None:
+            configuration = self._s.configurations.get(new.configuration)
+            handover = HandOverGrade(configuration.handover if configuration else RELAY_TRUSTED)
+        return Arrangement(
+            id=id_,
+            issuer_id=issuer_id,
+            name=new.name,
+            configuration=new.configuration,
+            domains=new.domains,
+            place=new.place,
+            places=new.places,
+            handover=handover,
+        )
 
     async def change(
         self,
@@ -109,7 +128,7 @@ class ArrangementDesk:
             known = await _own(tx, principal, arrangement_id)
             if version not in (None, known.version):
                 raise PreconditionFailedError
-            draft = replace(_draft(known.id, known.issuer_id, new), version=known.version)
+            draft = replace(self._draft(known.id, known.issuer_id, new), version=known.version)
             # saved first: whoever registers a secure element with it meanwhile waits for this transaction
             changed = await tx.arrangements.save(await self._checked(tx, draft))
             if await tx.arrangements.in_use(known.id):
@@ -168,19 +187,6 @@ async def _own(tx: UnitOfWork, principal: Principal, arrangement_id: Arrangement
     ):
         raise NotFoundError("There is no such arrangement.")
     return found
-
-
-def _draft(id_: ArrangementId, issuer_id: TenantId, new: NewArrangement) -> Arrangement:
-    return Arrangement(
-        id=id_,
-        issuer_id=issuer_id,
-        name=new.name,
-        configuration=new.configuration,
-        domains=new.domains,
-        place=new.place,
-        places=new.places,
-        handover=new.handover,
-    )
 
 
 def _check_compatible(known: Arrangement, changed: Arrangement) -> None:
