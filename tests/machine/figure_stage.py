@@ -34,6 +34,7 @@ NEW_DOMAIN = Aid.from_hex("F04F5453500000FF")
 NEW_PACKAGE, NEW_MODULE = Aid.from_hex("F04F5453FF00"), Aid.from_hex("F04F5453FF0001")
 NEW_INSTANCE = Aid.from_hex("F04F5453FF000101")
 OLD_KVN = 0x24
+DAP_KVN = 0x73  # GPCS Table 11-22: of whoever checks signatures of load files
 STRUCTURE = StoreDataStructure.DGI
 
 
@@ -236,7 +237,7 @@ def _keys_of(card: VirtualCard, aid: Aid) -> StaticKeys:
     """Return the key set of a domain: what its holder has, read from the card's own memory."""
     entry = card.image().instance(bytes(aid))
     assert entry is not None and entry.domain is not None
-    values = {key.kid: key.components[0].value for key in entry.domain.keys}
+    values = {key.kid: key.components[0].value for key in entry.domain.keys if key.kvn != DAP_KVN}
     return StaticKeys(*(Secret(values[kid]) for kid in (1, 2, 3)))
 
 

@@ -3,10 +3,12 @@
 import msgspec
 
 from opentsm.card.codec.aid import Aid
+from opentsm.card.gp.lifecycle import SecurityDomainState
 from opentsm.card.gp.privileges import Privilege
 from opentsm.tsm.domain.card_content import LoadFileReference
 from opentsm.tsm.engine import steps as s
 from opentsm.tsm.engine.sessions import Plan, PlannedSession
+from opentsm.tsm.engine.view import LOCKED
 from opentsm.tsm.kernel.errors import PlanRefusedError
 from opentsm.tsm.roles.hub.case import Case
 
@@ -67,15 +69,17 @@ def _step(case: Case, step: s.Step) -> s.Step:
 def demanding(case: Case, target: Aid) -> tuple[Aid, ...]:
     """Return the domains that verify a signature over what is loaded into a domain (GPCS §9.2.1).
 
-    A domain that cannot be seen from where the card was read is known by the arrangement.
+    Mandated DAP Verification begins when its domain is PERSONALIZED. A domain that cannot be seen from where
+    the card was read is known by the arrangement, and taken to be.
     """
-    held = {one.aid: one.privileges for one in case.content.objects}
-    if case.arrangement is not None:
-        held |= {one.aid: one.privileges for one in case.arrangement.domains}
+    arranged = () if case.arrangement is None else case.arrangement.domains
+    held = {one.aid: (one.privileges, True) for one in arranged}
+    for one in case.content.objects:
+        held[one.aid] = (one.privileges, one.state & ~LOCKED == SecurityDomainState.PERSONALIZED)
     demanded = [
         aid
-        for aid, privileges in held.items()
-        if Privilege.MANDATED_DAP_VERIFICATION in Privilege(privileges)
+        for aid, (privileges, personalized) in held.items()
+        if (personalized and Privilege.MANDATED_DAP_VERIFICATION in Privilege(privileges))
         or (aid == target and Privilege.DAP_VERIFICATION in Privilege(privileges))
     ]
     return tuple(sorted(demanded))
