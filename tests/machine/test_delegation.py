@@ -19,7 +19,7 @@ from opentsm.tsm.domain.operation import Operation, OperationState, OperationTyp
 from opentsm.tsm.domain.service import InstanceState
 from opentsm.tsm.engine.sessions import Plan
 from opentsm.tsm.kernel.documents import from_json
-from opentsm.tsm.kernel.errors import ConflictError, NotFoundError, TokenRefusedError
+from opentsm.tsm.kernel.errors import ConflictError, NotFoundError, QuotaExceededError, TokenRefusedError
 from opentsm.tsm.kernel.ids import KeyHandle, OperationId, SeId, TenantId
 from opentsm.tsm.ports.delegation import (
     ReceiptAnswer,
@@ -27,6 +27,7 @@ from opentsm.tsm.ports.delegation import (
     TokenAnswer,
     TokenRequest,
 )
+from opentsm.tsm.ports.repositories import Page
 
 replace = msgspec.structs.replace
 SUCCEEDED, FAILED = OperationState.SUCCEEDED, OperationState.FAILED
@@ -163,17 +164,29 @@ async def test_token_when_the_operation_has_ended_is_refused(bench: DelegatedBen
         await bench.desk().issue_tokens(request_for(bench, ended, a_load(bench)))
 
 
-async def test_deployment_when_over_the_quota_fails_with_the_reason_and_loads_nothing(
-    bench: DelegatedBench,
-) -> None:
+async def test_deployment_when_over_the_quota_is_refused_at_once(bench: DelegatedBench) -> None:
     bench.quota_bytes = 100
     await bench.seed()
-    ended = await bench.run((await bench.deploy()).id)
+    with pytest.raises(QuotaExceededError):
+        await bench.deploy()
+
+
+async def test_deployment_when_over_a_quota_set_meanwhile_fails_with_the_reason_and_loads_nothing(
+    bench: DelegatedBench,
+) -> None:
+    await bench.seed()
+    asked = await bench.deploy()
+    async with bench.storage.transaction() as tx:
+        (known,) = await tx.arrangements.list(bench.issuer, Page(limit=10))
+        assert known.place is not None
+        smaller = msgspec.structs.replace(known.place, quota_bytes=100)
+        await tx.arrangements.save(msgspec.structs.replace(known, place=smaller))
+        await tx.commit()
+    ended = await bench.run(asked.id)
     assert ended.state is FAILED
     assert ended.failure is not None
-    assert (ended.failure.code, "quota" in ended.failure.detail) == ("token_refused", True)
+    assert (ended.failure.code, "quota" in ended.failure.detail) == ("quota_exceeded", True)
     assert {f.aid for f in bench.card.image().load_files} == bench.factory_load_files
-    bench.quota_bytes = None
     gone = await bench.requests.change(bench.principal, bench.instance_id, OperationType.TERMINATE)
     assert (await bench.run(gone.id)).state is SUCCEEDED
     assert {i.aid for i in bench.card.image().instances} == bench.factory_instances

@@ -60,14 +60,36 @@ def is_not_existing(answer: httpx.Response, _: str) -> bool:
     return answer.status_code == 400 and answer.json().get("errorCategory") in (1009, *bodies)
 
 
+def is_failed(answer: httpx.Response, name: str) -> bool:
+    """Messages answer with their envelope (docs/reference/messaging.md)."""
+    status = answer.json()["FunctionExecutionStatus"]
+    told = status.get("StatusCodeData", {})
+    return (answer.status_code, status["Status"]) == (400, "Failed") and name in str(told)
+
+
+def is_unproved(answer: httpx.Response, _: str) -> bool:
+    """Another TSM proves itself before anything of its call is looked at."""
+    return answer.status_code == 401
+
+
 async def test_path_and_query_when_they_hold_it_then_refused_by_name_everywhere(api: ApiBench) -> None:
     who = await callers(api)
     document = (await api.client.get("/openapi.json")).json()
     asked = 0
-    for method, path, parameters in operations(document):
+    for method, described, parameters in operations(document):
+        path = described
         refused = is_not_existing if path.startswith(SPTSM) else is_refusal
+        if path.startswith("/v1/messaging/"):
+            refused = is_failed
+        if path.startswith("/v1/peers/"):
+            refused = is_unproved
+        numbers = [one["name"] for one in parameters if one["schema"].get("type") == "integer"]
+        for name in numbers:  # a path with anything else there is no path of the server
+            path = path.replace(f"{{{name}}}", "0")
         for parameter in parameters:
             name = parameter["name"]
+            if parameter["in"] == "path" and name in numbers:
+                continue
             if parameter["in"] == "path":
                 url = path.replace(f"{{{name}}}", "a%00b")
             elif parameter["in"] == "query":
