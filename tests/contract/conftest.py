@@ -16,7 +16,7 @@ from opentsm.card.crypto.secret import Secret
 from opentsm.tsm.adapters.keystores.sealed_file import KeyFile
 from opentsm.tsm.adapters.keystores.software import SoftwareKeystore
 from opentsm.tsm.adapters.postgres import EmbeddedPostgres
-from opentsm.tsm.adapters.storage.migrate import apply_migrations
+from opentsm.tsm.adapters.storage.migrate import apply_migrations, connected
 from opentsm.tsm.adapters.storage.postgres import PostgresStorage
 from opentsm.tsm.adapters.world import SystemWorld
 from opentsm.tsm.kernel.ids import TenantId
@@ -123,3 +123,18 @@ def insert_card(request: pytest.FixtureRequest) -> Iterator[InsertCard]:
             return stack.connect
 
         yield {"tcp": over_tcp, "pcsc": over_pcsc}[request.param]
+
+
+@pytest.fixture(scope="session")
+def untouched_dsn(dsn: str) -> str:
+    """Give a database without rows or statistics: how other tests filled theirs decides no plan."""
+
+    async def make() -> None:
+        async with connected(dsn) as connection:
+            await connection.execute("CREATE DATABASE untouched")
+        async with connected(untouched) as connection:
+            await apply_migrations(connection)
+
+    untouched = dsn.replace("/opentsm?", "/untouched?")
+    asyncio.run(make())
+    return untouched

@@ -1,6 +1,5 @@
 """The SQL itself: every query is answered from an index, and nothing of it takes an advisory lock."""
 
-import asyncio
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from opentsm.tsm.adapters.storage.migrate import apply_migrations, connected
 from opentsm.tsm.adapters.storage.sql import load_queries
 
 REPOSITORIES = sorted(
@@ -31,21 +29,6 @@ PLANNER = (
     "enable_mergejoin = off",
     "plan_cache_mode = force_generic_plan",
 )
-
-
-@pytest.fixture(scope="session")
-def untouched_dsn(dsn: str) -> str:
-    """Give a database without rows or statistics: how other tests filled theirs decides no plan."""
-
-    async def make() -> None:
-        async with connected(dsn) as connection:
-            await connection.execute("CREATE DATABASE untouched")
-        async with connected(untouched) as connection:
-            await apply_migrations(connection)
-
-    untouched = dsn.replace("/opentsm?", "/untouched?")
-    asyncio.run(make())
-    return untouched
 
 
 async def plan_of(dsn: str, query: str) -> str:

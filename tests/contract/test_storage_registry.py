@@ -2,11 +2,9 @@
 
 import re
 
-from tests.contract.test_storage_queries import plan_of, untouched_dsn
+from tests.contract.test_storage_queries import plan_of
 
 from opentsm.tsm.adapters.storage.sql import load_queries
-
-__all__ = ["untouched_dsn"]
 
 
 async def test_look_up_when_planned_then_one_read_of_the_index_of_names_and_keys_behind_it(

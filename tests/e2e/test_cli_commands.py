@@ -36,7 +36,7 @@ def opentsm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_help_when_asked_lists_every_command_that_exists() -> None:
     shown = opentsm("--help")
     assert shown.returncode == ExitCode.OK
-    listed = re.findall(r"^│ (\w+) ", shown.stdout.partition("Commands")[2], re.MULTILINE)
+    listed = re.findall(r"^│ ([\w-]+) ", shown.stdout.partition("Commands")[2], re.MULTILINE)
     assert listed == [entry.name for entry in COMMANDS if entry.exists]
 
 
@@ -143,7 +143,7 @@ def test_reference_when_read_lists_every_exit_code_and_command() -> None:
     documented = {
         name
         for row in table.splitlines()
-        for name in re.findall(r"`(\w+)`", row.split("|")[1:2][0] if "|" in row else "")
+        for name in re.findall(r"`([\w-]+)`", row.split("|")[1:2][0] if "|" in row else "")
     }
     assert documented == {entry.name for entry in COMMANDS}
 

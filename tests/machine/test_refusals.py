@@ -408,7 +408,17 @@ async def test_audit_when_an_operation_ran_has_every_change_of_state(bench: Benc
     assert "secure-element.bound-to-device" in about_se
 
 
-@pytest.mark.parametrize("type_", [OperationType.SUSPEND, OperationType.ROTATE_KEYS, OperationType.TERMINATE])
+async def test_termination_when_another_came_before_it_succeeds_and_sends_nothing(bench: Bench) -> None:
+    await bench.run((await bench.deploy()).id)
+    first, second = [await change(bench, OperationType.TERMINATE) for _ in range(2)]
+    await bench.run(first.id)
+    ended = await bench.run(second.id)
+    assert ended.state is OperationState.SUCCEEDED
+    assert ended.traffic.apdus == 0
+    assert {i.aid for i in bench.card.image().instances} == bench.factory_instances
+
+
+@pytest.mark.parametrize("type_", [OperationType.SUSPEND, OperationType.ROTATE_KEYS])
 async def test_operation_when_the_instance_was_terminated_while_it_waited_fails(
     bench: Bench, type_: OperationType
 ) -> None:

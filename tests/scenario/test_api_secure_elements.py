@@ -28,6 +28,7 @@ async def test_issuer_when_registering_then_the_element_is_shown_and_its_keys_ar
         "state": "REGISTERED",
         "identifiers": body["identifiers"],
         "device_id": None,
+        "arrangement_id": None,
         "content_url": f"/v1/secure-elements/{se['id']}/content",
     }
     assert made.headers["location"] == f"/v1/secure-elements/{se['id']}"

@@ -222,6 +222,7 @@ def _build(resolver: _Resolver) -> Settings:
     )
     retention = _retention(get)
     limits = limit_settings(get)
+    peers = peer_settings(get, resolver.optional)
     deliveries = delivery_settings(get, resolver.optional)
     attestation = attestation_settings(get)
     client = ClientSettings(
@@ -239,7 +240,7 @@ def _build(resolver: _Resolver) -> Settings:
         limits=limits,
         deliveries=deliveries,
         attestation=attestation,
-        peers=peer_settings(get, resolver.optional),
+        peers=peers,
         client=client,
         values=tuple(resolver.values),
         unknown_variables=resolver.unknown_variables(),

@@ -26,6 +26,7 @@ from opentsm.tsm.domain.delegation import ProofScheme, ProofUse
 from opentsm.tsm.engine import activation, proof_keys
 from opentsm.tsm.engine import content as c
 from opentsm.tsm.engine import steps as s
+from opentsm.tsm.engine.card_steps import SetCardState
 from opentsm.tsm.engine.plan import plan
 from opentsm.tsm.engine.proof_keys import Proofs
 from opentsm.tsm.engine.sessions import Plan, SessionKind, Topology
@@ -304,8 +305,9 @@ def test_plan_lines_when_printed_name_every_step() -> None:
     assert lines[0] == f"{ISD} · create security domain {DOMAIN}"
 
 
-# what builds an arrangement only is recovered in tests/machine/test_configure.py
-CHANGING = [step for step in get_args(s.Step) if step.changes and step is not s.RestrictDomain]
+# recovered in tests/machine/test_configure.py (what builds an arrangement) and test_card_acts.py
+ELSEWHERE = (s.RestrictDomain, SetCardState)
+CHANGING = [step for step in get_args(s.Step) if step.changes and step not in ELSEWHERE]
 ASKING = (s.ReadRegistry, s.ProbeKeys, s.ProbePersonalization, s.ProbeTransaction)
 NFC_TOPOLOGY = replace(TOPOLOGY, contactless=Contactless.CRS, access_rules=True)
 NFC_DESCRIPTION = replace(
