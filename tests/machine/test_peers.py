@@ -41,6 +41,10 @@ def elsewhere(dsn: str) -> None:
     make_elsewhere(dsn)
 
 
+# where the losses begin, and whether answers are lost or calls: the suite has one of each
+REST = ((0, False), (0, True), (1, True), (2, False))
+
+
 async def opened(dsn: str, directory: Path) -> PeerBench:
     made = PeerBench(dsn, directory)
     await made.open()
@@ -88,8 +92,15 @@ async def test_data_when_sealed_elsewhere_then_the_hubs_database_and_the_answers
     assert not any(b"FLOOR-3" in answer for answer in bench.line.answers)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["call lost", "answer lost"])
-@pytest.mark.parametrize("third", range(3))
+@pytest.mark.parametrize(
+    ("third", "after"),
+    [
+        (1, False),
+        (2, True),
+        *(pytest.param(third, after, marks=pytest.mark.campaign) for third, after in REST),
+    ],
+    ids=lambda value: f"{value}",
+)
 async def test_deployment_when_calls_between_the_tsms_are_lost_then_ends_well(
     dsn: str, tmp_path: Path, third: int, after: bool
 ) -> None:
