@@ -88,7 +88,7 @@ class PeerBench(ProviderBench):
         settings = load_settings({"data_dir": str(self.directory / "elsewhere")}, environment={})
         self.elsewhere = assemble(settings, self.away_storage, self.world, LocalNotifier())
         self.repository = self.elsewhere.catalogue
-        app = create_app(self.elsewhere)
+        app = create_app(self.elsewhere, sptsm=False)
         self.line = Line(httpx.ASGITransport(app=app))  # type: ignore[arg-type]
         self.identity = PeerIdentity(self.ring.of(self.hub))
         self.client = httpx.AsyncClient(transport=self.line)
